@@ -1,0 +1,182 @@
+"""The nouns that flow from room to room. Nothing here computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+Severity = Literal["note", "warning", "serious"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image, or one row of a table.
+
+    Attributes
+    ----------
+    name
+        Unique in its source; relative, with ``/`` between folders; never a path of the machine.
+    label
+        The class name, or the target of a regression.
+    group
+        Samples of one group stay together (a patient); None when nobody said.
+    part
+        The part the source puts it in, when it does (``Training/`` folders, a manifest column).
+    attributes
+        Further columns of a manifest, as text.
+    """
+
+    name: str
+    label: str | float
+    group: str | None = None
+    part: Part | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing noticed about the data: what, where, how bad, what to do.
+
+    Attributes
+    ----------
+    kind
+        A stable word for programs: ``unreadable-image``, ``exact-copies``, ``ignored-files`` …
+    message, remedy
+        A sentence a clinician understands, and what to do about it.
+    samples
+        Names of the samples (or files) concerned.
+    """
+
+    kind: str
+    severity: Severity
+    message: str
+    remedy: str = ""
+    samples: tuple[str, ...] = ()
+
+
+class Source(Protocol):
+    """Where samples come from: what is there, and a way to read it once, in order.
+
+    Attributes
+    ----------
+    kind
+        ``folder``, ``zip``, ``tar``, ``manifest``, ``npz``, ``idx``, ``cifar``, ``phantom``.
+    samples
+        Everything that is there, in an order that depends on the content only.
+    findings
+        What was noticed while listing: files that are not images, and so on.
+    simulated
+        True when the images are made up (the phantom): every page says so.
+    """
+
+    kind: str
+    samples: tuple[Sample, ...]
+    findings: tuple[Finding, ...]
+    simulated: bool
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over the content: other bytes or other names give another one."""
+        ...
+
+    def read(self) -> Iterator[bytes | np.ndarray]:
+        """What each sample holds, in the order of ``samples``, without keeping it.
+
+        Encoded image bytes, or a uint8 array of shape (height, width) or (height, width, 3).
+        Memory does not grow with the number of samples.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How an image becomes an array: travels with the weights.
+
+    Attributes
+    ----------
+    size_px
+        Side of the square, pixels.
+    fit
+        ``pad`` keeps the proportions and fills with black; ``stretch`` does not keep them; ``crop``
+        cuts the middle out.
+    color
+        ``rgb`` (3 channels) or ``gray`` (1 channel).
+    """
+
+    size_px: int
+    fit: Literal["pad", "stretch", "crop"] = "pad"
+    color: Literal["rgb", "gray"] = "rgb"
+
+    @property
+    def channels(self) -> int:
+        return 3 if self.color == "rgb" else 1
+
+
+class Rows(Protocol):
+    """Rows of equal shape that are read when asked for, so that memory stays flat.
+
+    ``shape`` is (rows, …); ``read`` returns a fresh array of shape (len(rows), …).
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def read(self, rows: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """Who goes where.
+
+    Attributes
+    ----------
+    names, labels, groups, parts
+        Object arrays of shape (samples,), aligned. ``groups`` holds the identifier of what must
+        stay together (a patient, a cluster of copies, or their union): never None here.
+    asked
+        The fractions asked for, in the order train, validation, test.
+    patients
+        False when no sample had a group of its own: an image-level split.
+    given
+        True when the parts are the source's own, as shipped.
+    """
+
+    names: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    parts: np.ndarray
+    asked: tuple[float, float, float]
+    patients: bool
+    given: bool = False
+
+    def rows(self, part: Part) -> np.ndarray:
+        """Indices (int64, ascending) of the samples in a part."""
+        import numpy as np
+
+        return np.flatnonzero(self.parts == part)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one contender says about one part.
+
+    Attributes
+    ----------
+    names, labels, groups
+        Object arrays of shape (samples,). ``labels`` holds class names.
+    classes
+        Class names, in the order of the columns.
+    probabilities
+        float64 of shape (samples, classes); rows sum to one.
+    """
+
+    names: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    classes: tuple[str, ...]
+    probabilities: np.ndarray
