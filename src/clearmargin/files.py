@@ -9,6 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
 from clearmargin.errors import DiskError
 
 
@@ -66,3 +69,42 @@ def write_text(path: Path, content: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as readable JSON; not-a-number is refused, since JSON has none."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+def write_table(path: Path, frame: pd.DataFrame) -> None:
+    """Write a table as CSV in which no text cell can start a formula in a spreadsheet.
+
+    A text cell that begins with ``= + - @``, a tab, a carriage return or an apostrophe gets an apostrophe in
+    front; `read_table` takes it off again. Floats are written with all their digits.
+    """
+    safe = frame.copy()
+    for column in safe.columns:
+        if not (is_numeric_dtype(safe[column]) or is_bool_dtype(safe[column])):
+            safe[column] = [_defused(cell) for cell in safe[column]]
+    safe.columns = [_defused(name) for name in safe.columns]
+    write_text(path, safe.to_csv(index=False, lineterminator="\n"))
+
+
+def read_table(path: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Read what `write_table` wrote; the columns named in ``text`` are never taken for numbers.
+
+    An empty text cell comes back as the empty string, and a class named ``NA`` as ``"NA"``.
+    """
+    frame = pd.read_csv(path, dtype=dict.fromkeys(text, object), keep_default_na=False, float_precision="round_trip")
+    for column in frame.columns:
+        if not (is_numeric_dtype(frame[column]) or is_bool_dtype(frame[column])):
+            frame[column] = [_armed(cell) for cell in frame[column]]
+    frame.columns = [_armed(name) for name in frame.columns]
+    return frame
+
+
+def _defused(cell: object) -> str:
+    text = "" if cell is None else str(cell)
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def _armed(cell: str) -> str:
+    return cell.removeprefix("'")
