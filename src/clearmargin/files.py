@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -85,7 +87,7 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
         if not (is_numeric_dtype(safe[column]) or is_bool_dtype(safe[column])):
             safe[column] = [_defused(cell) for cell in safe[column]]
     safe.columns = [_defused(name) for name in safe.columns]
-    write_text(path, safe.to_csv(index=False, lineterminator="\n"))
+    write_text(path, safe.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC))
 
 
 def read_table(path: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -93,7 +95,9 @@ def read_table(path: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
 
     An empty text cell comes back as the empty string, and a class named ``NA`` as ``"NA"``.
     """
-    frame = pd.read_csv(path, dtype=dict.fromkeys(text, object), keep_default_na=False, float_precision="round_trip")
+    frame = pd.read_csv(
+        path, dtype=dict.fromkeys(text, object), keep_default_na=False, encoding_errors="surrogateescape"
+    )
     for column in frame.columns:
         if not (is_numeric_dtype(frame[column]) or is_bool_dtype(frame[column])):
             frame[column] = [_armed(cell) for cell in frame[column]]
@@ -108,3 +112,9 @@ def _defused(cell: object) -> str:
 
 def _armed(cell: str) -> str:
     return cell.removeprefix("'")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

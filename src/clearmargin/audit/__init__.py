@@ -1,0 +1,129 @@
+"""What is wrong with the data, before anything is learned from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from clearmargin.audit.copies import (
+    copies_across_parts,
+    copies_in_different_patients,
+    copies_with_different_labels,
+    identical_images,
+    patients_across_parts,
+)
+from clearmargin.audit.evidence import Evidence
+from clearmargin.audit.makeup import class_balance, mixed_modes, mixed_sizes
+from clearmargin.records import PARTS, Finding, Sample, Severity
+
+Check = Callable[[Evidence], Iterable[Finding]]
+CHECKS: tuple[Check, ...] = (
+    copies_with_different_labels,
+    copies_across_parts,
+    patients_across_parts,
+    copies_in_different_patients,
+    identical_images,
+    class_balance,
+    mixed_sizes,
+    mixed_modes,
+)
+_FORMAT = 1
+_RANK: dict[Severity, int] = {"serious": 0, "warning": 1, "note": 2}
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was looked at and what was noticed.
+
+    Attributes
+    ----------
+    findings
+        Those of the source and the decoding, and those of the checks; the serious ones first.
+    copies
+        int64 of shape (samples,): samples with identical pixels share a number.
+    counts
+        ``found``, ``decoded`` and ``excluded`` images.
+    classes
+        Decoded images of each class; empty for a regression.
+    given
+        The same for each part the source puts images in.
+    """
+
+    simulated: bool
+    source_kind: str
+    findings: tuple[Finding, ...]
+    copies: np.ndarray
+    counts: dict[str, int]
+    classes: dict[str, int]
+    given: dict[str, dict[str, int]]
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of ``audit.json``."""
+        return {
+            "format": _FORMAT,
+            "simulated": self.simulated,
+            "source_kind": self.source_kind,
+            "counts": self.counts,
+            "classes": self.classes,
+            "given": self.given,
+            "findings": [
+                {
+                    "kind": finding.kind,
+                    "severity": finding.severity,
+                    "message": finding.message,
+                    "remedy": finding.remedy,
+                    "samples": list(finding.samples),
+                }
+                for finding in self.findings
+            ],
+        }
+
+
+def audit(
+    samples: Sequence[Sample],
+    facts: pd.DataFrame,
+    findings: Sequence[Finding],
+    found: int,
+    *,
+    simulated: bool,
+    source_kind: str,
+) -> Audit:
+    """Run every check of `CHECKS` over the samples that could be decoded.
+
+    Parameters
+    ----------
+    samples
+        The decoded samples.
+    facts
+        One row for each, in the same order, with the columns content_sha256, pixel_sha256, width_px, height_px,
+        mode, format and bytes.
+    findings
+        What the source and the decoding have noticed already.
+    found
+        How many samples the source lists, the unreadable ones included.
+    simulated, source_kind
+        As the source says.
+
+    Raises
+    ------
+    ValueError
+        When there is not one row of facts for each sample.
+    """
+    evidence = Evidence.gather(samples, facts)
+    noticed = [*findings, *(finding for check in CHECKS for finding in check(evidence))]
+    given: dict[str, dict[str, int]] = {
+        part: evidence.class_counts(part) for part in PARTS if (evidence.parts == part).any()
+    }
+    return Audit(
+        simulated=simulated,
+        source_kind=source_kind,
+        findings=tuple(sorted(noticed, key=lambda finding: _RANK[finding.severity])),
+        copies=evidence.copies,
+        counts={"found": found, "decoded": len(samples), "excluded": found - len(samples)},
+        classes=evidence.class_counts(),
+        given=given,
+    )

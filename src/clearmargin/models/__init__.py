@@ -1,0 +1,90 @@
+"""Networks: the plain CNN, VGG16, and where pretrained weights come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from clearmargin.errors import WeightsError
+from clearmargin.models.cnn import PlainCNN
+from clearmargin.models.layers import Shape, initialise
+from clearmargin.models.vgg16 import VGG16
+from clearmargin.models.weights import load_pretrained
+from clearmargin.recipe import Contender
+
+Network = PlainCNN | VGG16
+ARCHITECTURES: dict[str, type[PlainCNN] | type[VGG16]] = {"cnn": PlainCNN, "vgg16": VGG16}
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Where a network's first weights came from: SHA-256 of the values, a place, and who trained them."""
+
+    sha256: str
+    origin: str
+    attribution: str
+
+
+def build_network(contender: Contender, shape: Shape, classes: int) -> Network:
+    """The network of a contender, with weights that still have to be set.
+
+    Parameters
+    ----------
+    shape
+        What goes in: (channels, height, width).
+
+    Raises
+    ------
+    RecipeError
+        When a layer does not fit the shape that reaches it.
+    """
+    return ARCHITECTURES[contender.architecture](contender, shape, classes)
+
+
+def set_first_weights(network: Network, contender: Contender, seed: int, cache: Path) -> Pretraining | None:
+    """Random weights from the seed, then those the recipe asks for on top.
+
+    Raises
+    ------
+    WeightsError
+        When pretrained weights are asked for and can't be had, or don't fit.
+    """
+    initialise(network, torch.Generator().manual_seed(seed))
+    wanted = contender.weights or ("imagenet" if isinstance(network, VGG16) else "none")
+    if wanted == "none" or not isinstance(network, VGG16):
+        return None
+    found = load_pretrained(wanted, cache=cache)
+    trunk = {key: value for key, value in found.tensors.items() if key.startswith("features.")}
+    network.features.load_state_dict({key.removeprefix("features."): value for key, value in trunk.items()})
+    _load_hidden_classifier(network.classifier, found.tensors)
+    return Pretraining(found.sha256, found.origin, found.attribution)
+
+
+def _load_hidden_classifier(classifier: nn.Sequential, tensors: dict[str, torch.Tensor]) -> None:
+    """Take the hidden dense layers too when the file has them and the head is VGG16's own; never the output."""
+    state = classifier.state_dict()
+    output = f"{len(classifier) - 1}."
+    hidden = {key: tensors.get(f"classifier.{key}") for key in state if not key.startswith(output)}
+    fitting = {key: value for key, value in hidden.items() if value is not None and value.shape == state[key].shape}
+    if fitting and len(fitting) == len(hidden):
+        classifier.load_state_dict(state | fitting)
+
+
+def load_weights(network: Network, path: Path) -> None:
+    """Put finished weights into a network.
+
+    Raises
+    ------
+    WeightsError
+        When the file is damaged or belongs to another network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise WeightsError(f"{path.parent.name}/{path.name} can't be used: {error}") from error

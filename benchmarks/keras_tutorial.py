@@ -1,0 +1,205 @@
+"""Times the whole VGG16 study against the tutorial way in Keras, on the same machine, in one call.
+
+    python benchmarks/keras_tutorial.py --data brain-tumor-mri.zip [--images 320] [--env FOLDER]
+
+Measured: `clearmargin run tumor` with VGG16 as the only contender, from the zip to the report, nothing cached. Then
+Keras on the same split, images, weights and processor, in an environment of its own: start, one epoch with its
+validation pass, prediction of the test part. Extrapolated: Keras's other epochs, and with ``--images`` its other
+images. What is extrapolated is printed as such. See README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import safetensors.torch
+
+from clearmargin.files import read_table
+from clearmargin.models.weights import ENVIRONMENT_VARIABLE, load_pretrained
+from clearmargin.pixels import cache_folder
+from clearmargin.recipe import dump_recipe, load_recipe
+from clearmargin.records import PARTS
+
+CONTENDER = "VGG16"
+# tensorflow-cpu has wheels for x86-64 Linux and Windows; elsewhere tensorflow is the same without a GPU
+TENSORFLOW = "tensorflow-cpu" if platform.machine() in ("x86_64", "AMD64") else "tensorflow"
+REQUIREMENTS = (f"{TENSORFLOW}==2.21.0", "safetensors==0.8.0")
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What our side took and reached, and the facts that Keras's side needs."""
+
+    seconds: float
+    load: float
+    epochs: int
+    size_px: int
+    accuracy: float
+    split: pd.DataFrame
+    versions: str
+
+
+def run_ours(data: Path, weights: Path, work: Path) -> Ours:
+    """Run the study in a process of its own, with an empty cache, and read the run folder it leaves."""
+    recipe = load_recipe("tumor", data=str(data))
+    only = [contender for contender in recipe.contender if contender.name == CONTENDER]
+    page, out = work / "vgg16.toml", work / "run"
+    page.write_text(dump_recipe(recipe.model_copy(update={"contender": only})), encoding="utf-8")
+    command = shutil.which("clearmargin", path=str(Path(sys.executable).parent))
+    if command is None:
+        raise SystemExit(f"There is no clearmargin command beside {sys.executable}: install the package there first.")
+    environment = os.environ | {"CLEARMARGIN_CACHE": str(work / "cache"), ENVIRONMENT_VARIABLE: str(weights)}
+    load, start = _load(), time.perf_counter()
+    subprocess.run([command, "run", str(page), "--data", str(data), "--out", str(out)], env=environment, check=True)
+    seconds = time.perf_counter() - start
+    (model,) = (_json(path) for path in (out / "contenders").glob("*/model.json"))
+    facts = _json(out / "environment.json")
+    return Ours(
+        seconds=seconds,
+        load=load,
+        epochs=model["training"]["epochs_run"],
+        size_px=model["preprocessing"]["size_px"],
+        accuracy=_json(out / "evaluation.json")["contenders"][CONTENDER]["metrics"]["accuracy"]["value"],
+        split=read_table(out / "split.csv", text=("name", "label", "group", "part")),
+        versions=f"clearmargin {facts['clearmargin']}, torch {facts['torch']}, Python {facts['python']}",
+    )
+
+
+def lay_out(data: Path, split: pd.DataFrame, images: int | None, folder: Path) -> dict[str, tuple[int, int]]:
+    """Write the images of each part into class folders, as Keras wants them; return (written, whole) by part."""
+    numbers = {label: f"{number:03d}" for number, label in enumerate(sorted(split["label"].unique()))}
+    counts: dict[str, tuple[int, int]] = {}
+    with zipfile.ZipFile(data) as archive:
+        for part in PARTS:
+            for number in numbers.values():
+                (folder / part / number).mkdir(parents=True)
+            rows = split.loc[split["part"] == part, ["name", "label"]].to_numpy().tolist()
+            chosen = rows if images is None else random.Random(0).sample(rows, min(images, len(rows)))
+            for place, (name, label) in enumerate(chosen):
+                path = folder / part / numbers[label] / f"{place:06d}{Path(name).suffix.lower()}"
+                path.write_bytes(archive.read(name))
+            counts[part] = (len(chosen), len(rows))
+    return counts
+
+
+def make_environment(folder: Path) -> Path:
+    """Make or reuse a virtual environment with TensorFlow; return its Python."""
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+    subprocess.run([str(python), "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True)
+    return python
+
+
+def run_keras(python: Path, images: Path, weights: Path, size_px: int, work: Path) -> dict[str, Any]:
+    script, out = Path(__file__).with_name("keras_side.py"), work / "keras.json"
+    options = ["--weights", str(weights), "--size", str(size_px), "--out", str(out)]
+    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": str(work / "keras")}
+    load = _load()
+    subprocess.run([str(python), str(script), str(images), *options], env=environment, check=True)
+    return _json(out) | {"load": load}
+
+
+def keras_total(measured: dict[str, Any], counts: dict[str, tuple[int, int]], epochs: int) -> float:
+    """Seconds of Keras's whole study: start, all epochs with validation, prediction of the test part."""
+    whole = {part: measured["seconds"][part] * total / written for part, (written, total) in counts.items()}
+    return measured["start_seconds"] + epochs * (whole["train"] + whole["validation"]) + whole["test"]
+
+
+def report(ours: Ours, measured: dict[str, Any], counts: dict[str, tuple[int, int]]) -> None:
+    seconds, total = measured["seconds"], keras_total(measured, counts, ours.epochs)
+    versions = ", ".join(f"{name} {version}" for name, version in measured["versions"].items())
+    print(f"\nProcessor: {_processor()}, {os.cpu_count()} threads, {platform.system()} {platform.machine()}")
+    print(f"Load before each side (0 is idle): {ours.load:.1f} and {measured['load']:.1f}")
+    print(f"\n{ours.versions}")
+    print(f"  measured      {ours.seconds:8.0f} s   whole study: decode, audit, split, train, evaluate, report")
+    print(f"                {ours.accuracy:8.1%}     of the test images right after {ours.epochs} epochs")
+    print(f"\n{versions}")
+    print(f"  measured      {measured['start_seconds']:8.0f} s   import, build, trace")
+    for part, word in (("train", "one epoch"), ("validation", "its validation"), ("test", "test prediction")):
+        written, whole = counts[part]
+        rate = written / seconds[part]
+        print(f"  measured      {seconds[part]:8.1f} s   {word}: {written} of {whole} images, {rate:.1f} images/s")
+    print(f"                {measured['test_accuracy']:8.1%}     of these test images right after that one epoch")
+    print(f"  extrapolated  {total:8.0f} s   the whole: 1 -> {ours.epochs} epochs, every image of every part")
+    print(f"\nKeras (extrapolated) / clearmargin (measured) = {total:.0f} s / {ours.seconds:.0f} s")
+    print(f"ratio = {total / ours.seconds:.1f}")
+
+
+def _load() -> float:
+    """Processors that other programs keep busy, averaged over 15 seconds: a busy machine gives no ratio to quote."""
+    seconds = 15
+    if not Path("/proc/stat").exists():
+        return float("nan")
+    busy_before = _busy_seconds()
+    time.sleep(seconds)
+    return (_busy_seconds() - busy_before) / seconds
+
+
+def _busy_seconds() -> float:
+    first_line = Path("/proc/stat").read_text(encoding="utf-8").partition("\n")[0]
+    user, nice, system, *_ = map(int, first_line.split()[1:])
+    return (user + nice + system) / os.sysconf("SC_CLK_TCK")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="a zip of class folders")
+    parser.add_argument("--weights", default="imagenet", help="imagenet (default) or a file of VGG16's weights")
+    parser.add_argument("--images", type=int, help="Keras's side: at most so many images of each part, then scaled")
+    parser.add_argument(
+        "--env",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "clearmargin-keras-env",
+        help="Keras's environment, made when missing (1.7 GB)",
+    )
+    options = parser.parse_args()
+    if not zipfile.is_zipfile(options.data):
+        parser.error(f"--data must be a zip of class folders, got {options.data}")
+    if options.images is not None and options.images < 1:
+        parser.error(f"--images must be at least 1, got {options.images}")
+    return options
+
+
+def main() -> None:
+    options = _arguments()
+    with tempfile.TemporaryDirectory(prefix="clearmargin-benchmark-") as name:
+        work = Path(name)
+        trunk = work / "vgg16.safetensors"
+        safetensors.torch.save_file(load_pretrained(options.weights, cache=cache_folder()).tensors, trunk)
+        python = make_environment(options.env)
+        ours = run_ours(options.data.resolve(), trunk, work)
+        counts = lay_out(options.data, ours.split, options.images, work / "images")
+        report(ours, run_keras(python, work / "images", trunk, ours.size_px, work), counts)
+
+
+if __name__ == "__main__":
+    main()

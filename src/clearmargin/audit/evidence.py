@@ -1,0 +1,74 @@
+"""What the checks of the audit look at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from clearmargin.audit.duplicates import exact_copies
+from clearmargin.records import Part, Sample
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Samples that could be decoded, and what is known of each.
+
+    Attributes
+    ----------
+    names, labels, groups, parts
+        Object arrays of shape (samples,); ``groups`` and ``parts`` hold None where the source says nothing.
+    facts
+        One row for each sample: content_sha256, pixel_sha256, width_px, height_px, mode, format, bytes.
+    copies
+        int64 of shape (samples,): samples with identical pixels share a number.
+    """
+
+    names: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    parts: np.ndarray
+    facts: pd.DataFrame
+    copies: np.ndarray
+
+    @classmethod
+    def gather(cls, samples: Sequence[Sample], facts: pd.DataFrame) -> Evidence:
+        """Lay samples and facts side by side.
+
+        Raises
+        ------
+        ValueError
+            When there is not one row of facts for each sample.
+        """
+        if len(samples) != len(facts):
+            raise ValueError(f"Expected one row of facts per sample, got {len(facts)} for {len(samples)} samples.")
+        names, labels, groups, parts = (
+            np.array([getattr(sample, attribute) for sample in samples], dtype=object)
+            for attribute in ("name", "label", "group", "part")
+        )
+        return cls(names, labels, groups, parts, facts, exact_copies(facts["pixel_sha256"].tolist()))
+
+    @cached_property
+    def sets_of_copies(self) -> list[np.ndarray]:
+        """Rows (int64, ascending) of every set of two or more identical images, by first row."""
+        sizes = np.bincount(self.copies)
+        rows = np.flatnonzero(sizes[self.copies] > 1)
+        rows = rows[np.argsort(self.copies[rows], kind="stable")]
+        ends = np.flatnonzero(np.diff(self.copies[rows])) + 1
+        return np.split(rows, ends) if len(rows) else []
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether every label is the name of a class."""
+        return all(isinstance(label, str) for label in self.labels)
+
+    def class_counts(self, part: Part | None = None) -> dict[str, int]:
+        """Images of each class, in all or in one given part, by class name; empty for a regression."""
+        if not self.is_classification:
+            return {}
+        labels = self.labels if part is None else self.labels[self.parts == part]
+        return dict(sorted(Counter(labels.tolist()).items()))

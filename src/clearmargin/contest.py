@@ -1,0 +1,170 @@
+"""One contender's way: trained on its parts, written down, and only then shown the test part."""
+
+from __future__ import annotations
+
+import shutil
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+
+from clearmargin.evaluation import write_predictions
+from clearmargin.evaluation.inference import predict_part
+from clearmargin.files import atomic_path, file_sha256, write_json, write_table
+from clearmargin.mapped_rows import Subset
+from clearmargin.models import Network, Pretraining, build_network, set_first_weights
+from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics
+from clearmargin.models.precision import choose_precision
+from clearmargin.models.vgg16 import VGG16
+from clearmargin.pixels import Pixels, cache_folder
+from clearmargin.recipe import Contender
+from clearmargin.records import Part, Split
+from clearmargin.training.feeds import Feeds
+from clearmargin.training.loop import Fitted, Labelled, fit
+
+Progress = Callable[[str, int, int, str], None]  # what, done, in all (0: unknown), a note
+
+
+def first_network(
+    contender: Contender, shape: tuple[int, int, int], classes: int, seed: int
+) -> tuple[Network, Pretraining | None]:
+    """Build a contender's network and set its first weights.
+
+    Raises
+    ------
+    RecipeError, WeightsError
+        When its layers or its pretrained weights can't work.
+    """
+    network = build_network(contender, shape, classes)
+    return network, set_first_weights(network, contender, contender_seed(seed, contender), cache_folder())
+
+
+def train_contender(
+    contender: Contender,
+    network: Network,
+    pretraining: Pretraining | None,
+    pixels: Pixels,
+    split: Split,
+    folder: Path,
+    seed: int,
+    progress: Progress,
+) -> None:
+    """Train, write ``model.safetensors``, ``model.json`` and ``history.csv``, then ``predictions.csv``.
+
+    A checkpoint in ``folder`` is gone on from. Only after the model is on the disk, the test part is looked at.
+    """
+    settings, name = contender.training, contender.name
+    classes = tuple(sorted(set(split.labels)))
+    mean, std = _normalisation(network, pixels, split)
+    precision = choose_precision(settings.precision)
+    own_seed = contender_seed(seed, contender)
+    feeds = Feeds(network, settings, pixels, mean, std, cache=cache_folder(), precision=precision, seed=own_seed)
+
+    def trunk(done: int, total: int, note: str) -> None:
+        progress(f"{name}: frozen layers", done, total, note)
+
+    def training(done: int, total: int, note: str) -> None:
+        progress(f"{name}: training", done, total, note)
+
+    parts = {part: _targets(split, split.rows(part), classes) for part in ("train", "validation")}
+    checkpoint = folder / "checkpoint" / "state.safetensors"
+    fitted = fit(
+        feeds.model,
+        Labelled(feeds.train(split.rows("train"), trunk), parts["train"]),
+        Labelled(feeds.plain(split.rows("validation"), trunk), parts["validation"]),
+        settings,
+        classes=len(classes),
+        precision=precision,
+        seed=own_seed,
+        checkpoint=checkpoint,
+        resume=True,
+        report=training,
+    )
+    arithmetic = getattr(torch, fitted.precision.removeprefix("torch."))
+    description = {
+        "format": 1,
+        "name": name,
+        "architecture": contender.model_dump(mode="json", exclude_none=True),
+        "task": "classification",
+        "classes": list(classes),
+        "preprocessing": {**asdict(pixels.preprocessing), "mean": list(mean), "std": list(std)},
+        **_pretraining(pretraining),
+        **_size(network),
+        **_course(fitted, feeds.trunk_seconds),
+    }
+    _write_model(folder, network, fitted, description)
+    judged: tuple[Part, ...] = ("validation", "test")
+    predictions = {part: predict_part(feeds, split, part, classes, arithmetic, trunk) for part in judged}
+    write_predictions(folder / "predictions.csv", predictions)
+    shutil.rmtree(checkpoint.parent, ignore_errors=True)  # nothing is left to resume
+
+
+def contender_seed(seed: int, contender: Contender) -> int:
+    """A contender's own seed: it follows from the recipe's seed and its name, not from its place in the list."""
+    mixed = np.random.SeedSequence([seed, zlib.crc32(contender.name.encode("utf-8", "surrogatepass"))])
+    return int(mixed.generate_state(1, np.uint32)[0] >> 1)
+
+
+def _normalisation(network: Network, pixels: Pixels, split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """ImageNet's for a network that was trained there, the training part's own for the others."""
+    if isinstance(network, VGG16):
+        return IMAGENET_MEAN, IMAGENET_STD
+    return channel_statistics(Subset(pixels.rows, split.rows("train")))
+
+
+def _targets(split: Split, rows: np.ndarray, classes: tuple[str, ...]) -> torch.Tensor:
+    number = {name: place for place, name in enumerate(classes)}
+    return torch.tensor([number[label] for label in split.labels[rows]], dtype=torch.int64)
+
+
+def _pretraining(pretraining: Pretraining | None) -> dict[str, Any]:
+    if pretraining is None:
+        return {"pretrained_sha256": None}
+    return {
+        "pretrained_sha256": pretraining.sha256,
+        "pretrained_origin": pretraining.origin,
+        "pretrained_attribution": pretraining.attribution,
+    }
+
+
+def _size(network: Network) -> dict[str, Any]:
+    """Parameters, multiply-adds of one image, and the network as a table."""
+    trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    return {
+        "parameters": {"total": sum(parameter.numel() for parameter in network.parameters()), "trained": trained},
+        "multiply_adds": sum(row.multiply_adds for row in network.table),
+        "layers": [{**asdict(row), "output": list(row.output)} for row in network.table],
+    }
+
+
+def _course(fitted: Fitted, trunk_seconds: float) -> dict[str, Any]:
+    """How training went, and what the chosen epoch reached on validation."""
+    best = fitted.history[fitted.best_epoch - 1]
+    measures = ("loss", "accuracy", "balanced_accuracy")
+    return {
+        "training": {
+            "epochs_run": fitted.epochs_run,
+            "best_epoch": fitted.best_epoch,
+            "seconds": round(fitted.seconds, 3),
+            "trunk_seconds": round(trunk_seconds, 3),
+            "stopped_early": fitted.stopped_early,
+            "precision": fitted.precision.removeprefix("torch."),
+        },
+        "validation": {measure: best[f"validation_{measure}"] for measure in measures},
+    }
+
+
+def _write_model(folder: Path, network: Network, fitted: Fitted, description: dict[str, Any]) -> None:
+    """Weights first, then the description that binds them by hash."""
+    weights = folder / "model.safetensors"
+    tensors = {key: value.detach().contiguous() for key, value in network.state_dict().items()}
+    with atomic_path(weights) as temporary:
+        save_file(tensors, temporary)
+    write_table(folder / "history.csv", pd.DataFrame(fitted.history))
+    write_json(folder / "model.json", {**description, "weights_sha256": file_sha256(weights)})

@@ -1,0 +1,303 @@
+"""One image becomes one array: decoded by Pillow from an allowlist, upright, 8-bit, opaque, square."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import re
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+# Importing the plugins registers them, so that Image.open never loads the decoders that are not on the list.
+from PIL import (  # isort: skip
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    PpmImagePlugin,  # noqa: F401
+    TiffImagePlugin,
+    WebPImagePlugin,  # noqa: F401
+)
+
+from clearmargin.errors import ImageError
+from clearmargin.records import Preprocessing
+
+# The commonest first: Image.open tries them in this order. A JPEG with several pictures in it calls itself MPO.
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "PPM")
+MAX_PIXELS = 50_000_000
+
+# What Pillow's plugins are known to raise on damaged files. They parse by indexing, unpacking and arithmetic
+# and leave most mistakes of the file to Python, hence the length of the list. Anything else is a bug of ours
+# and must be seen.
+_DAMAGE = (
+    OSError,  # truncated, unidentified, refused by libjpeg, libtiff or libwebp
+    SyntaxError,  # Pillow's word for a broken header
+    ValueError,  # with UnicodeError: tags, chunks, conversions that do not exist
+    EOFError,
+    struct.error,
+    zlib.error,
+    LookupError,  # IndexError, KeyError: tables and tags that are not there
+    ArithmeticError,  # ZeroDivisionError, OverflowError: resolutions, sizes
+    TypeError,
+    AttributeError,
+    NameError,  # UnboundLocalError: a branch of a parser that was never reached in a sound file
+    AssertionError,
+    RuntimeError,  # with NotImplementedError and RecursionError
+    MemoryError,
+    BufferError,
+    Image.DecompressionBombError,
+)
+
+# EXIF orientation (TIFF 6.0, tag 274) and what turns the image upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION_TAG = 274
+_PHOTOMETRIC_TAG = 262
+
+# The TIFF plugin logs an error before it raises one; without a handler Python would print it.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of one image before it was made square.
+
+    Attributes
+    ----------
+    content_sha256
+        Hex, over the file's bytes (an array: over its shape and values).
+    pixel_sha256
+        Hex, over width, height and the 8-bit RGB pixels, upright and opaque, at the original size:
+        a grey PNG and its RGB copy have the same.
+    width_px, height_px
+        Upright.
+    mode
+        Pillow's word for how the file stores pixels: ``L``, ``RGB``, ``I;16`` …
+    format
+        ``JPEG``, ``PNG`` …, or ``array``.
+    bytes
+        Size of the file, or of the array.
+    """
+
+    content_sha256: str
+    pixel_sha256: str
+    width_px: int
+    height_px: int
+    mode: str
+    format: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One image ready for a network: ``pixels`` is uint8 of shape (size_px, size_px, channels)."""
+
+    pixels: np.ndarray
+    facts: Facts
+
+
+def prepare(content: bytes | np.ndarray, preprocessing: Preprocessing, max_pixels: int = MAX_PIXELS) -> Prepared:
+    """Decode one image and make it square.
+
+    Orientation in EXIF or XMP is applied; unreadable EXIF is ignored, as viewers do. Transparent pixels are
+    laid on black. Of several frames the first counts. 16-bit values map linearly, 65535 to 255; 32-bit
+    integers are taken as 16-bit when all are within 0..65535; floats must lie within 0..1. Grey is ITU-R 601
+    luma. An image that has the size already keeps every pixel.
+
+    Parameters
+    ----------
+    content
+        The bytes of an image file in one of `FORMATS`, or uint8 of shape (height, width), (height, width, 1)
+        or (height, width, 3).
+    max_pixels
+        Larger images are refused from their header, before anything is decoded.
+
+    Raises
+    ------
+    ImageError
+        When it can't be decoded; the message is the reason.
+    """
+    if isinstance(content, np.ndarray):
+        flat, digest, mode, file_format = _from_array(content, max_pixels)
+        size = content.nbytes
+    else:
+        flat, mode, file_format = _from_file(content, max_pixels)
+        digest, size = hashlib.sha256(content).hexdigest(), len(content)
+    facts = Facts(
+        content_sha256=digest,
+        pixel_sha256=_pixel_sha256(flat),
+        width_px=flat.width,
+        height_px=flat.height,
+        mode=mode,
+        format=file_format,
+        bytes=size,
+    )
+    square = _square(_converted(flat, "RGB" if preprocessing.color == "rgb" else "L"), preprocessing)
+    pixels = np.array(square).reshape(preprocessing.size_px, preprocessing.size_px, preprocessing.channels)
+    return Prepared(pixels, facts)
+
+
+def _from_array(content: np.ndarray, max_pixels: int) -> tuple[Image.Image, str, str, str]:
+    """Image (L or RGB), SHA-256, mode, format."""
+    shape = content.shape
+    if content.dtype != np.uint8 or len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (1, 3)):
+        raise ImageError(
+            "expected a uint8 array of shape (height, width), (height, width, 1) or (height, width, 3), "
+            f"got {content.dtype} of shape {shape}"
+        )
+    _check_size(shape[1], shape[0], max_pixels)
+    values = np.ascontiguousarray(content[..., 0] if shape[2:] == (1,) else content)
+    flat = Image.fromarray(values)
+    digest = hashlib.sha256(repr(values.shape).encode() + values.tobytes())
+    return flat, digest.hexdigest(), flat.mode, "array"
+
+
+def _from_file(content: bytes, max_pixels: int) -> tuple[Image.Image, str, str]:
+    """Image (L or RGB), mode, format."""
+    if not content:
+        raise ImageError("the file is empty")
+    file_format = "image"
+    try:
+        with _quiet_pillow():
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+            file_format, mode = image.format or file_format, image.mode
+            _check_size(*image.size, max_pixels)
+            image.load()
+            return _opaque(_upright(image)), mode, file_format
+    except UnidentifiedImageError:
+        raise ImageError(
+            f"not an image in an accepted format ({', '.join(FORMATS)}), or its first bytes are damaged"
+        ) from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"too large: more than the limit of {max_pixels:,} pixels") from None
+    except _DAMAGE as error:
+        # Pillow quotes bytes of the file in some messages; they must not reach a terminal as they are.
+        words = "".join(letter if letter.isprintable() else "?" for letter in str(error))[:200]
+        raise ImageError(f"damaged or unsupported {file_format}: {words or type(error).__name__}") from error
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise ImageError(f"it has no pixels: {width} x {height}")
+    if width * height > max_pixels:
+        raise ImageError(f"too large: {width} x {height} pixels, the limit is {max_pixels:,} pixels")
+
+
+_quiet_lock = threading.Lock()
+_quiet_count = 0
+_QUIET_FILTER = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Hide Pillow's warnings (broken tags, large images) while any thread decodes.
+
+    `warnings.catch_warnings` swaps the whole list of filters, so threads that overlap would restore each
+    other's. Here one filter, for Pillow's modules only, goes in front and the last to leave takes it out.
+    """
+    global _quiet_count
+    with _quiet_lock:
+        _quiet_count += 1
+        if _QUIET_FILTER not in warnings.filters[:1]:
+            warnings.filters.insert(0, _QUIET_FILTER)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_count -= 1
+            while not _quiet_count and _QUIET_FILTER in warnings.filters:
+                warnings.filters.remove(_QUIET_FILTER)  # type: ignore[attr-defined]
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG)
+    except _DAMAGE:  # the pixels are whole; only what is said about them is not
+        return image
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """The image as L or RGB, 8 bits, on black."""
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_eight_bits(image))
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        black = Image.new("RGB", image.size)
+        black.paste(layer, mask=layer.getchannel("A"))
+        return black
+    return _converted(image, "L" if image.mode in ("1", "L") else "RGB")
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)  # Pillow would copy
+
+
+def _eight_bits(image: Image.Image) -> np.ndarray:
+    """Grey of more than 8 bits as uint8 of shape (height, width)."""
+    values = np.asarray(image)
+    low, high = values.min(), values.max()
+    if image.mode == "F":
+        if not (low >= 0 and high <= 1):  # also true for not-a-number
+            raise ImageError(f"floating-point values must lie within 0..1, got {low:g}..{high:g}")
+        return np.round(values * 255).astype(np.uint8)
+    if low < 0 or high > 65535:
+        raise ImageError(f"integer values must lie within 0..65535, got {low}..{high}")
+    eight = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)  # round(values / 257)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC_TAG) == 0:
+        eight = 255 - eight  # white is zero; Pillow inverts this only up to 8 bits
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        eight[values == transparent] = 0
+    return eight
+
+
+def _pixel_sha256(flat: Image.Image) -> str:
+    digest = hashlib.sha256(struct.pack("<QQ", *flat.size))
+    digest.update(_converted(flat, "RGB").tobytes())
+    return digest.hexdigest()
+
+
+def _square(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """The image as (size_px, size_px)."""
+    side, (width, height) = preprocessing.size_px, image.size
+    if preprocessing.fit == "stretch":
+        return _resized(image, side, side)
+    if preprocessing.fit == "crop":
+        edge = min(width, height)
+        left, top = (width - edge) // 2, (height - edge) // 2
+        return _resized(image.crop((left, top, left + edge, top + edge)), side, side)
+    longest = max(width, height)
+    # A line of pixels stays a line: no side ever shrinks to nothing.
+    inner = _resized(image, max(1, round(width * side / longest)), max(1, round(height * side / longest)))
+    if inner.size == (side, side):
+        return inner
+    canvas = Image.new(image.mode, (side, side))
+    canvas.paste(inner, ((side - inner.width) // 2, (side - inner.height) // 2))
+    return canvas
+
+
+def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Bilinear with antialiasing, as the pretrained networks were fed; unlike bicubic it adds no halo to an edge.
+
+    Far larger images are first reduced by a whole factor: three times faster, 0.1 grey levels off on average.
+    """
+    if image.size == (width, height):
+        return image
+    return image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0)

@@ -1,0 +1,141 @@
+"""Contenders that speak about the same samples, as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from clearmargin.errors import UsageError, WorkError
+from clearmargin.evaluation.metrics import label_index
+from clearmargin.records import Predictions
+
+SUM_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class AlignedPredictions:
+    """What all contenders say about one part, sample by sample.
+
+    Attributes
+    ----------
+    classes
+        Class names in the order of the columns.
+    truth
+        Position of the true class, int64 of shape (samples,).
+    units
+        Group of each sample as a number from 0, int64 of shape (samples,).
+    n_units
+        How many groups there are.
+    probabilities
+        float64 of shape (samples, classes) for each contender, in the order given.
+    """
+
+    classes: tuple[str, ...]
+    truth: np.ndarray
+    units: np.ndarray
+    n_units: int
+    probabilities: Mapping[str, np.ndarray]
+
+    @property
+    def clustered(self) -> bool:
+        """True when any group holds more than one sample."""
+        return self.n_units < len(self.truth)
+
+
+def align(contenders: Mapping[str, Predictions]) -> AlignedPredictions:
+    """Check that the contenders can be compared, and number labels and groups.
+
+    Raises
+    ------
+    UsageError
+        When there is no contender or no sample, when samples, labels, groups or classes differ between
+        contenders, or when a label is none of the classes.
+    WorkError
+        When probabilities are not finite, negative, of the wrong shape or don't sum to one.
+    """
+    if not contenders:
+        raise UsageError("There is no contender to evaluate: expected the predictions of at least one.")
+    first_name, first = next(iter(contenders.items()))
+    _check_classes(first.classes)
+    if not len(first.names):
+        raise UsageError("There is no sample to evaluate on: this part is empty. Give it a larger fraction.")
+    for name, predictions in contenders.items():
+        _check_same(first_name, first, name, predictions)
+        _check_probabilities(name, predictions)
+    units, n_units = _numbered(first.groups)
+    return AlignedPredictions(
+        classes=first.classes,
+        truth=label_index(first.labels, first.classes),
+        units=units,
+        n_units=n_units,
+        probabilities={
+            name: np.asarray(predictions.probabilities, dtype=np.float64) for name, predictions in contenders.items()
+        },
+    )
+
+
+def _check_classes(classes: tuple[str, ...]) -> None:
+    twice = sorted({name for name in classes if classes.count(name) > 1})
+    if twice or not classes:
+        found = f"{', '.join(map(repr, twice))} more than once" if twice else "no class"
+        raise UsageError(f"The classes of the predictions must be different names, got {found}.")
+
+
+def _check_same(first_name: str, first: Predictions, name: str, other: Predictions) -> None:
+    pair = f"The contenders {first_name!r} and {name!r}"
+    remedy = "Evaluate all contenders on the same split."
+    if other.classes != first.classes:
+        raise UsageError(
+            f"{pair} must have the same classes in the same order, got {list(first.classes)} "
+            f"and {list(other.classes)}. {remedy}"
+        )
+    for column in ("names", "labels", "groups"):
+        ours, theirs = getattr(first, column), getattr(other, column)
+        if len(ours) != len(theirs):
+            raise UsageError(
+                f"{pair} must speak about the same samples, got {len(ours)} and {len(theirs)} {column}. {remedy}"
+            )
+        differing = np.flatnonzero(ours != theirs)
+        if differing.size:
+            row = differing[0]
+            raise UsageError(
+                f"{pair} must speak about the same samples in the same order: their {column} differ in "
+                f"{differing.size} row(s), first in row {row}: {ours[row]!r} and {theirs[row]!r}. {remedy}"
+            )
+
+
+def _check_probabilities(name: str, predictions: Predictions) -> None:
+    probabilities = predictions.probabilities
+    expected = (len(predictions.names), len(predictions.classes))
+    if probabilities.shape != expected:
+        raise WorkError(
+            f"The probabilities of {name!r} must have shape {expected} (samples, classes), got {probabilities.shape}."
+        )
+    in_range = np.isfinite(probabilities) & (probabilities >= 0)
+    bad = np.flatnonzero(~in_range.all(axis=1))
+    if bad.size:
+        raise WorkError(
+            f"The probabilities of {name!r} must be finite numbers from 0 to 1, got "
+            f"{probabilities[bad[0]].tolist()} for {predictions.names[bad[0]]!r} ({bad.size} such sample(s)). "
+            "The model may have diverged: train it again with a lower learning rate."
+        )
+    sums = probabilities.sum(axis=1, dtype=np.float64)
+    worst = int(np.argmax(np.abs(sums - 1)))
+    if abs(sums[worst] - 1) > SUM_TOLERANCE:
+        raise WorkError(
+            f"The probabilities of {name!r} must sum to one for each sample (to {SUM_TOLERANCE:g}), got "
+            f"{sums[worst]:.9g} for {predictions.names[worst]!r}. Are they logits?"
+        )
+
+
+def _numbered(groups: np.ndarray) -> tuple[np.ndarray, int]:
+    """Number the groups in order of appearance; a sample without a group is a group of its own."""
+    number: dict[object, int] = {}
+    units = np.empty(len(groups), dtype=np.int64)
+    for row, group in enumerate(groups):
+        # An empty cell says nothing: it must not tie all such samples together.
+        key = ("alone", row) if group is None or group == "" else ("group", group)
+        units[row] = number.setdefault(key, len(number))
+    return units, len(number)

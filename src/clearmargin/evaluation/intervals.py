@@ -1,0 +1,138 @@
+"""Confidence intervals: of a share, and from resampled values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+FEW_GROUPS = 35
+NO_SPREAD = 1e-12
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval of a share of independent samples.
+
+    With ``p = successes / n`` and ``z`` the normal quantile, ``(p + z²/2n ± z sqrt(p(1−p)/n + z²/4n²)) /
+    (1 + z²/n)``; Wilson, *JASA* 22 (1927) 209.
+
+    Returns
+    -------
+    Low and high limit, from 0 to 1; NaN when ``n`` is 0.
+    """
+    if n == 0:
+        return float("nan"), float("nan")
+    z = float(stats.norm.isf((1 - confidence) / 2))
+    share = successes / n
+    middle = share + z**2 / (2 * n)
+    reach = z * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)))
+    scale = 1 + z**2 / n
+    # At the ends the limit is 0 or 1 exactly; rounding must not leave 0.9999999999999999.
+    low = 0.0 if successes == 0 else (middle - reach) / scale
+    high = 1.0 if successes == n else (middle + reach) / scale
+    return low, high
+
+
+def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact interval of a share of independent samples: never covers less than it says.
+
+    Quantiles of Beta(successes, n − successes + 1) and Beta(successes + 1, n − successes); Clopper &
+    Pearson, *Biometrika* 26 (1934) 404.
+
+    Returns
+    -------
+    Low and high limit, from 0 to 1; NaN when ``n`` is 0.
+    """
+    if n == 0:
+        return float("nan"), float("nan")
+    tail = (1 - confidence) / 2
+    low = 0.0 if successes == 0 else float(stats.beta.ppf(tail, successes, n - successes + 1))
+    high = 1.0 if successes == n else float(stats.beta.isf(tail, successes + 1, n - successes))
+    return low, high
+
+
+def percentile_interval(resampled: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """Central share of the resampled values, those that are undefined (NaN) left out.
+
+    Parameters
+    ----------
+    resampled
+        float64 of shape (resamples,).
+
+    Returns
+    -------
+    Low and high limit, interpolated linearly between values; NaN when every value is undefined.
+    """
+    defined = resampled[~np.isnan(resampled)]
+    if not defined.size:
+        return float("nan"), float("nan")
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(defined, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def bootstrap_method(n_units: int, clustered: bool) -> str:
+    """Name of the bootstrap, with a warning in it when there are few groups."""
+    name = "bootstrap over groups" if clustered else "bootstrap"
+    if n_units >= FEW_GROUPS:
+        return name
+    noun = "groups" if clustered else "samples"
+    return f"bootstrap over {n_units} {noun} (fewer than {FEW_GROUPS}: the interval is too narrow)"
+
+
+def bootstrap_figure(value: float, resampled: np.ndarray, confidence: float, method: str) -> dict[str, Any]:
+    """A figure with its percentile interval, ready for JSON.
+
+    The limits are None when the value is undefined, or when the resamples show no spread (a perfect
+    score, a single group): zero width would claim a certainty that nobody has.
+
+    Returns
+    -------
+    ``value``, ``low``, ``high`` (float or None) and ``method``.
+    """
+    if np.isnan(value):
+        return {"value": None, "low": None, "high": None, "method": "undefined in this part"}
+    low, high = percentile_interval(resampled, confidence)
+    if not high - low > NO_SPREAD:
+        reason = "no interval: the resamples show no spread"
+        return {"value": float(value), "low": None, "high": None, "method": reason}
+    left_out = float(np.isnan(resampled).mean())
+    note = f"; {left_out:.1%} of the resamples left out, undefined there" if left_out else ""
+    return {"value": float(value), "low": low, "high": high, "method": method + note}
+
+
+def share_figure(
+    right: np.ndarray, units: np.ndarray, resampled: np.ndarray, confidence: float, clustered: bool
+) -> dict[str, Any]:
+    """A share of right answers with its interval, ready for JSON.
+
+    Independent samples: Wilson's interval. Clustered samples: the percentile interval of the bootstrap over
+    groups. When all answers are right (or all wrong) that one has no width; Clopper and Pearson's interval
+    with groups in the place of samples is given instead. It is on the safe side: no fewer answers of the
+    mean group are right than the share of groups that are entirely right (the same for wrong ones).
+
+    Parameters
+    ----------
+    right
+        bool of shape (samples,).
+    units
+        Group of each of these samples, int64 of shape (samples,).
+    resampled
+        The same share in each resample, float64 of shape (resamples,).
+    """
+    n, successes = len(right), int(right.sum())
+    if not clustered or n == 0:
+        low, high = wilson(successes, n, confidence)
+        return _figure(successes / n if n else float("nan"), low, high, "Wilson score")
+    groups = len(np.unique(units))
+    if successes in (0, n):
+        low, high = clopper_pearson(groups if successes else 0, groups, confidence)
+        return _figure(successes / n, low, high, f"Clopper-Pearson over {groups} groups")
+    return bootstrap_figure(successes / n, resampled, confidence, bootstrap_method(groups, clustered=True))
+
+
+def _figure(value: float, low: float, high: float, method: str) -> dict[str, Any]:
+    if np.isnan(value):
+        return {"value": None, "low": None, "high": None, "method": "undefined in this part"}
+    return {"value": value, "low": low, "high": high, "method": method}

@@ -1,0 +1,72 @@
+"""Every evaluation of a test part, in a chain of hashes: how often it was looked at can't be hidden."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clearmargin.errors import RunFolderError
+from clearmargin.files import write_text
+
+START = "0" * 64
+
+
+def enter(path: Path, test_names: np.ndarray, weights: Mapping[str, str]) -> int:
+    """Add one evaluation to the ledger; return its number on this test part, from 1.
+
+    Parameters
+    ----------
+    path
+        ``ledger.jsonl``; made when it is not there.
+    test_names
+        Names of the test samples.
+    weights
+        SHA-256 of each contender's weights, by name.
+    """
+    entries = read_ledger(path)
+    part = hashlib.sha256("\n".join(sorted(map(str, test_names))).encode("utf-8", "surrogatepass")).hexdigest()
+    entry: dict[str, Any] = {
+        "number": 1 + sum(earlier["test_part"] == part for earlier in entries),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "test_part": part,
+        "weights": dict(weights),
+        "previous": entries[-1]["hash"] if entries else START,
+    }
+    entry["hash"] = _digest(entry)
+    write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [*entries, entry]))
+    return int(entry["number"])
+
+
+def read_ledger(path: Path) -> list[dict[str, Any]]:
+    """Read and check a ledger; an empty list when there is none.
+
+    Raises
+    ------
+    RunFolderError
+        When an entry was changed, removed or put in between.
+    """
+    if not path.exists():
+        return []
+    previous, entries = START, []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+            sound = entry["previous"] == previous and entry["hash"] == _digest(entry)
+        except (ValueError, KeyError, TypeError):
+            sound = False
+        if not sound:
+            raise RunFolderError(f"{path} was edited: entry {number} does not follow from the one before.")
+        previous = entry["hash"]
+        entries.append(entry)
+    return entries
+
+
+def _digest(entry: Mapping[str, Any]) -> str:
+    content = {key: value for key, value in entry.items() if key != "hash"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,107 @@
+"""Tests for two contenders that answered the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from clearmargin.evaluation.bootstrap import chunks
+
+# Sums of signed numbers in another order differ in their last digits; such sums count as equal.
+ROUNDING = 1e-12
+
+
+def mcnemar_exact(only_first: int, only_second: int) -> float:
+    """McNemar's exact test, two-sided: twice the binomial tail, at most 1.
+
+    Parameters
+    ----------
+    only_first, only_second
+        Samples that only the first, and only the second contender got right. Those on which they agree say
+        nothing about the difference.
+
+    Returns
+    -------
+    p; 1 when there is no such sample.
+    """
+    fewer, discordant = min(only_first, only_second), only_first + only_second
+    return min(1.0, 2 * float(stats.binom.cdf(fewer, discordant, 0.5)))
+
+
+def mcnemar_mid_p(only_first: int, only_second: int) -> float:
+    """McNemar's mid-p test, two-sided: the exact test with half the weight on what was seen.
+
+    ``2 P(X ≤ m) − P(X = m)`` for X ~ Binomial(b + c, 1/2) and m = min(b, c); Fagerland, Lydersen & Laake,
+    *BMC Medical Research Methodology* 13 (2013) 91, who recommend it over the exact test and the chi-square.
+
+    Parameters
+    ----------
+    only_first, only_second
+        As in `mcnemar_exact`.
+    """
+    fewer, discordant = min(only_first, only_second), only_first + only_second
+    if discordant == 0:
+        return 1.0
+    seen = float(stats.binom.pmf(fewer, discordant, 0.5))
+    return min(1.0, 2 * float(stats.binom.cdf(fewer, discordant, 0.5)) - seen)
+
+
+def other_at_least_as_good(only_first: int, only_second: int) -> float:
+    """Probability that the contender with fewer samples to itself is in truth at least as good.
+
+    The distribution function of Beta(b + 1, c + 1) at 1/2, with b the larger and c the smaller count: a flat
+    prior on the share of the discordant samples that the leader wins. Between 0 and 1/2.
+
+    Parameters
+    ----------
+    only_first, only_second
+        As in `mcnemar_exact`.
+    """
+    more, fewer = max(only_first, only_second), min(only_first, only_second)
+    return float(stats.beta.cdf(0.5, more + 1, fewer + 1))
+
+
+def sign_flip_p(differences: np.ndarray, flips: int, seed: int) -> float:
+    """Randomisation test of paired differences by group, two-sided.
+
+    If the contenders were interchangeable, each group's difference could as well have the other sign. The p-value
+    is the share of random sign patterns, the observed one counted among them, whose sum is as far from
+    zero as the observed sum. Valid for any number of groups, and McNemar's test when each group is one sample.
+
+    Parameters
+    ----------
+    differences
+        What each group adds to the difference of the contenders, float64 of shape (groups,).
+    flips
+        Number of random sign patterns; the smallest possible p is ``1 / (flips + 1)``.
+    """
+    moving = differences[differences != 0]
+    if not moving.size:
+        return 1.0
+    bar = abs(moving.sum()) - ROUNDING
+    rng = np.random.default_rng([seed, 1])
+    as_far = 1
+    for size in chunks(flips, moving.size):
+        signs = 2.0 * rng.integers(0, 2, size=(size, moving.size)) - 1.0
+        as_far += int((np.abs(signs @ moving) >= bar).sum())
+    return as_far / (flips + 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment: the chance of any false difference stays below the level.
+
+    The k-th smallest of m values (from 0) is multiplied by m − k, made no smaller than the one before and
+    at most 1; Holm, *Scandinavian Journal of Statistics* 6 (1979) 65.
+
+    Returns
+    -------
+    Adjusted values in the order given.
+    """
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted

@@ -1,0 +1,43 @@
+"""Pixels become what a network takes: scaled, normalised, channels last in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from clearmargin.records import Rows
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def to_input(pixels: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """Scale to [0, 1], subtract the mean, divide by the standard deviation, per channel.
+
+    Parameters
+    ----------
+    pixels
+        uint8, (batch, height, width, channels).
+
+    Returns
+    -------
+    float32, (batch, channels, height, width), channels last in memory.
+    """
+    inputs = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float()
+    scale = torch.tensor([1 / (255 * s) for s in std]).view(1, -1, 1, 1)
+    shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)]).view(1, -1, 1, 1)
+    return inputs.mul_(scale).sub_(shift)
+
+
+def channel_statistics(rows: Rows, chunk: int = 256) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of uint8 images, on the scale [0, 1], one chunk at a time."""
+    counts = np.zeros((rows.shape[-1], 256), dtype=np.int64)
+    for start in range(0, rows.shape[0], chunk):
+        pixels = rows.read(np.arange(start, min(start + chunk, rows.shape[0])))
+        for channel, count in enumerate(counts):
+            count += np.bincount(pixels[..., channel].reshape(-1), minlength=256)
+    values = np.arange(256) / 255
+    means = counts @ values / counts.sum(axis=1)
+    variances = counts @ values**2 / counts.sum(axis=1) - means**2
+    deviations = np.sqrt(np.maximum(variances, 1e-12))  # a constant channel is left at zero, not blown up
+    return tuple(map(float, means)), tuple(max(float(d), 1e-3) for d in deviations)

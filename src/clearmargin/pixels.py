@@ -1,0 +1,268 @@
+"""Pixels decoded once: a file of rows, keyed by content and preprocessing, that later runs open at once.
+
+In ``<cache>/pixels/<key>/`` lie ``pixels.bin``, uint8, one row after the other, and ``facts.json``, what is known of
+every row and what could not be read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields
+from io import FileIO
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clearmargin.atomic_folder import atomic_folder, disk_errors
+from clearmargin.decoding import Facts, prepare
+from clearmargin.errors import ImageError, SourceError, WorkError
+from clearmargin.mapped_rows import MappedRows
+from clearmargin.records import Finding, Preprocessing, Rows, Sample, Source
+
+_FORMAT = 1  # raise it when the files, or the way an image is decoded, change
+_CHUNK_IMAGES = 32  # decoded by one task: 60,000 tiny images must not become 60,000 tasks
+_CHUNK_BYTES = 8 << 20
+_TINY_BYTES = 4096  # below, handing the interpreter from thread to thread costs more than it gains
+
+
+def cache_folder() -> Path:
+    """Where everything that can be computed again lies: ``CLEARMARGIN_CACHE``, or the user's cache folder."""
+    chosen = os.environ.get("CLEARMARGIN_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("clearmargin"))
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The decoded images of a source.
+
+    Attributes
+    ----------
+    rows
+        uint8 of shape (images, size_px, size_px, channels).
+    samples
+        The decoded ones only: ``samples[i]`` is row ``i``.
+    facts
+        One line per row: ``name`` and the fields of `decoding.Facts`.
+    findings
+        The source's own, and one ``unreadable-images`` when something could not be decoded.
+    found
+        How many samples the source has, unreadable ones included.
+    key
+        SHA-256 (hex) over the source's fingerprint and the preprocessing.
+    """
+
+    rows: Rows
+    samples: tuple[Sample, ...]
+    facts: pd.DataFrame
+    findings: tuple[Finding, ...]
+    found: int
+    key: str
+    preprocessing: Preprocessing
+    simulated: bool
+
+
+def open_pixels(
+    source: Source,
+    preprocessing: Preprocessing,
+    *,
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Pixels:
+    """Open the decoded images of a source, decoding them first if nobody has yet.
+
+    Parameters
+    ----------
+    cache
+        Folder for the store; `cache_folder` when None.
+    progress
+        Called with (images done, images there are) while decoding; not at all when the store is there.
+
+    Raises
+    ------
+    SourceError
+        When no image could be decoded.
+    DiskError
+        When the store can't be written.
+    """
+    content = {"format": _FORMAT, "source": source.fingerprint(), "preprocessing": asdict(preprocessing)}
+    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    folder = (cache or cache_folder()) / "pixels" / key
+    stored = _stored(folder, source)
+    if stored is None:
+        with atomic_folder(folder, lambda: _stored(folder, source) is not None) as temporary:
+            _decode(source, preprocessing, temporary, progress)
+        stored = _stored(folder, source)
+    if stored is None:
+        raise WorkError(f"{folder} was written and can't be read back. Delete it and try again.")
+    rows, facts, unreadable = stored
+    by_name = {sample.name: sample for sample in source.samples}
+    return Pixels(
+        rows=rows,
+        samples=tuple(by_name[name] for name in facts["name"]),
+        facts=facts,
+        findings=(*source.findings, *_unreadable_finding(unreadable, len(source.samples))),
+        found=len(source.samples),
+        key=key,
+        preprocessing=preprocessing,
+        simulated=source.simulated,
+    )
+
+
+def _stored(folder: Path, source: Source) -> tuple[MappedRows, pd.DataFrame, dict[str, str]] | None:
+    """Rows, facts and reasons of a store that is whole and fits the source; else None."""
+    try:
+        page = json.loads((folder / "facts.json").read_bytes())
+        names = pd.Series(page["facts"]["name"], dtype=object)  # a name that is not Unicode must pass
+        facts = pd.DataFrame(page["facts"] | {"name": names})
+        rows = MappedRows(folder / "pixels.bin", page["shape"], np.uint8)
+        named = {*facts["name"], *page["unreadable"]}
+        counts = (len(facts), len(facts) + len(page["unreadable"]))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, WorkError):
+        return None  # missing or damaged: both mean decoding again
+    fits = named == {sample.name for sample in source.samples}
+    whole = counts == (rows.shape[0], len(source.samples))
+    return (rows, facts, page["unreadable"]) if fits and whole else None
+
+
+def _unreadable_finding(unreadable: dict[str, str], found: int) -> tuple[Finding, ...]:
+    if not unreadable:
+        return ()
+    listed = [f"{name} ({reason})" for name, reason in list(unreadable.items())[:10]]
+    more = len(unreadable) - len(listed)
+    message = f"{len(unreadable):,} of {found:,} images could not be read and are left out: " + "; ".join(listed)
+    finding = Finding(
+        kind="unreadable-images",
+        severity="serious" if len(unreadable) > found / 20 else "warning",
+        message=message + (f"; and {more:,} more." if more else "."),
+        remedy="Mend or replace these files, or take them out of the data; the rest is used without them.",
+        samples=tuple(unreadable),
+    )
+    return (finding,)
+
+
+Contents = list[tuple[str, bytes | np.ndarray | ImageError]]
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """One chunk: pixels of shape (images, size_px, size_px, channels) with names and facts; reasons by name."""
+
+    pixels: np.ndarray
+    names: list[str]
+    facts: list[Facts]
+    unreadable: dict[str, str]
+
+
+def _decode(
+    source: Source,
+    preprocessing: Preprocessing,
+    folder: Path,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Write pixels.bin and facts.json of a source into a folder."""
+    names: list[str] = []
+    facts: list[Facts] = []
+    unreadable: dict[str, str] = {}
+    found = len(source.samples)
+    shape = (preprocessing.size_px, preprocessing.size_px, preprocessing.channels)
+    with disk_errors(folder):
+        file = (folder / "pixels.bin").open("wb", buffering=0)
+    with file, closing(_decoded_in_order(_chunks(source, math.prod(shape)), preprocessing)) as chunks:
+        for chunk in chunks:
+            with disk_errors(folder):
+                _write(file, chunk.pixels)
+            names += chunk.names
+            facts += chunk.facts
+            unreadable |= chunk.unreadable
+            if progress is not None:
+                progress(len(names) + len(unreadable), found)
+    if not names:
+        reasons = "; ".join(f"{name} ({reason})" for name, reason in list(unreadable.items())[:3])
+        raise SourceError(f"None of the {found:,} images could be read: {reasons or 'there are none'}.")
+    columns = {field.name: [getattr(fact, field.name) for fact in facts] for field in fields(Facts)}
+    page = {"shape": (len(names), *shape), "facts": {"name": names, **columns}, "unreadable": unreadable}
+    with disk_errors(folder):
+        (folder / "facts.json").write_text(json.dumps(page), encoding="ascii")
+
+
+def _write(file: FileIO, pixels: np.ndarray) -> None:
+    rest = pixels.reshape(-1).data
+    while rest:  # a nearly full disk takes a part, and says so only the next time
+        rest = rest[file.write(rest) :]
+
+
+def _chunks(source: Source, row_bytes: int) -> Iterator[Contents]:
+    """What the source holds, by name, in portions bounded by number and by bytes."""
+    most = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // row_bytes))
+    chunk: Contents = []
+    size = 0
+    for sample, content in zip_longest(source.samples, source.read()):
+        if sample is None or content is None:
+            raise SourceError(
+                f"The data changed while they were read: {len(source.samples):,} images were listed, "
+                f"and {'more' if sample is None else 'fewer'} were there. Leave them alone and run again."
+            )
+        chunk.append((sample.name, content))
+        size += _content_bytes(content)
+        if len(chunk) >= most or size >= _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _content_bytes(content: bytes | np.ndarray | ImageError) -> int:
+    if isinstance(content, ImageError):
+        return 0
+    return content.nbytes if isinstance(content, np.ndarray) else len(content)
+
+
+def _decoded_in_order(chunks: Iterator[Contents], preprocessing: Preprocessing) -> Generator[_Decoded]:
+    """Decode on all cores (Pillow frees the interpreter) while this thread reads; few chunks are under way."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    pending: deque[Future[_Decoded]] = deque()
+    pool = ThreadPoolExecutor(cores)
+    try:
+        for chunk in chunks:
+            pending.append(pool.submit(_decode_chunk, chunk, preprocessing))
+            tiny = sum(_content_bytes(content) for _, content in chunk) < len(chunk) * _TINY_BYTES
+            while len(pending) > (0 if tiny else 2 * cores):
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _decode_chunk(chunk: Contents, preprocessing: Preprocessing) -> _Decoded:
+    shape = (preprocessing.size_px, preprocessing.size_px, preprocessing.channels)
+    pixels = np.empty((len(chunk), *shape), np.uint8)
+    names: list[str] = []
+    facts: list[Facts] = []
+    unreadable: dict[str, str] = {}
+    for name, content in chunk:
+        if isinstance(content, ImageError):
+            unreadable[name] = str(content)
+            continue
+        try:
+            prepared = prepare(content, preprocessing)
+        except ImageError as error:
+            unreadable[name] = str(error)
+            continue
+        pixels[len(names)] = prepared.pixels
+        names.append(name)
+        facts.append(prepared.facts)
+    return _Decoded(pixels[: len(names)], names, facts, unreadable)

@@ -1,0 +1,136 @@
+"""Where the images went: found, excluded, split; and what the audit noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clearmargin.records import PARTS
+from clearmargin.report.folder import RunFiles
+from clearmargin.report.wording import plural
+
+PART_NAMES = {"train": "Training", "validation": "Validation", "test": "Test"}
+SAMPLES_LISTED = 60
+_SEVERITIES = ("serious", "warning", "note")
+# Files that were never images are noticed, but were not counted among the images found.
+_NOT_COUNTED = frozenset({"ignored-files"})
+
+
+@dataclass(frozen=True)
+class PartFlow:
+    """One part: how many images and groups, the share asked for and the share it got."""
+
+    part: str
+    name: str
+    images: int
+    groups: int
+    asked: float | None
+    achieved: float
+
+
+@dataclass(frozen=True)
+class ClassFlow:
+    """One class: how many images in all and in each part, in the order of ``PARTS``."""
+
+    name: str
+    images: int
+    parts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The whole way from the source to the parts."""
+
+    found: int
+    excluded: int
+    used: int
+    reasons: tuple[tuple[str, int], ...]
+    parts: tuple[PartFlow, ...]
+    classes: tuple[ClassFlow, ...]
+
+
+def data_flow(run: RunFiles) -> Flow:
+    """Count images from the source to the parts."""
+    counts, split = run.audit["counts"], run.split
+    by_part = {part: split["counts"].get(part, {}) for part in PARTS}
+    asked = dict.fromkeys(PARTS) if split.get("given") else dict(zip(PARTS, split["asked"], strict=True))
+    parts = tuple(
+        PartFlow(
+            part,
+            PART_NAMES[part],
+            sum(by_part[part].values()),
+            split["groups"].get(part, 0),
+            asked[part],
+            split["achieved"].get(part, 0.0),
+        )
+        for part in PARTS
+    )
+    classes = tuple(
+        ClassFlow(name, sum(row), row)
+        for name in run.evaluation["classes"]
+        for row in (tuple(int(by_part[part].get(name, 0)) for part in PARTS),)
+    )
+    used = sum(part.images for part in parts)
+    excluded = counts["found"] - used
+    return Flow(counts["found"], excluded, used, _reasons(run, excluded), parts, classes)
+
+
+def _reasons(run: RunFiles, excluded: int) -> tuple[tuple[str, int], ...]:
+    """Reasons for exclusion: what a finding says about samples that no part holds."""
+    placed = set(run.split_rows["name"])
+    counted: set[str] = set()
+    reasons: dict[str, int] = {}
+    for finding in run.audit["findings"]:
+        if finding["kind"] in _NOT_COUNTED:
+            continue
+        left_out = set(finding.get("samples", ())) - placed - counted
+        if left_out:
+            reason = finding["kind"].replace("-", " ")
+            reasons[reason] = reasons.get(reason, 0) + len(left_out)
+            counted |= left_out
+    unexplained = excluded - len(counted)
+    if unexplained > 0:
+        reasons["reason in run.log" if reasons else "not used"] = unexplained
+    return tuple(reasons.items())
+
+
+@dataclass(frozen=True)
+class FindingCard:
+    """One finding as the page shows it."""
+
+    severity: str
+    kind: str
+    message: str
+    remedy: str
+    samples: tuple[str, ...]
+    hidden: int
+
+
+def findings(run: RunFiles) -> list[FindingCard]:
+    """The audit's findings, the serious ones first, their lists of samples capped."""
+    found = sorted(run.audit["findings"], key=lambda finding: _SEVERITIES.index(finding["severity"]))
+    return [_card(finding) for finding in found]
+
+
+def _card(finding: Mapping[str, Any]) -> FindingCard:
+    samples = tuple(finding.get("samples", ()))
+    return FindingCard(
+        finding["severity"],
+        finding["kind"].replace("-", " "),
+        finding["message"],
+        finding.get("remedy", ""),
+        samples[:SAMPLES_LISTED],
+        max(0, len(samples) - SAMPLES_LISTED),
+    )
+
+
+def findings_summary(cards: list[FindingCard]) -> str:
+    """Count findings by severity: ``1 serious finding, 2 warnings``."""
+    words = {"serious": ("serious finding", None), "warning": ("warning", None), "note": ("note", None)}
+    told = []
+    for severity in _SEVERITIES:
+        number = sum(card.severity == severity for card in cards)
+        if number:
+            told.append(plural(number, *words[severity]))
+    return ", ".join(told) or "Nothing was found"

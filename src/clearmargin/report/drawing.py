@@ -1,0 +1,134 @@
+"""From a plot function to SVG: a file for papers, and a copy inside the page that follows its colours."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from clearmargin.report.figures import GRID, INK, MUTED, RIGHT, SERIES, WRONG
+
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text: small, searchable, in the page's own font
+    "svg.hashsalt": "clearmargin",
+    "text.parse_math": False,  # a class may be called $x
+    "text.usetex": False,
+    "axes.unicode_minus": True,
+}
+_ROLES = {
+    INK: "ink",
+    MUTED: "muted",
+    GRID: "rule",
+    RIGHT: "right",
+    WRONG: "wrong",
+    **{color: f"series-{k}" for k, color in enumerate(SERIES)},
+}
+_LOCK = threading.RLock()  # matplotlib's settings and Python's warning filters belong to the whole process
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    with _LOCK, mpl.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        yield
+
+
+def draw(size: tuple[float, float], box: tuple[float, float, float, float], plot: Callable[[Any], Any]) -> str:
+    """Draw one pair of axes and return SVG: same input, same bytes.
+
+    Parameters
+    ----------
+    size
+        Width and height in inches of 72 units.
+    box
+        Left, bottom, width and height of the axes as fractions of the figure.
+    """
+    with _settings():
+        figure = Figure(figsize=size)
+        plot(figure.add_axes(box))
+        return _svg(figure)
+
+
+def draw_grid(
+    rows: int, columns: int, panel: tuple[float, float], plots: list[Callable[[Any], Any]]
+) -> str:
+    """Draw several panels on one sheet and return SVG; panels that are left over stay empty."""
+    with _settings():
+        figure = Figure(figsize=(columns * panel[0], rows * panel[1]), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for place, axes in enumerate(grid.flat):
+            if place < len(plots):
+                plots[place](axes)
+            else:
+                axes.set_axis_off()
+        return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def inline(svg: str, identifier: str, description: str) -> Markup:
+    """Turn an SVG file into an element of the page.
+
+    Name spaces, metadata and the white background go; colours become the page's variables; identifiers get
+    ``identifier`` in front, so that several figures do not borrow each other's clip paths.
+    """
+    root = ElementTree.fromstring(svg)
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        for key in list(element.attrib):
+            element.attrib[key.rpartition("}")[2]] = element.attrib.pop(key)
+    _drop_background(root)
+    used = set(re.findall(r"[\"(]#([\w.-]+)", ElementTree.tostring(root, encoding="unicode")))
+    for element in root.iter():
+        _adapt(element, used, identifier)
+    for key in ("width", "height", "version"):
+        root.attrib.pop(key, None)
+    body = "".join(ElementTree.tostring(child, encoding="unicode").strip() for child in root)
+    body = re.sub(r"\s*\n\s*", " ", body)
+    return Markup('<svg class="plot" viewBox="{box}" role="img" aria-label="{label}">{body}</svg>').format(
+        box=root.attrib["viewBox"], label=description, body=Markup(body)
+    )
+
+
+def _drop_background(root: ElementTree.Element) -> None:
+    for parent in list(root.iter()):
+        for child in list(parent):
+            is_background = child.tag == "g" and child.get("id") in ("patch_1", "patch_2")
+            if child.tag == "metadata" or is_background or (child.tag == "defs" and child.find("style") is not None):
+                parent.remove(child)
+
+
+def _adapt(element: ElementTree.Element, used: set[str], identifier: str) -> None:
+    attributes = element.attrib
+    name = attributes.get("id")
+    if name is not None:
+        if name in used:
+            attributes["id"] = f"{identifier}-{name}"
+        else:
+            del attributes["id"]
+    if attributes.get("href", "").startswith("#"):
+        attributes["href"] = f"#{identifier}-{attributes['href'][1:]}"
+    if "clip-path" in attributes:
+        attributes["clip-path"] = attributes["clip-path"].replace("#", f"#{identifier}-")
+    if "style" in attributes:
+        style = re.sub(r"font-family: [^;]*;? ?", "", attributes["style"])
+        attributes["style"] = re.sub(r"#[0-9a-f]{6}", lambda found: _role(found[0]), style)
+
+
+def _role(color: str) -> str:
+    return f"var(--{_ROLES[color]})" if color in _ROLES else color
+

@@ -1,0 +1,169 @@
+"""What was done, in words: the recipe and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tomli_w
+
+from clearmargin.report.folder import ContenderFiles, RunFiles
+from clearmargin.report.wording import count, decimal, large, listed, plural, seconds, without_folders
+
+FITS = {
+    "pad": "padded with black to a square, keeping its proportions",
+    "stretch": "stretched to a square, which does not keep its proportions",
+    "crop": "cropped to the square in its middle",
+}
+SOURCES = {
+    "folder": "a folder of class folders",
+    "zip": "a zip archive",
+    "tar": "a tar archive",
+    "manifest": "a table of paths and labels",
+    "npz": "a NumPy archive",
+    "idx": "IDX files",
+    "cifar": "CIFAR-10's binary files",
+    "phantom": "the built-in phantom, which makes images up",
+}
+OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD", "rmsprop": "RMSprop", "adadelta": "Adadelta"}
+ARCHITECTURES = {"vgg16": "VGG16", "cnn": "A plain CNN"}
+_AUGMENTATIONS = {
+    "flip_horizontal": "flips left to right",
+    "flip_vertical": "flips top to bottom",
+    "rotate_degrees": "rotation up to {:g} degrees",
+    "shift_fraction": "shifts up to {:g} of the side",
+    "scale_fraction": "scaling by up to {:g}",
+    "brightness": "brightness up to ± {:g}",
+    "contrast": "contrast up to ± {:g}",
+    "noise": "noise of standard deviation {:g}",
+}
+
+
+def steps(run: RunFiles) -> list[tuple[str, str]]:
+    """What was done, as (step, sentences) in the order it happened."""
+    told = [
+        ("Data", _data(run)),
+        ("Preprocessing", _preprocessing(run)),
+        ("Split", _split(run)),
+        *((contender.name, _contender(run, contender)) for contender in run.contenders),
+    ]
+    schedules = [_training(run, contender) for contender in run.contenders]
+    if len(set(schedules)) == 1:
+        told.append(("Training", schedules[0]))
+    else:
+        names = (f"Training of {contender.name}" for contender in run.contenders)
+        told.extend(zip(names, schedules, strict=True))
+    return [*told, ("Evaluation", _evaluation(run))]
+
+
+def recipe_text(run: RunFiles) -> str:
+    """The recipe as TOML, without the folders of this machine."""
+    return tomli_w.dumps(_scrubbed(dict(run.recipe)))
+
+
+def command(run: RunFiles) -> str:
+    """The command that repeats the run from its own recipe."""
+    source = without_folders(str(run.recipe.get("data", {}).get("source", "")))
+    data = f' --data "{source}"' if source and run.audit.get("source_kind") != "phantom" else ""
+    return f"clearmargin run recipe.toml{data} --out another-folder"
+
+
+def _scrubbed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _scrubbed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_scrubbed(item) for item in value]
+    return without_folders(value) if isinstance(value, str) else value
+
+
+def _data(run: RunFiles) -> str:
+    kind = str(run.audit.get("source_kind", ""))
+    source = without_folders(str(run.recipe.get("data", {}).get("source", "")))
+    named = f" ({source})" if source and source != kind else ""
+    return (
+        f"{plural(run.audit['counts']['decoded'], 'image')} of "
+        f"{plural(len(run.evaluation['classes']), 'class', 'classes')} from {SOURCES.get(kind, kind)}{named}."
+    )
+
+
+def _preprocessing(run: RunFiles) -> str:
+    done = run.contenders[0].model.get("preprocessing", {})
+    size, fit = done.get("size_px"), str(done.get("fit"))
+    colors = "three colour channels" if done.get("color") == "rgb" else "one grey channel"
+    sentence = f"Each image was {FITS.get(fit, fit)}, reduced to {size} × {size} pixels with {colors}."
+    if done.get("mean"):
+        mean, spread = (", ".join(decimal(v) for v in done[key]) for key in ("mean", "std"))
+        sentence += f" Channels were normalised with mean {mean} and standard deviation {spread}."
+    return sentence
+
+
+def _split(run: RunFiles) -> str:
+    if run.split.get("given"):
+        return "The parts are the source's own, as shipped; nothing was moved between them."
+    asked = ", ".join(f"{fraction:g}" for fraction in run.split["asked"])
+    kept = "patient" if run.split["patients"] else "image and its exact copies"
+    return (
+        f"Drawn anew from seed {run.environment['seed']}, stratified by class, fractions asked for {asked} "
+        f"(training, validation, test). Each {kept} went to one part as a whole."
+    )
+
+
+def _contender(run: RunFiles, contender: ContenderFiles) -> str:
+    asked = _settings(run, contender.name)
+    architecture = str(asked.get("architecture") or contender.model.get("architecture", {}).get("kind", "A network"))
+    parameters = contender.model["parameters"]
+    weights = asked.get("weights")
+    total, trained = parameters["total"], parameters.get("trained")
+    share = "all of them" if trained == total else f"{large(trained)} of them"
+    sentences = [f"{ARCHITECTURES.get(architecture, architecture)} with {large(total)} parameters, {share} trained."]
+    if weights and weights != "none":
+        origin = "weights learned on ImageNet" if weights == "imagenet" else f"weights from {without_folders(weights)}"
+        sentences.append(f"It started from {origin}.")
+    frozen = asked.get("freeze_through")
+    if frozen and frozen != "none":
+        sentences.append(f"Everything through {frozen} stayed frozen; its activations were computed once.")
+    return " ".join(sentences)
+
+
+def _training(run: RunFiles, contender: ContenderFiles) -> str:
+    asked = _settings(run, contender.name).get("training") or run.recipe.get("training", {})
+    if not asked:
+        return "The settings are in the recipe."
+    sentences = [
+        f"Up to {plural(asked.get('epochs', 0), 'epoch')} in batches of {asked.get('batch_size', '?')} with "
+        f"{OPTIMIZERS.get(asked.get('optimizer', ''), 'the default optimiser')}, learning rate {asked.get('learning_rate', '?')} "
+        f"({asked.get('schedule', 'constant')}), weight decay {asked.get('weight_decay', 0)}."
+    ]
+    if asked.get("early_stopping"):
+        sentences.append(f"Training ends after {plural(asked['early_stopping'], 'epoch')} without progress on validation.")
+    if asked.get("keep") == "best":
+        sentences.append("The weights of the epoch that was best on validation were kept.")
+    if asked.get("class_weights"):
+        sentences.append("Rare classes weighed more.")
+    changes = _augmentations(asked.get("augmentation") or {})
+    sentences.append(f"Training images were varied by {listed(changes)}." if changes else "No augmentation.")
+    return " ".join(sentences)
+
+
+def _augmentations(asked: Mapping[str, Any]) -> list[str]:
+    return [words.format(asked[key]) for key, words in _AUGMENTATIONS.items() if asked.get(key)]
+
+
+def _evaluation(run: RunFiles) -> str:
+    result = run.evaluation
+    spread = "patients or groups" if result.get("clustered") else "images"
+    return (
+        f"Once, on {plural(result['n'], 'image')} of the {result.get('part', 'test')} part, which neither training nor the "
+        f"choice of the epoch had seen. Intervals are {100 * result.get('confidence', 0.95):g} % intervals; "
+        f"bootstraps drew {count(result.get('resamples'))} times over {spread}."
+    )
+
+
+def _settings(run: RunFiles, name: str) -> Mapping[str, Any]:
+    listed_contenders = run.recipe.get("contender", [])
+    return next((asked for asked in listed_contenders if asked.get("name") == name), {})
+
+
+def times(run: RunFiles) -> list[tuple[str, str]]:
+    """Time of each stage as (stage, duration)."""
+    return [(stage, seconds(spent)) for stage, spent in run.environment.get("seconds", {}).items()]

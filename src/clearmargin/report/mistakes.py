@@ -1,0 +1,177 @@
+"""Every misclassified test image: which, how sure, and its picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from clearmargin.report.folder import ContenderFiles, RunFiles
+from clearmargin.report.thumbnails import Thumbnail
+from clearmargin.report.wording import count, percent, plural
+
+SHOWN_PER_CONTENDER = 200
+SHOWN_IN_ALL = 1000
+PICTURE_BYTES = 9_000_000  # of all pictures in the page; text and figures need the rest of 15 MB
+BARS = 4
+PAGE = 50
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One class and its probability."""
+
+    name: str
+    probability: float
+    true: bool
+    predicted: bool
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One misclassified image.
+
+    Attributes
+    ----------
+    truth, predicted
+        Columns of the classes.
+    others
+        What the other contenders made of it: (contender, predicted class, right).
+    """
+
+    name: str
+    truth: int
+    predicted: int
+    confidence: float
+    bars: tuple[Bar, ...]
+    others: tuple[tuple[str, str, bool], ...]
+    picture: Thumbnail | None
+
+
+@dataclass(frozen=True)
+class Album:
+    """Mistakes shown under one heading: one cell of the confusion matrix, or a page of a long list."""
+
+    identifier: str
+    truth: str
+    predicted: str
+    title: str
+    mistakes: tuple[Mistake, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The mistakes of one contender."""
+
+    contender: str
+    slug: str
+    total: int
+    sentence: str
+    albums: tuple[Album, ...]
+
+
+def ranked_mistakes(contender: ContenderFiles) -> np.ndarray:
+    """Rows (int64) of the misclassified images, the most confident mistake first."""
+    wrong = np.flatnonzero(contender.truth != contender.predicted)
+    confidence = contender.predictions.probabilities[wrong, contender.predicted[wrong]]
+    return wrong[np.argsort(-confidence, kind="stable")]
+
+
+def shown_limit(run: RunFiles) -> int:
+    """How many mistakes of each contender the page may show at most."""
+    return max(10, min(SHOWN_PER_CONTENDER, SHOWN_IN_ALL // len(run.contenders)))
+
+
+def within_budget(run: RunFiles, pictures: Mapping[str, Thumbnail]) -> int:
+    """How many mistakes of each contender fit into the page with their pictures."""
+    limit = shown_limit(run)
+    sizes = np.zeros(limit)
+    for contender in run.contenders:
+        for place, row in enumerate(ranked_mistakes(contender)[:limit]):
+            picture = pictures.get(contender.predictions.names[row])
+            sizes[place] += len(picture.uri) if picture else 0
+    return max(1, int(np.searchsorted(np.cumsum(sizes), PICTURE_BYTES, side="right")))
+
+
+def gallery(
+    run: RunFiles, contender: ContenderFiles, limit: int, pictures: Mapping[str, Thumbnail], by_cell: bool
+) -> Gallery:
+    """Arrange the mistakes of one contender.
+
+    Parameters
+    ----------
+    limit
+        At most so many are shown.
+    by_cell
+        Group them by true and predicted class, the largest group first; otherwise in pages.
+    """
+    rows = ranked_mistakes(contender)
+    position = {other.name: _rows_by_name(other) for other in run.contenders if other is not contender}
+    shown = [_mistake(run, contender, row, position, pictures) for row in rows[:limit]]
+    albums = _by_cell(run, contender, shown) if by_cell else _in_pages(contender, shown)
+    return Gallery(contender.name, contender.slug, len(rows), _sentence(run, len(rows), len(shown)), albums)
+
+
+def _sentence(run: RunFiles, total: int, shown: int) -> str:
+    tested = run.evaluation["n"]
+    if not total:
+        return f"None: all {plural(tested, 'test image')} were classified correctly."
+    sentence = f"{count(total)} of {plural(tested, 'test image')} ({percent(total / tested)}), the most confident first."
+    if shown < total:
+        sentence += f" Showing {count(shown)} of {count(total)}; the rest is in predictions.csv."
+    return sentence
+
+
+def _rows_by_name(contender: ContenderFiles) -> dict[str, int]:
+    return {name: row for row, name in enumerate(contender.predictions.names)}
+
+
+def _mistake(
+    run: RunFiles,
+    contender: ContenderFiles,
+    row: int,
+    position: Mapping[str, Mapping[str, int]],
+    pictures: Mapping[str, Thumbnail],
+) -> Mistake:
+    name = contender.predictions.names[row]
+    probabilities = contender.predictions.probabilities[row]
+    truth, predicted = int(contender.truth[row]), int(contender.predicted[row])
+    classes = contender.predictions.classes
+    columns = [int(k) for k in np.argsort(-probabilities, kind="stable")[:BARS]]
+    if truth not in columns:
+        columns[-1] = truth
+    bars = tuple(Bar(classes[k], float(probabilities[k]), k == truth, k == predicted) for k in columns)
+    others = []
+    for other in run.contenders:
+        at = position.get(other.name, {}).get(name)
+        if at is not None:
+            right = bool(other.predicted[at] == other.truth[at])
+            others.append((other.name, other.predictions.classes[other.predicted[at]], right))
+    return Mistake(
+        name, truth, predicted, float(probabilities[predicted]), bars, tuple(others), pictures.get(name)
+    )
+
+
+def _by_cell(run: RunFiles, contender: ContenderFiles, shown: Sequence[Mistake]) -> tuple[Album, ...]:
+    cells: dict[tuple[int, int], list[Mistake]] = {}
+    for mistake in shown:
+        cells.setdefault((mistake.truth, mistake.predicted), []).append(mistake)
+    classes = run.evaluation["classes"]
+    return tuple(
+        Album(f"{contender.slug}-{t}-{p}", classes[t], classes[p], plural(len(found), "image"), tuple(found))
+        for (t, p), found in sorted(cells.items(), key=lambda cell: -len(cell[1]))
+    )
+
+
+def _in_pages(contender: ContenderFiles, shown: Sequence[Mistake]) -> tuple[Album, ...]:
+    return tuple(
+        Album(
+            f"{contender.slug}-page-{start // PAGE + 1}",
+            "",
+            "",
+            f"Mistakes {count(start + 1)} to {count(min(start + PAGE, len(shown)))}",
+            tuple(shown[start : start + PAGE]),
+        )
+        for start in range(0, len(shown), PAGE)
+    )

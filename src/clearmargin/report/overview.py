@@ -1,0 +1,280 @@
+"""The first screen: verdict, comparison, and the proof that nothing leaks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clearmargin.report.figures import Look
+from clearmargin.report.folder import RunFiles
+from clearmargin.report.wording import (
+    count,
+    decimal,
+    estimate,
+    is_number,
+    large,
+    listed,
+    numbers,
+    plural,
+    points,
+    probability_value,
+    seconds,
+    short,
+)
+
+VERDICTS_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of the comparison: its key in ``evaluation.json`` and how to read it.
+
+    Metrics with the same ``scale`` are drawn on one; without it a metric has its own.
+    """
+
+    key: str
+    title: str
+    higher_is_better: bool
+    lowest: float
+    highest: float
+    scale: str = ""
+
+
+METRICS = (
+    Metric("accuracy", "Accuracy", True, 0, 1, "share"),
+    Metric("balanced_accuracy", "Balanced accuracy", True, 0, 1, "share"),
+    Metric("macro_f1", "Macro F1", True, 0, 1, "share"),
+    Metric("mcc", "MCC", True, -1, 1),
+    Metric("auc", "AUC", True, 0, 1),
+    Metric("log_loss", "Log loss", False, 0, math.inf),
+)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A dot with its whisker on a scale that a whole column shares; places are percent of its width."""
+
+    at: float | None
+    start: float | None
+    end: float | None
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A numeric range that begins and ends on round numbers."""
+
+    low: float
+    high: float
+    digits: int
+
+    def place(self, value: float | None) -> float | None:
+        """Where a value lies, in percent from the left, cut off at the ends."""
+        if value is None or not is_number(value):
+            return None
+        share = (value - self.low) / (self.high - self.low)
+        return round(100 * min(max(share, 0.0), 1.0), 2)
+
+    def mark(self, metric: Mapping[str, Any]) -> Mark:
+        """Place a value and its interval."""
+        low, high = self.place(metric.get("low")), self.place(metric.get("high"))
+        return Mark(self.place(metric.get("value")), low, high if low is not None else None)
+
+
+def round_scale(values: Sequence[float], lowest: float = -math.inf, highest: float = math.inf) -> Scale:
+    """Find a scale of round numbers around ``values``, within ``lowest`` and ``highest``."""
+    if not values:
+        return Scale(0.0, 1.0, 0)
+    span = max(max(values) - min(values), 1e-3)
+    step = 10.0 ** math.floor(math.log10(span))
+    step = next(step * factor for factor in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0) if step * factor * 4 >= span)
+    low = max(math.floor(min(values) / step - 0.15) * step, lowest)
+    high = min(math.ceil(max(values) / step + 0.15) * step, highest)
+    return Scale(low, high if high > low else low + step, max(0, -math.floor(math.log10(step) + 1e-9)))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric's column: its scale, one cell a contender, and the baseline's value."""
+
+    metric: Metric
+    scale: Scale
+    cells: tuple[tuple[Mapping[str, Any], Mark], ...]
+    baseline: float | None
+
+
+def comparison_columns(run: RunFiles) -> list[Column]:
+    """Columns of the comparison table, cells in the order of the contenders."""
+    baseline = run.evaluation.get("baseline", {})
+    columns = []
+    for metric in METRICS:
+        scale = _column_scale(run, metric)
+        found = [contender.result["metrics"].get(metric.key) or {} for contender in run.contenders]
+        cells = tuple((cell, scale.mark(cell)) for cell in found)
+        columns.append(Column(metric, scale, cells, baseline.get(metric.key)))
+    return columns
+
+
+def _column_scale(run: RunFiles, metric: Metric) -> Scale:
+    together = [other.key for other in METRICS if other is metric or (metric.scale and other.scale == metric.scale)]
+    found = [c.result["metrics"].get(key) or {} for c in run.contenders for key in together]
+    ends = [cell.get(key) for cell in found for key in ("value", "low", "high")]
+    return round_scale(numbers(ends), metric.lowest, metric.highest)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One pair of contenders, with where the mark of the difference goes."""
+
+    facts: Mapping[str, Any]
+    looks: tuple[Look, Look]
+    mark: Mark
+    difference: str
+    accuracy_difference: str
+
+
+def differences(run: RunFiles) -> tuple[list[Difference], Scale]:
+    """Each comparison as a row, and the scale (fractions, zero in the middle) they share."""
+    found = run.evaluation["comparisons"]
+    ends = [pair["difference"].get(key) for pair in found for key in ("value", "low", "high")]
+    largest = max(map(abs, numbers(ends)), default=0.01)
+    outer = round_scale([0.0, largest]).high
+    scale = Scale(-outer, outer, 1)
+    looks = {contender.name: Look(k) for k, contender in enumerate(run.contenders)}
+    rows = [
+        Difference(
+            pair,
+            (looks[pair["first"]], looks[pair["second"]]),
+            scale.mark(pair["difference"]),
+            _points(pair["difference"]),
+            _points(pair.get("accuracy_difference") or {}),
+        )
+        for pair in found
+    ]
+    return rows, scale
+
+
+def _points(difference: Mapping[str, Any]) -> str:
+    if not is_number(difference.get("low")):
+        return points(difference.get("value"))
+    between = f"{points(difference['low'])} to {points(difference['high'])}"
+    return f"{points(difference['value'])} ({between})"
+
+
+def verdict(run: RunFiles) -> tuple[list[str], int]:
+    """The sentences a hurried reader takes home, and how many further ones the table of pairs holds."""
+    pairs = run.evaluation["comparisons"]
+    if not pairs:
+        return [_alone(run)], 0
+    leader = max(run.contenders, key=lambda c: c.result["metrics"]["balanced_accuracy"]["value"] or 0).name
+    told = sorted(pairs, key=lambda pair: leader not in (pair["first"], pair["second"]))
+    sentences = [pair["sentence"] for pair in told[:VERDICTS_SHOWN]]
+    return sentences, len(pairs) - len(sentences)
+
+
+def _alone(run: RunFiles) -> str:
+    contender, baseline = run.contenders[0], run.evaluation.get("baseline", {})
+    reached = contender.result["metrics"]["balanced_accuracy"]
+    sentence = (
+        f"{contender.name} reaches a balanced accuracy of {estimate(reached)} on "
+        f"{plural(run.evaluation['n'], 'test image')}."
+    )
+    floor = baseline.get("balanced_accuracy")
+    if not is_number(floor) or not is_number(reached.get("low")):
+        return sentence
+    if reached["low"] > floor:
+        return f"{sentence} Always answering “{short(baseline['class'])}” would reach {decimal(floor)}."
+    return (
+        f"{sentence} That cannot be told apart from always answering “{short(baseline['class'])}”, "
+        f"which reaches {decimal(floor)}."
+    )
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that must hold if nothing leaks, recounted from the files."""
+
+    holds: bool
+    figure: str
+    title: str
+    detail: str
+
+
+def leak_checks(run: RunFiles) -> list[Check]:
+    """Recount, from ``split.csv`` and the predictions, what must be zero."""
+    return [_groups_stay_together(run), _tested_images_are_new(run), _copies_stay_together(run)]
+
+
+def _groups_stay_together(run: RunFiles) -> Check:
+    parts_of_group = run.split_rows.groupby("group")["part"].nunique()
+    crossing, groups = int((parts_of_group > 1).sum()), len(parts_of_group)
+    unit = "patients or groups" if run.split["patients"] else "images or sets of identical images"
+    detail = f"{count(groups)} {unit} were placed, each as a whole."
+    if crossing:
+        detail = f"Of {count(groups)} {unit}, so many lie in more than one part: the results are too good."
+    if crossing != run.split["crossing_groups"]:
+        detail += f" split.json says {count(run.split['crossing_groups'])}: one of the two files was changed."
+        return Check(False, count(crossing), "groups in more than one part", detail)
+    return Check(crossing == 0, count(crossing), "groups in more than one part", detail)
+
+
+def _tested_images_are_new(run: RunFiles) -> Check:
+    part = run.evaluation.get("part", "test")
+    placed = dict(zip(run.split_rows["name"], run.split_rows["part"], strict=True))
+    tested = run.contenders[0].predictions.names
+    seen = sum(placed.get(name) != part for name in tested)
+    where = "none belongs to another part" if not seen else "these belong to another part, or to none"
+    detail = f"All {count(len(tested))} names were looked up in split.csv: {where}."
+    return Check(seen == 0, count(seen), "tested images seen before", detail)
+
+
+def _copies_stay_together(run: RunFiles) -> Check:
+    named = {
+        name
+        for finding in run.audit["findings"]
+        if finding["kind"] == "exact-copies"
+        for name in finding.get("samples", ())
+    }
+    rows = run.split_rows[run.split_rows["name"].isin(named)]
+    split_up = int((rows.groupby("group")["part"].nunique() > 1).sum())
+    if not named:
+        return Check(True, "0", "exact copies split up", "No two images hold the same pixels.")
+    detail = f"{count(len(rows))} images have an identical twin; twins share a part."
+    if split_up:
+        detail = f"{count(len(rows))} images have an identical twin, and some twins lie in different parts."
+    return Check(split_up == 0, count(split_up), "exact copies split up", detail)
+
+
+def contender_costs(run: RunFiles) -> list[dict[str, str]]:
+    """Parameters and training time of each contender, in words."""
+    costs = []
+    for contender in run.contenders:
+        training = contender.model["training"]
+        costs.append(
+            {
+                "parameters": large(contender.model["parameters"]["total"]),
+                "trained": large(contender.model["parameters"].get("trained")),
+                "seconds": seconds((training.get("seconds") or 0) + (training.get("trunk_seconds") or 0)),
+            }
+        )
+    return costs
+
+
+def interval_methods(run: RunFiles) -> str:
+    """Say how the intervals were made, metric by metric where they differ."""
+    methods: dict[str, list[str]] = {}
+    for metric in METRICS:
+        cell = run.contenders[0].result["metrics"].get(metric.key) or {}
+        if cell.get("method"):
+            methods.setdefault(cell["method"], []).append(metric.title)
+    return "; ".join(f"{method} for {listed(titles)}" for method, titles in methods.items())
+
+
+def p_values(pair: Mapping[str, Any]) -> str:
+    """P-values of a pair, in words."""
+    raw, corrected = pair.get("mcnemar_mid_p"), pair.get("p_holm")
+    if corrected is None or corrected == raw:
+        return probability_value(raw)
+    return f"{probability_value(raw)}; Holm {probability_value(corrected)}"
+

@@ -1,0 +1,169 @@
+"""Writing the report: one HTML file that needs nothing else, and the figures as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from clearmargin.errors import RunFolderError
+from clearmargin.files import write_bytes, write_text
+from clearmargin.records import PARTS
+from clearmargin.report import data_flow, methods, mistakes, overview, results, wording
+from clearmargin.report.figures import SERIES, Look
+from clearmargin.report.folder import RunFiles, read_run
+from clearmargin.report.thumbnails import Pictures, Thumbnail, load_thumbnails, save_thumbnails
+
+LARGEST_REPORT = 15_000_000  # bytes
+CLASSES_SPREAD_OUT = 12  # more classes go into boxes of their own that scroll
+
+_FILTERS = {
+    "breakable": wording.breakable,
+    "bytes_size": wording.bytes_size,
+    "count": wording.count,
+    "decimal": wording.decimal,
+    "estimate": wording.estimate,
+    "large": wording.large,
+    "listed": wording.listed,
+    "moment": wording.moment,
+    "percent": wording.percent,
+    "plural": wording.plural,
+    "points": wording.points,
+    "seconds": wording.seconds,
+    "short": wording.short,
+    "visible": wording.visible,
+    "visible_lines": wording.visible_lines,
+}
+
+
+def write_report(run_folder: Path, pictures: Pictures | None = None) -> Path:
+    """Write ``report.html`` and ``figures/*.svg`` from the files of a finished run.
+
+    Parameters
+    ----------
+    run_folder
+        The run folder; only its own files are read.
+    pictures
+        Gives images of the test part by name as uint8 arrays of shape (height, width, 1 or 3), for the gallery
+        of mistakes. Thumbnails are kept in ``figures/mistakes``, so that a later call without ``pictures``
+        still shows them.
+
+    Returns
+    -------
+    The path of the report. The same files give the same bytes.
+
+    Raises
+    ------
+    RunFolderError
+        When a file is missing or damaged, or when two files contradict each other.
+    DiskError
+        When the file system refuses.
+    """
+    run = read_run(run_folder)
+    thumbnails = _thumbnails(run, pictures)
+    panels, roc_note = results.roc_panels(run)
+    for name, svg in results.figure_files(run, panels).items():
+        write_text(run_folder / "figures" / name, svg)
+    content = _render(run, thumbnails, panels, roc_note).encode("utf-8")
+    if len(content) > LARGEST_REPORT:
+        raise RunFolderError(
+            f"The report of {run_folder} would take {wording.bytes_size(len(content))}, more than "
+            f"{wording.bytes_size(LARGEST_REPORT)}: it has {wording.plural(len(run.contenders), 'contender')} and "
+            f"{wording.plural(len(run.evaluation['classes']), 'class', 'classes')}. Compare fewer at a time."
+        )
+    path = run_folder / "report.html"
+    write_bytes(path, content)
+    return path
+
+
+def _thumbnails(run: RunFiles, pictures: Pictures | None) -> dict[str, Thumbnail]:
+    folder = run.folder / "figures" / "mistakes"
+    limit = mistakes.shown_limit(run)
+    names: dict[str, None] = {}
+    for contender in run.contenders:
+        rows = mistakes.ranked_mistakes(contender)[:limit]
+        names.update(dict.fromkeys(contender.predictions.names[rows]))
+    if pictures is not None:
+        save_thumbnails(folder, list(names), pictures)
+    return load_thumbnails(folder, list(names))
+
+
+def _render(
+    run: RunFiles, thumbnails: dict[str, Thumbnail], panels: list[results.RocPanel], roc_note: str
+) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("clearmargin.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(_FILTERS)
+    facts = {**_first_screen(run), **_data(run), **_results(run, thumbnails), "how": _how(run)}
+    facts.update(roc=results.roc_figures(panels), roc_note=roc_note, run=run, p_values=overview.p_values)
+    return environment.get_template("page.html").render(facts)
+
+
+def _first_screen(run: RunFiles) -> dict[str, Any]:
+    sentences, further = overview.verdict(run)
+    rows, scale = overview.differences(run)
+    checks = overview.leak_checks(run)
+    return {
+        "title": run.recipe.get("name") or "Study",
+        "verdict": sentences,
+        "further_pairs": further,
+        "columns": overview.comparison_columns(run),
+        "costs": overview.contender_costs(run),
+        "differences": rows,
+        "difference_scale": scale,
+        "interval_methods": overview.interval_methods(run),
+        "checks": checks,
+        "leaks": not all(check.holds for check in checks),
+        "looks": [Look(k) for k in range(len(run.contenders))],
+        "series": SERIES,
+    }
+
+
+def _data(run: RunFiles) -> dict[str, Any]:
+    cards = data_flow.findings(run)
+    return {
+        "flow": data_flow.data_flow(run),
+        "parts": PARTS,
+        "part_names": data_flow.PART_NAMES,
+        "findings": cards,
+        "findings_summary": data_flow.findings_summary(cards),
+        "serious": sum(card.severity == "serious" for card in cards),
+        "many_classes": len(run.evaluation["classes"]) > CLASSES_SPREAD_OUT,
+    }
+
+
+def _results(run: RunFiles, thumbnails: dict[str, Thumbnail]) -> dict[str, Any]:
+    classes = run.evaluation["classes"]
+    limit = mistakes.within_budget(run, thumbnails)
+    by_cell = len(classes) <= results.CLASSES_AS_TABLE
+    galleries = [mistakes.gallery(run, contender, limit, thumbnails, by_cell) for contender in run.contenders]
+    shown = {album.identifier for gallery in galleries for album in gallery.albums}
+    return {
+        "classes": classes,
+        "curves": [results.learning_curves(contender, Look(k)) for k, contender in enumerate(run.contenders)],
+        "confusions": [results.confusion(contender, classes) for contender in run.contenders],
+        "per_class": results.per_class(run),
+        "galleries": galleries,
+        "albums_shown": shown,
+        "pictures_missing": any(
+            mistake.picture is None
+            for gallery in galleries
+            for album in gallery.albums
+            for mistake in album.mistakes
+        ),
+    }
+
+
+def _how(run: RunFiles) -> dict[str, Any]:
+    return {
+        "steps": methods.steps(run),
+        "recipe": methods.recipe_text(run),
+        "command": methods.command(run),
+        "times": methods.times(run),
+    }

@@ -1,0 +1,241 @@
+"""Per contender: learning curves, confusion matrix, figures per class, ROC curves, layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from clearmargin.evaluation.roc import roc_points
+from clearmargin.report.drawing import draw, draw_grid, inline
+from clearmargin.report.figures import (
+    Look,
+    RocLine,
+    plot_confusion,
+    plot_estimates,
+    plot_learning_curve,
+    plot_roc,
+)
+from clearmargin.report.folder import ContenderFiles, RunFiles
+from clearmargin.report.overview import METRICS, Mark, Scale, round_scale
+from clearmargin.report.wording import decimal, interval, is_number, numbers, percent, plural, short
+
+CLASSES_AS_TABLE = 12  # a larger confusion matrix is drawn, not written
+ROC_PANELS = 12
+_CURVE = ((4.1, 2.6), (0.105, 0.175, 0.87, 0.69))
+_ROC = ((2.6, 2.65), (0.18, 0.165, 0.78, 0.74))
+_CONFUSION = ((5.2, 5.2), (0.2, 0.2, 0.78, 0.78))
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Learning curves of one contender and a sentence about them."""
+
+    figures: tuple[Markup, ...]
+    sentence: str
+
+
+def learning_curves(contender: ContenderFiles, look: Look) -> Curves:
+    """Draw loss and accuracy over the epochs."""
+    drawn = []
+    for quantity in ("loss", "accuracy"):
+        if f"validation_{quantity}" in contender.history.columns:
+            svg = draw(*_CURVE, partial(_plot_curve, contender, look, quantity))
+            label = f"{short(contender.name)}: {quantity} on training and validation part over the epochs"
+            drawn.append(inline(svg, f"curve-{contender.slug}-{quantity}", label))
+    return Curves(tuple(drawn), _training_sentence(contender))
+
+
+def _plot_curve(contender: ContenderFiles, look: Look, quantity: str, axes: Any) -> Any:
+    best = contender.model["training"].get("best_epoch")
+    return plot_learning_curve(axes, contender.history, quantity, best, look)
+
+
+def _training_sentence(contender: ContenderFiles) -> str:
+    training = contender.model["training"]
+    epochs = plural(training.get("epochs_run", len(contender.history)), "epoch")
+    reached = contender.model.get("validation", {}).get("balanced_accuracy")
+    sentence = f"{epochs}" + (", stopped early" if training.get("stopped_early") else "")
+    if training.get("best_epoch") is not None:
+        sentence += f"; the weights of epoch {training['best_epoch']} were kept"
+        sentence += f" (balanced accuracy on validation {decimal(reached)})" if is_number(reached) else ""
+    return f"{sentence}."
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a confusion matrix: count, share of its row, and the mistakes it points to."""
+
+    count: int
+    share: float | None
+    right: bool
+    target: str | None
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """A confusion matrix as rows of cells, or as a figure when there are many classes."""
+
+    rows: tuple[tuple[Cell, ...], ...]
+    figure: Markup | None
+    common: tuple[tuple[str, str, int, float], ...]
+    sentence: str
+
+
+def confusion(contender: ContenderFiles, classes: Sequence[str]) -> Confusion:
+    """Arrange a confusion matrix and its most frequent mistakes."""
+    counts = np.asarray(contender.result["confusion"], dtype=np.int64).reshape(len(classes), len(classes))
+    totals = counts.sum(axis=1)
+    wrong = counts * (1 - np.eye(len(classes), dtype=np.int64))
+    order = [divmod(int(k), len(classes)) for k in np.argsort(-wrong, axis=None, kind="stable")[:10]]
+    common = tuple((classes[t], classes[p], int(wrong[t, p]), wrong[t, p] / totals[t]) for t, p in order if wrong[t, p])
+    sentence = "No test image was misclassified."
+    if common:
+        truth, taken_for, number, share = common[0]
+        sentence = (
+            f"Most frequent mistake: {plural(number, 'image')} of “{short(truth, 32)}” taken for "
+            f"“{short(taken_for, 32)}” ({percent(share)} of that class)."
+        )
+    if len(classes) > CLASSES_AS_TABLE:
+        svg = draw(*_CONFUSION, lambda axes: plot_confusion(axes, counts, classes))
+        label = f"Confusion matrix of {short(contender.name)}, {len(classes)} classes"
+        return Confusion((), inline(svg, f"confusion-{contender.slug}", label), common, sentence)
+    rows = tuple(
+        tuple(
+            Cell(
+                int(n),
+                float(n / totals[t]) if totals[t] else None,
+                t == p,
+                f"{contender.slug}-{t}-{p}" if n and t != p else None,
+            )
+            for p, n in enumerate(row)
+        )
+        for t, row in enumerate(counts)
+    )
+    return Confusion(rows, None, common, sentence)
+
+
+def confusion_file(contender: ContenderFiles, classes: Sequence[str]) -> str:
+    """Draw a confusion matrix for a file of its own."""
+    counts = np.asarray(contender.result["confusion"], dtype=np.int64)
+    return draw(*_CONFUSION, lambda axes: plot_confusion(axes, counts, classes))
+
+
+@dataclass(frozen=True)
+class PerClass:
+    """Rows of the per-class table, each with the mark of its recall, and a sentence about the hardest."""
+
+    rows: tuple[tuple[Mapping[str, Any], Mark], ...]
+    low: str
+    high: str
+    sentence: str
+
+
+def per_class(run: RunFiles) -> list[PerClass]:
+    """Arrange precision, recall, specificity, F1 and AUC of each class; all recalls share one scale."""
+    rows = [row for contender in run.contenders for row in contender.result["per_class"]]
+    ends = [row.get(key) for row in rows for key in ("recall", "recall_low", "recall_high")]
+    scale = round_scale(numbers(ends), 0, 1)
+    return [_per_class(contender, scale) for contender in run.contenders]
+
+
+def _per_class(contender: ContenderFiles, scale: Scale) -> PerClass:
+    rows = contender.result["per_class"]
+    marked = []
+    for row in rows:
+        recall = {"value": row["recall"], "low": row.get("recall_low"), "high": row.get("recall_high")}
+        marked.append((row, scale.mark(recall)))
+    defined = [row for row in rows if is_number(row["recall"])]
+    sentence = ""
+    if defined:
+        hardest = min(defined, key=lambda row: row["recall"])
+        between = interval(hardest.get("recall_low"), hardest.get("recall_high"))
+        sentence = f"Hardest class: “{short(hardest['class'], 32)}”, recall {decimal(hardest['recall'])} ({between})."
+    return PerClass(tuple(marked), decimal(scale.low, scale.digits), decimal(scale.high, scale.digits), sentence)
+
+
+@dataclass(frozen=True)
+class RocPanel:
+    """One class against the rest: its name and its lines."""
+
+    name: str
+    lines: tuple[RocLine, ...]
+
+    def plot(self, axes: Any) -> Any:
+        """Draw the panel."""
+        return plot_roc(axes, self.lines, self.name)
+
+
+def roc_panels(run: RunFiles) -> tuple[list[RocPanel], str]:
+    """Curves for each class, all contenders in one panel, and a note about what is left out.
+
+    Two classes mirror each other, so that only the second is drawn; of many, those with the lowest areas.
+    """
+    classes = run.evaluation["classes"]
+    truth = run.contenders[0].truth
+    present = [k for k in range(len(classes)) if 0 < (truth == k).sum() < len(truth)]
+    note = ""
+    if len(present) < len(classes) and len(classes) > 2:
+        note = "Classes without a test image have no curve."
+    if len(classes) == 2:
+        present = present[1:]
+        note = "With two classes the curve of the other one is the mirror image."
+    elif len(present) > ROC_PANELS:
+        present = sorted(sorted(present, key=lambda k: _lowest_area(run, k))[:ROC_PANELS])
+        note = f"Shown are the {ROC_PANELS} classes with the lowest areas, of {len(classes)}."
+    return [RocPanel(classes[k], tuple(_roc_lines(run, k))) for k in present], note
+
+
+def _lowest_area(run: RunFiles, column: int) -> float:
+    areas = [contender.result["per_class"][column].get("auc") for contender in run.contenders]
+    return min(numbers(areas), default=1.0)
+
+
+def _roc_lines(run: RunFiles, column: int) -> list[RocLine]:
+    lines = []
+    for k, contender in enumerate(run.contenders):
+        scores = contender.predictions.probabilities[:, column]
+        fpr, tpr = roc_points(scores, contender.truth == column)
+        lines.append(RocLine(contender.name, Look(k), fpr, tpr, contender.result["per_class"][column].get("auc")))
+    return lines
+
+
+def roc_figures(panels: Sequence[RocPanel]) -> list[Markup]:
+    """Draw the panels for the page."""
+    return [
+        inline(draw(*_ROC, panel.plot), f"roc-{k}", f"ROC curve of {short(panel.name)} against the rest")
+        for k, panel in enumerate(panels)
+    ]
+
+
+def figure_files(run: RunFiles, panels: Sequence[RocPanel]) -> dict[str, str]:
+    """Draw the sheets for papers, as file name to SVG."""
+    columns = min(3, max(1, len(panels)))
+    plots = [panel.plot for panel in panels]
+    curves = [
+        partial(_plot_curve, contender, Look(k), quantity)
+        for k, contender in enumerate(run.contenders)
+        for quantity in ("loss", "accuracy")
+    ]
+    files = {
+        f"confusion-{contender.slug}.svg": confusion_file(contender, run.evaluation["classes"])
+        for contender in run.contenders
+    }
+    files["learning-curves.svg"] = draw_grid(len(run.contenders), 2, (4.2, 2.8), list(curves))
+    files["comparison.svg"] = draw_grid(2, 3, (3.4, 0.9 + 0.3 * len(run.contenders)), _estimate_plots(run))
+    if plots:
+        files["roc.svg"] = draw_grid(-(-len(plots) // columns), columns, (3.0, 3.2), list(plots))
+    return files
+
+
+def _estimate_plots(run: RunFiles) -> list[Any]:
+    plots = []
+    for metric in METRICS:
+        values = {c.name: c.result["metrics"].get(metric.key) or {"value": None} for c in run.contenders}
+        plots.append(partial(plot_estimates, estimates=values, title=metric.title))
+    return plots
+

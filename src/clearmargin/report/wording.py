@@ -1,0 +1,183 @@
+"""How numbers and names are written on the page."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from markupsafe import Markup, escape
+
+THIN = "\u202f"  # narrow no-break space
+MINUS = "\u2212"
+MISSING = "–"
+_COMBINING_RUN = 3  # marks stacked on one letter; more would climb into the neighbouring lines
+_JOINTS = re.compile(r"([_/.]|-(?!$))")
+_BIDI_CONTROLS = frozenset("\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+
+
+def is_number(value: object) -> bool:
+    """Tell whether ``value`` is a finite number (a truth value is not one)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def numbers(values: Iterable[object]) -> list[float]:
+    """Keep what is a finite number."""
+    return [float(value) for value in values if isinstance(value, int | float) and is_number(value)]
+
+
+def decimal(value: float | None, digits: int = 3) -> str:
+    """Write 0.9134 as ``0.913``; what is missing or undefined as a dash."""
+    if value is None or not is_number(value):
+        return MISSING
+    return f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def interval(low: float | None, high: float | None, digits: int = 3) -> str:
+    """Write an interval as ``0.880–0.940``, with "to" where a minus sign would meet the dash."""
+    if not (is_number(low) and is_number(high)):
+        return MISSING
+    between = " to " if low < 0 or high < 0 else "–"  # type: ignore[operator]
+    return f"{decimal(low, digits)}{between}{decimal(high, digits)}"
+
+
+def estimate(metric: Mapping[str, Any], digits: int = 3) -> str:
+    """Write value and interval as ``0.913 (0.880–0.940)``."""
+    if not is_number(metric.get("low")):
+        return decimal(metric.get("value"), digits)
+    return f"{decimal(metric['value'], digits)} ({interval(metric['low'], metric.get('high'), digits)})"
+
+
+def points(fraction: float | None) -> str:
+    """Write a difference of fractions in percentage points, with its sign: ``+6.1``."""
+    if fraction is None or not is_number(fraction):
+        return MISSING
+    text = f"{100 * fraction:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", MINUS)
+
+
+def count(number: float | None) -> str:
+    """Write 14714688 as ``14 714 688`` with narrow spaces."""
+    if number is None or not is_number(number):
+        return MISSING
+    return f"{round(number):,}".replace(",", THIN)
+
+
+def large(number: float | None) -> str:
+    """Write 14714688 as ``14.7 million``."""
+    if number is None or not is_number(number):
+        return MISSING
+    for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if number >= size:
+            scaled = number / size
+            return f"{scaled:.{0 if scaled >= 100 else 1}f}{THIN}{word}"
+    return count(number)
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """Write 0.801 as ``80.1 %``."""
+    if fraction is None or not is_number(fraction):
+        return MISSING
+    return f"{100 * fraction:.{digits}f}{THIN}%"
+
+
+def probability_value(p: float | None) -> str:
+    """Write a p-value: three decimals, ``< 0.001`` below that."""
+    if p is None or not is_number(p):
+        return MISSING
+    return f"<{THIN}0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def seconds(duration: float | None) -> str:
+    """Write 252.3 as ``4 min 12 s``, 3.14 as ``3.1 s``."""
+    if duration is None or not is_number(duration):
+        return MISSING
+    if duration < 59.95:
+        return f"{duration:.1f}{THIN}s"
+    whole = round(duration)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    if hours:
+        return f"{count(hours)}{THIN}h {minutes:02d}{THIN}min"
+    return f"{minutes}{THIN}min {rest:02d}{THIN}s"
+
+
+def bytes_size(size: float | None) -> str:
+    """Write 2040109465 as ``2.0 GB`` (powers of ten)."""
+    if size is None or not is_number(size):
+        return MISSING
+    for unit, word in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.1f}{THIN}{word}"
+    return f"{round(size)}{THIN}bytes"
+
+
+def plural(number: int, one: str, many: str | None = None) -> str:
+    """Write ``1 image``, ``3 264 images``."""
+    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Write words as ``a, b and c``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def moment(stamp: object) -> str:
+    """Write ``2026-11-22T18:00:00Z`` as ``2026-11-22 18:00 UTC``; anything else as it is."""
+    text = str(stamp or MISSING)
+    if len(text) >= 17 and text[10] == "T" and text.endswith("Z"):
+        return f"{text[:10]} {text[11:16]} UTC"
+    return text
+
+
+def visible(text: object) -> str:
+    """Make a name harmless to look at: control characters and direction marks become visible codes.
+
+    Escaping for HTML is the template's work; this keeps a name from reversing or hiding its neighbours.
+    """
+    shown: list[str] = []
+    marks = 0
+    for character in str(text):
+        category = unicodedata.category(character)
+        marks = marks + 1 if category in ("Mn", "Me") else 0
+        if marks > _COMBINING_RUN:
+            continue
+        if category in ("Cc", "Cs", "Zl", "Zp") or character in _BIDI_CONTROLS or _is_noncharacter(character):
+            shown.append(f"\\u{ord(character):04x}")
+        else:
+            shown.append(character)
+    return "".join(shown)
+
+
+def visible_lines(text: str) -> str:
+    """Make every line of a text harmless to look at, and keep its line ends."""
+    return "\n".join(visible(line) for line in text.split("\n"))
+
+
+def _is_noncharacter(character: str) -> bool:
+    point = ord(character)
+    return point & 0xFFFE == 0xFFFE or 0xFDD0 <= point <= 0xFDEF
+
+
+def short(text: object, length: int = 60) -> str:
+    """Shorten a name in its middle, so that both its ends can be read."""
+    whole = visible(text)
+    if len(whole) <= length:
+        return whole
+    head = (length - 1) * 3 // 5
+    return f"{whole[:head]}…{whole[len(whole) - (length - 1 - head) :]}"
+
+
+def breakable(text: str) -> Markup:
+    """Escape a name for HTML and let it break after what joins words in file and class names."""
+    return Markup(_JOINTS.sub("\\1<wbr>", str(escape(text))))
+
+
+def without_folders(text: str) -> str:
+    """Take the folders off an absolute path, POSIX or Windows: a report tells nothing about the machine."""
+    if PurePosixPath(text).is_absolute() or text.startswith("~"):
+        return PurePosixPath(text).name or text
+    windows = PureWindowsPath(text)
+    return windows.name or text if windows.drive else text

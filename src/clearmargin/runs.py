@@ -1,0 +1,303 @@
+"""A finished run, opened: its figures as plain objects, its contenders ready to predict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from clearmargin.decoding import prepare
+from clearmargin.errors import ImageError, RecipeError, RunFolderError, WeightsError
+from clearmargin.files import file_sha256, read_table
+from clearmargin.recipe import Contender, Recipe, check_recipe, load_recipe, slug
+from clearmargin.records import Preprocessing
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+    from clearmargin.models import Network
+
+    Picture: TypeAlias = str | Path | bytes | np.ndarray | Image
+
+LARGEST_DESCRIPTION_BYTES = 50_000_000
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class TrainedContender:
+    """One trained model of a run.
+
+    Attributes
+    ----------
+    name
+        As in the recipe.
+    folder
+        ``contenders/SLUG`` of the run.
+    description
+        What ``model.json`` says: classes, preprocessing, parameters, how training went.
+    """
+
+    name: str
+    folder: Path
+    description: Mapping[str, Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the probabilities."""
+        return tuple(self.description["classes"])
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How an image becomes what the network takes."""
+        said = self.description["preprocessing"]
+        return Preprocessing(said["size_px"], said["fit"], said["color"])
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row per epoch: losses, accuracies, learning rate, seconds."""
+        return read_table(self.folder / "history.csv")
+
+    @cached_property
+    def network(self) -> Network:
+        """The network with its weights, checked against the SHA-256 in ``model.json``, in evaluation mode.
+
+        Raises
+        ------
+        WeightsError
+            When the weights are not those the run was finished with.
+        """
+        from clearmargin.models import build_network, load_weights
+
+        path = self.folder / "model.safetensors"
+        if not path.is_file():
+            raise WeightsError(f"The weights of '{self.name}' are missing: there is no {path}.")
+        if file_sha256(path) != self.description["weights_sha256"]:
+            raise WeightsError(
+                f"The weights of '{self.name}' in {path} are not those this run was finished with: the SHA-256 "
+                "differs from model.json. Take the folder from where it is whole, or run the study again."
+            )
+        preprocessing = self.preprocessing
+        shape = (preprocessing.channels, preprocessing.size_px, preprocessing.size_px)
+        network = build_network(Contender.model_validate(self.description["architecture"]), shape, len(self.classes))
+        load_weights(network, path)
+        return network.eval()
+
+    def predict(self, images: Picture | Sequence[Picture]) -> pd.DataFrame:
+        """Predict the class of images.
+
+        Parameters
+        ----------
+        images
+            One image or several: paths, encoded bytes, Pillow images, or uint8 arrays of shape
+            (height, width[, 3]).
+
+        Returns
+        -------
+        One row per image: ``image`` (name or number), ``predicted``, and a column of probabilities per class.
+
+        Raises
+        ------
+        ImageError
+            Naming the first image that can't be decoded.
+        """
+        listed = list(images) if isinstance(images, list | tuple) else [images]
+        names = [
+            image.name if isinstance(image, Path) else image if isinstance(image, str) else str(number)
+            for number, image in enumerate(listed)
+        ]
+        pixels = [self.prepare(image, name) for image, name in zip(listed, names, strict=True)]
+        return self.table(names, self.probabilities(pixels))
+
+    def prepare(self, image: Picture, name: str) -> np.ndarray:
+        """Decode one image as the training images were: uint8 (size_px, size_px, channels)."""
+        try:
+            return prepare(_content(image), self.preprocessing).pixels
+        except ImageError as error:
+            raise ImageError(f"{name} can't be used: {error}") from error
+
+    def probabilities(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
+        """Class probabilities, float64 (images, classes), of prepared images."""
+        import torch
+
+        from clearmargin.evaluation.inference import softmax
+        from clearmargin.models.inputs import to_input
+        from clearmargin.training.loop import computing_in
+
+        said = self.description["preprocessing"]
+        pieces: list[np.ndarray] = [np.empty((0, len(self.classes)))]
+        with torch.inference_mode(), computing_in(self._precision):
+            for start in range(0, len(pixels), BATCH):
+                inputs = to_input(np.stack(pixels[start : start + BATCH]), tuple(said["mean"]), tuple(said["std"]))
+                pieces.append(softmax(self.network(inputs)))
+        return np.concatenate(pieces)
+
+    def table(self, names: Sequence[str], probabilities: np.ndarray) -> pd.DataFrame:
+        """Names and probabilities as the table `predict` returns."""
+        frame = pd.DataFrame(probabilities, columns=list(self.classes))
+        best = [self.classes[number] for number in probabilities.argmax(axis=1)]
+        frame.insert(0, "predicted", np.array(best, dtype=object), allow_duplicates=True)
+        frame.insert(0, "image", np.array(names, dtype=object), allow_duplicates=True)
+        return frame
+
+    @property
+    def _precision(self) -> torch.dtype:
+        from clearmargin.models.precision import choose_precision
+
+        return choose_precision("auto")
+
+
+class Run:
+    """A finished run folder.
+
+    Attributes
+    ----------
+    folder
+        Where it lies.
+    recipe
+        What was asked for, defaults filled in.
+    contenders
+        Trained models by name.
+    evaluation
+        The figures of ``evaluation.json``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.recipe: Recipe = load_recipe(folder / "recipe.toml")
+        self.evaluation: dict[str, Any] = read_json(folder / "evaluation.json")
+        self.contenders = {contender.name: contender for contender in _contenders(folder, self.recipe)}
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, contenders={list(self.contenders)})"
+
+    @property
+    def best(self) -> TrainedContender:
+        """The contender with the highest balanced accuracy on validation; among equals the smaller loss."""
+
+        def quality(contender: TrainedContender) -> tuple[float, float]:
+            said = contender.description["validation"]
+            return said["balanced_accuracy"], -said["loss"]
+
+        return max(self.contenders.values(), key=quality)
+
+    def contender(self, name: str | None) -> TrainedContender:
+        """A contender by its name or folder name; the best on validation when None.
+
+        Raises
+        ------
+        RecipeError
+            When there is none of this name.
+        """
+        if name is None:
+            return self.best
+        for contender in self.contenders.values():
+            if name.casefold() in (contender.name.casefold(), contender.folder.name):
+                return contender
+        raise RecipeError(f"There is no contender {name!r} in {self.folder}: expected {_listed(self.contenders)}.")
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """Predictions of all contenders for validation and test, with a first column ``contender``."""
+        frames = []
+        for contender in self.contenders.values():
+            frame = read_table(
+                contender.folder / "predictions.csv", text=("part", "name", "label", "group", "predicted")
+            )
+            frame.insert(0, "contender", contender.name)
+            frames.append(frame)
+        return pd.concat(frames, ignore_index=True)
+
+    @property
+    def report(self) -> Path:
+        """The report's path."""
+        return self.folder / "report.html"
+
+
+def open_run(folder: str | Path) -> Run:
+    """Open a finished run.
+
+    Raises
+    ------
+    RunFolderError
+        When the folder is not a run, or the run is not finished.
+    """
+    path = Path(folder)
+    if not (path / "recipe.toml").is_file():
+        raise RunFolderError(f"{path} is not a run folder: expected a folder that `clearmargin run` wrote.")
+    if not is_finished(path):
+        raise RunFolderError(
+            f"The run in {path} is not finished: go on with `clearmargin run … --out {path} --resume`."
+        )
+    return Run(path)
+
+
+def is_finished(folder: Path) -> bool:
+    """True when a run got to its end: the report is the last thing it writes."""
+    return (folder / "report.html").is_file() and (folder / "evaluation.json").is_file()
+
+
+def read_json(path: Path) -> Any:
+    """Read one of a run's JSON files.
+
+    Raises
+    ------
+    RunFolderError
+        When it is missing, too large, or not JSON.
+    """
+    try:
+        if path.stat().st_size > LARGEST_DESCRIPTION_BYTES:
+            raise RunFolderError(f"{path} is larger than {LARGEST_DESCRIPTION_BYTES:,} bytes: it is not ours.")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunFolderError(f"{path} is missing or damaged ({error}): run the study again.") from error
+
+
+def _contenders(folder: Path, recipe: Recipe) -> Iterator[TrainedContender]:
+    for contender in recipe.contender:
+        place = folder / "contenders" / slug(contender.name)
+        yield TrainedContender(contender.name, place, _checked(read_json(place / "model.json"), place))
+
+
+def _checked(description: Any, place: Path) -> dict[str, Any]:
+    """Refuse a model.json that could not be one of ours before anything is built from it."""
+    try:
+        pre = description["preprocessing"]
+        size = pre["size_px"]
+        sound = (
+            isinstance(size, int)
+            and 8 <= size <= 2048
+            and pre["fit"] in ("pad", "stretch", "crop")
+            and pre["color"] in ("rgb", "gray")
+            and len(pre["mean"]) == len(pre["std"]) == (3 if pre["color"] == "rgb" else 1)
+            and all(isinstance(name, str) for name in description["classes"])
+            and len(description["classes"]) >= 2
+            and isinstance(description["weights_sha256"], str)
+        )
+        check_recipe({"contender": [description["architecture"]]}, f"{place.name}/model.json")
+    except (KeyError, TypeError):
+        sound = False
+    if not sound:
+        raise RunFolderError(f"{place / 'model.json'} is damaged: it does not describe a model. Run the study again.")
+    return dict(description)
+
+
+def _listed(names: Mapping[str, Any]) -> str:
+    return " or ".join(repr(name) for name in names)
+
+
+def _content(image: Any) -> bytes | np.ndarray:
+    if isinstance(image, str | Path):
+        try:
+            return Path(image).read_bytes()
+        except OSError as error:
+            raise ImageError(error.strerror or str(error)) from error
+    if isinstance(image, bytes | np.ndarray):
+        return image
+    return np.asarray(image.convert("RGB"))

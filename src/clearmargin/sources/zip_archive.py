@@ -1,0 +1,117 @@
+"""A zip, read where it lies and never unpacked to disk."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from clearmargin.errors import SourceError
+from clearmargin.records import Finding
+from clearmargin.sources.container import (
+    DAMAGE,
+    Opened,
+    damaged,
+    file_fingerprint,
+    refuse_duplicates,
+    refuse_excess,
+    safe_name,
+    unreadable,
+)
+
+_ENCRYPTED = 0x1
+_NAME_IS_UTF8 = 0x800
+_METHODS = {0: "stored", 8: "deflate", 9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstandard", 95: "xz"}
+_READ_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENTRY_DAMAGE: tuple[type[Exception], ...] = (*DAMAGE, KeyError)  # the zip may be exchanged after it was listed
+
+
+@dataclass(frozen=True)
+class Zip:
+    """Files in a zip; see `Container`. ``stored`` gives the name inside the archive."""
+
+    path: Path
+    entries: tuple[str, ...]
+    stored: Mapping[str, str]
+    findings: tuple[Finding, ...] = ()
+    kind: ClassVar[str] = "zip"
+
+    def streams(self, names: Iterable[str]) -> Opened:
+        """Each entry opened in turn; see `Container.streams`."""
+        try:
+            archive = zipfile.ZipFile(self.path)
+        except DAMAGE as error:
+            raise damaged(self.path, error) from error
+        with archive:
+            for name in names:
+                try:
+                    stream = archive.open(self.stored[name])
+                except _ENTRY_DAMAGE as error:
+                    yield name, unreadable(error)
+                    continue
+                with stream:
+                    yield name, stream
+
+    def fingerprint(self, names: Iterable[str]) -> str:
+        """SHA-256 (hex) of the zip."""
+        return file_fingerprint(self.path)
+
+
+def is_zip(path: Path) -> bool:
+    """Whether the file is a zip, whatever its name."""
+    return zipfile.is_zipfile(path)
+
+
+def list_zip(path: Path) -> Zip:
+    """List the files in a zip, sorted by name.
+
+    Raises
+    ------
+    SourceError
+        Damaged; encrypted; holds links, names that point outside, the same name twice, compression other
+        than deflate, or more than is reasonable.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = archive.infolist()
+    except DAMAGE as error:
+        raise damaged(path, error) from error
+    refuse_excess(path, len(infos), sum(info.file_size for info in infos))
+    pairs = []
+    for info in infos:
+        name = _name(info)
+        clean = safe_name(name, path)
+        _refuse_unusual(info, name, path)
+        if not name.endswith("/"):
+            pairs.append((clean, info.filename))
+    refuse_duplicates([name for name, _ in pairs], path)
+    return Zip(path, tuple(sorted(name for name, _ in pairs)), dict(pairs))
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """Read the name as its maker meant it: macOS stores UTF-8 without saying so, old Windows tools backslashes."""
+    name = info.filename
+    if not info.flag_bits & _NAME_IS_UTF8:
+        try:
+            name = name.encode("cp437").decode("utf-8")
+        except UnicodeError:
+            name = info.filename
+    return name.replace("\\", "/")
+
+
+def _refuse_unusual(info: zipfile.ZipInfo, name: str, path: Path) -> None:
+    if stat.S_ISLNK(info.external_attr >> 16):
+        problem = "is a link; links in archives are refused"
+    elif info.flag_bits & _ENCRYPTED:
+        problem = "is encrypted"
+    elif info.compress_type not in _READ_METHODS:
+        method = _METHODS.get(info.compress_type, f"method {info.compress_type}")
+        problem = f"is compressed by {method}; only stored and deflate are read"
+    else:
+        return
+    raise SourceError(
+        f"The zip {path} can't be used: its entry {name!r} {problem}. Unpack it yourself and give the folder."
+    )

@@ -1,0 +1,193 @@
+"""Who goes where: groups that stay together, divided so that every class keeps its proportion."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_array
+
+from clearmargin.errors import RecipeError, SourceError
+from clearmargin.records import PARTS, Sample, Split
+from clearmargin.split.allotment import allot
+from clearmargin.split.groups import check_split, column, crossing_groups, first_few, groups_in_two_parts, name_groups
+from clearmargin.split.stored import read_split, write_split
+
+__all__ = ["check_split", "crossing_groups", "make_split", "read_split", "write_split"]
+
+
+def make_split(
+    samples: Sequence[Sample],
+    copies: np.ndarray,
+    *,
+    fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+    use_given: bool = False,
+    accept_leaks: bool = False,
+) -> Split:
+    """Divide samples among train, validation and test by groups, each class in proportion.
+
+    The outcome depends on the seed, the names, labels and groups, and not on the order of the samples.
+    How the lot is drawn, and what it favours, is written in `clearmargin.split.allotment`.
+
+    Parameters
+    ----------
+    samples
+        With class names for labels; a sample without a patient is a group of its own.
+    copies
+        Integers of shape (samples,): samples with the same number stay together, and so do their patients.
+    fractions
+        Of train, validation and test: positive, summing to one.
+    use_given
+        Keep the parts of the source; a missing validation part is cut from train.
+    accept_leaks
+        With ``use_given``: allow groups in more than one part; `crossing_groups` counts them.
+
+    Raises
+    ------
+    RecipeError
+        When the fractions are not three positive numbers that sum to one.
+    SourceError
+        When there is a single class, a class with too few groups, or the given parts are incomplete or leak.
+    """
+    asked = _checked_fractions(fractions)
+    classes = _checked_classes(samples)
+    names = column([sample.name for sample in samples])
+    if len(set(names)) < len(names):
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        raise SourceError(f"Names must be unique, but {first_few(twice)} occur more than once. Rename these files.")
+    groups = name_groups(samples, copies)
+    labels = column([sample.label for sample in samples])
+    rng = np.random.default_rng(seed)
+    if use_given:
+        parts = _given_parts(samples, groups, accept_leaks)
+        if not (parts == "validation").any():
+            parts = _cut_validation(parts, labels, groups, asked, rng)
+        _check_given_classes(parts, labels, classes)
+    else:
+        parts = _new_parts(labels, groups, asked, PARTS, rng)
+    patients = any(sample.group is not None for sample in samples)
+    split = Split(names, labels, groups, parts, asked, patients, given=use_given)
+    check_split(split, crossing_accepted=crossing_groups(split) if use_given and accept_leaks else 0)
+    return split
+
+
+# --- what is given ------------------------------------------------------------------------------------------
+
+
+def _checked_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
+    given = tuple(float(fraction) for fraction in fractions)
+    if len(given) != 3 or not all(0 < fraction < 1 for fraction in given) or abs(sum(given) - 1) > 1e-6:
+        raise RecipeError(
+            "The 'fractions' setting must be three positive numbers that sum to 1 (train, validation, test), "
+            f"got {list(given)}, which sum to {sum(given):g} ([split])."
+        )
+    return given[0], given[1], given[2]
+
+
+def _checked_classes(samples: Sequence[Sample]) -> list[str]:
+    numbers = [sample for sample in samples if not isinstance(sample.label, str)]
+    if numbers:
+        raise SourceError(
+            f"A classification needs class names for labels, but {numbers[0].name!r} has {numbers[0].label!r}."
+        )
+    classes = sorted({str(sample.label) for sample in samples})
+    if len(classes) < 2:
+        found = f"only {classes[0]!r}" if classes else "no samples at all"
+        raise SourceError(
+            f"A classification needs at least two classes, found {found}. "
+            "Put the images of each class into a folder of its own."
+        )
+    return classes
+
+
+# --- new parts ----------------------------------------------------------------------------------------------
+
+
+def _new_parts(
+    labels: np.ndarray,
+    groups: np.ndarray,
+    fractions: Sequence[float],
+    parts: Sequence[str],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Draw a part for every sample, group by group: object array of shape (samples,)."""
+    group_of, group_names = pd.factorize(groups, sort=True)
+    class_of, classes = pd.factorize(labels, sort=True)
+    counts = csr_array((np.ones(len(labels), np.int64), (group_of, class_of)), shape=(len(group_names), len(classes)))
+    counts.sum_duplicates()
+    independent = np.bincount(counts.indices, minlength=len(classes))
+    scarce = np.flatnonzero(independent < len(parts))
+    if len(scarce):
+        raise SourceError(_too_few(classes[scarce], independent[scarce], counts.sum(axis=0)[scarce], parts))
+    drawn = allot(counts, fractions, rng)
+    return column(np.array(parts, dtype=object)[drawn[group_of]])
+
+
+def _too_few(classes: Iterable[str], independent: Iterable[int], images: Iterable[int], parts: Sequence[str]) -> str:
+    told = [
+        f"{name!r} has {groups:,} (from {number:,} image{'' if number == 1 else 's'})"
+        for name, groups, number in zip(classes, independent, images, strict=True)
+    ]
+    return (
+        f"Every class needs at least {len(parts)} independent groups, one each for {', '.join(parts)}: "
+        f"{'; '.join(told)}. A patient with all images, and identical images, count as one group. "
+        "Add images of other patients, merge the class with another one, or remove it."
+    )
+
+
+# --- given parts --------------------------------------------------------------------------------------------
+
+
+def _given_parts(samples: Sequence[Sample], groups: np.ndarray, accept_leaks: bool) -> np.ndarray:
+    """The source's own parts, once it is sure that they are complete and do not leak."""
+    without = [sample.name for sample in samples if sample.part is None]
+    if without:
+        raise SourceError(
+            f"use_given = true needs a part for every sample, but {len(without):,} of {len(samples):,} have none: "
+            f"{first_few(without)}. Put them into train and test folders, or set use_given = false."
+        )
+    parts = column([sample.part for sample in samples])
+    for part in ("train", "test"):
+        if part not in set(parts):
+            raise SourceError(
+                f"use_given = true needs a {part} part, but the data have only {first_few(sorted(set(parts)))}. "
+                f"Add a {part} folder, or set use_given = false to have the data split anew."
+            )
+    crossing = groups_in_two_parts(groups, parts)
+    if crossing and not accept_leaks:
+        leaking = int(np.isin(groups, np.array(crossing, dtype=object)).sum())
+        raise SourceError(
+            f"The given parts leak: {len(crossing):,} groups (patients or identical images) with {leaking:,} images "
+            f"are in more than one part: {first_few(crossing)}. Set use_given = false to have the data split anew, "
+            "mend the parts, or set accept_leaks = true to go on and have the leak reported."
+        )
+    return parts
+
+
+def _cut_validation(
+    parts: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    asked: tuple[float, float, float],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Cut a validation part from the given train part, by groups."""
+    rows = np.flatnonzero(parts == "train")
+    validation = asked[1] / (asked[0] + asked[1])
+    cut = parts.copy()
+    cut[rows] = _new_parts(labels[rows], groups[rows], (1 - validation, validation), ("train", "validation"), rng)
+    return cut
+
+
+def _check_given_classes(parts: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> None:
+    lacking = [
+        f"{name!r} has none in {part}" for part in PARTS for name in sorted(set(classes) - set(labels[parts == part]))
+    ]
+    if lacking:
+        raise SourceError(
+            f"Every class needs images in every given part, but {'; '.join(lacking)}. "
+            "Add images, remove the class, or set use_given = false to have the data split anew."
+        )

@@ -1,0 +1,96 @@
+"""What stays together: patients and copies, and whether they do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from clearmargin.audit.duplicates import join_groups
+from clearmargin.errors import SourceError
+from clearmargin.records import PARTS, Sample, Split
+
+_SHOWN = 3
+
+
+def name_groups(samples: Sequence[Sample], copies: np.ndarray) -> np.ndarray:
+    """Identifier of what must stay together, for each sample: object array of shape (samples,).
+
+    It is the name of the smallest patient in the group, else of its smallest sample, and ``+k`` when k further
+    patients or single samples are joined to it through copies.
+    """
+    # Patients sort before samples without one.
+    units = [(sample.group is None, sample.name if sample.group is None else sample.group) for sample in samples]
+    number_of: dict[tuple[bool, str], int] = {}
+    numbers = np.array([number_of.setdefault(unit, len(number_of)) for unit in units], dtype=np.int64)
+    joined = join_groups(numbers, np.asarray(copies)).tolist()
+    members: dict[int, list[tuple[bool, str]]] = {}
+    for unit, group in sorted(dict(zip(units, joined, strict=True)).items()):
+        members.setdefault(group, []).append(unit)
+    taken: set[str] = set()
+    identifiers = {}
+    # A patient alone comes first and keeps its name, when that of a joined group or a sample looks the same.
+    for group in sorted(members, key=lambda group: (members[group][0][0], len(members[group]), members[group][0])):
+        (_, name), further = members[group][0], len(members[group]) - 1
+        identifiers[group] = _untaken(f"{name}+{further}" if further else name, taken)
+    return column(identifiers[group] for group in joined)
+
+
+def _untaken(wanted: str, taken: set[str]) -> str:
+    name, number = wanted, 1
+    while name in taken:
+        number += 1
+        name = f"{wanted} ({number})"
+    taken.add(name)
+    return name
+
+
+def crossing_groups(split: Split) -> int:
+    """How many groups are in more than one part: 0 unless given parts leak and that was accepted."""
+    return len(groups_in_two_parts(split.groups, split.parts))
+
+
+def check_split(split: Split, *, crossing_accepted: int = 0) -> None:
+    """Refuse a split in which a group is in two parts, a sample occurs twice, or a part is empty.
+
+    Parameters
+    ----------
+    crossing_accepted
+        How many groups may be in more than one part.
+
+    Raises
+    ------
+    SourceError
+    """
+    unknown = set(split.parts) - set(PARTS)
+    if unknown:
+        raise SourceError(f"Parts must be {', '.join(PARTS)}, got {first_few(sorted(map(str, unknown)))}.")
+    empty = [part for part in PARTS if part not in set(split.parts)]
+    if empty:
+        raise SourceError(f"Every part needs samples, but {' and '.join(empty)} got none.")
+    if len(set(split.names)) < len(split.names):
+        raise SourceError("A sample occurs more than once in the split.")
+    crossing = groups_in_two_parts(split.groups, split.parts)
+    if len(crossing) > crossing_accepted:
+        raise SourceError(
+            f"{len(crossing):,} groups are in more than one part, expected {crossing_accepted:,}: "
+            f"{first_few(crossing)}. "
+            "What is tested would have been seen in training; make the split anew."
+        )
+
+
+def groups_in_two_parts(groups: np.ndarray, parts: np.ndarray) -> list[str]:
+    """Groups that are in more than one part, sorted."""
+    first_part: dict[str, str] = {}
+    return sorted({g for g, part in zip(groups, parts, strict=True) if first_part.setdefault(g, part) != part})
+
+
+def column(values: Iterable[object]) -> np.ndarray:
+    """Object array of shape (values,), of Python's own objects."""
+    return np.array(list(values), dtype=object)
+
+
+def first_few(names: Sequence[str]) -> str:
+    """First few names, quoted, for a message."""
+    more = len(names) - _SHOWN
+    return ", ".join(map(repr, names[:_SHOWN])) + (f" and {more:,} more" if more > 0 else "")

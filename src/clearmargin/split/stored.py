@@ -1,0 +1,92 @@
+"""The split in the run folder: split.csv and split.json."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from clearmargin.errors import RunFolderError, SourceError
+from clearmargin.files import read_table, write_json, write_table
+from clearmargin.records import PARTS, Split
+from clearmargin.split.groups import check_split, column, crossing_groups
+
+_FORMAT = 1
+_COLUMNS = ("name", "label", "group", "part")
+
+
+def write_split(folder: Path, split: Split) -> None:
+    """Write ``split.csv`` (name, label, group, part) and ``split.json`` (what it amounts to) into a run folder."""
+    columns = (split.names, split.labels, split.groups, split.parts)
+    write_table(folder / "split.csv", pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True))))
+    write_json(folder / "split.json", _summary(split))
+
+
+def read_split(folder: Path) -> Split:
+    """Read what `write_split` wrote, and make sure that the two files belong together.
+
+    Raises
+    ------
+    RunFolderError
+        When a file is missing, damaged or of another format, or the split does not hold.
+    """
+    summary = _read_summary(folder / "split.json")
+    path = folder / "split.csv"
+    try:
+        table = read_table(path, text=_COLUMNS)
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{path} is missing. Run the study again.") from error
+    except (OSError, ValueError) as error:  # pandas' own errors and wrong UTF-8 are ValueErrors
+        raise RunFolderError(f"{path} can't be read: {error}. Run the study again.") from error
+    if tuple(table.columns) != _COLUMNS:
+        raise RunFolderError(
+            f"{path} must have the columns {', '.join(_COLUMNS)}, got {', '.join(map(repr, table.columns))}. "
+            "Run the study again."
+        )
+    try:
+        train, validation, test = (float(fraction) for fraction in summary["asked"])
+        names, labels, groups, parts = (column(table[name]) for name in _COLUMNS)
+        asked = (train, validation, test)
+        split = Split(names, labels, groups, parts, asked, summary["patients"], summary["given"])
+        check_split(split, crossing_accepted=summary["crossing_groups"] if split.given else 0)
+        whole = _summary(split) == summary
+    except (KeyError, TypeError, ValueError, SourceError) as error:
+        raise RunFolderError(f"The split in {folder} does not hold: {error} Run the study again.") from error
+    if not whole:
+        raise RunFolderError(
+            f"split.csv and split.json in {folder} do not belong together: one was edited or damaged. "
+            "Run the study again."
+        )
+    return split
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    try:
+        summary = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{path} is missing. Run the study again.") from error
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path} can't be read: {error}. Run the study again.") from error
+    found = summary.get("format") if isinstance(summary, dict) else None
+    if found != _FORMAT:
+        raise RunFolderError(f"{path} is of format {found!r}, expected {_FORMAT}: made by another version.")
+    return summary
+
+
+def _summary(split: Split) -> dict[str, Any]:
+    classes = sorted(set(split.labels))
+    sizes = Counter(split.parts)
+    counts = Counter(zip(split.parts, split.labels, strict=True))
+    return {
+        "format": _FORMAT,
+        "asked": list(split.asked),
+        "achieved": {part: sizes[part] / len(split.names) for part in PARTS},
+        "counts": {part: {label: counts[part, label] for label in classes} for part in PARTS},
+        "groups": {part: len(set(split.groups[split.parts == part])) for part in PARTS},
+        "patients": split.patients,
+        "given": split.given,
+        "crossing_groups": crossing_groups(split),
+    }

@@ -1,0 +1,157 @@
+"""The frozen trunk, computed once: activations at the cut in a memory-mapped file."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from clearmargin.errors import DiskError
+from clearmargin.files import write_bytes, write_json
+from clearmargin.mapped_rows import MappedRows
+from clearmargin.models.inputs import to_input
+from clearmargin.models.vgg16 import at_the_cut
+from clearmargin.recipe import Augmentation
+from clearmargin.records import Rows
+from clearmargin.training.augmentation import augment
+
+BATCH = 8  # at 224 px larger batches fall out of the processor's caches and are slower
+SYNC_EVERY = 32  # batches: what a kill can lose
+FORMAT = 1
+
+
+class TrunkCache:
+    """Activations at the cut for the images of one pixel store, filled row by row as they are asked for.
+
+    The file has a place for every image; a mask says which are computed. So each part is computed only when
+    somebody who may see that part asks, another split of the same images finds everything there, and a pass
+    that was interrupted goes on where it was.
+
+    Attributes
+    ----------
+    shape, dtype
+        As `Rows`: (images, height, width, channels) of bfloat16 bits in int16.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        trunk: nn.Sequential,
+        images: Rows,
+        images_key: str,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        precision: torch.dtype,
+        view: int = 0,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._trunk, self._images, self._mean, self._std, self._precision = trunk, images, mean, std, precision
+        self._view, self._augmentation, self._seed = view, augmentation, seed
+        changed = {"augmentation": augmentation.model_dump(), "seed": seed} if view and augmentation else {}
+        meaning = {
+            "format": FORMAT,
+            "images": images_key,
+            "weights": state_digest(trunk),
+            "layers": len(trunk),
+            "mean": mean,
+            "std": std,
+            "precision": str(precision),
+            "view": view,
+            **changed,
+        }
+        key = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
+        self._folder = folder / "trunk" / key[:32]
+        self._path, self._mask_path = self._folder / "activations.bin", self._folder / "computed.bin"
+        self.dtype = np.dtype(np.int16)
+        self.shape: tuple[int, ...] = (images.shape[0], *self._output_shape())
+        self._prepare_file(meaning)
+        self._mapped = MappedRows(self._path, self.shape, self.dtype)
+
+    def compute(self, rows: np.ndarray, progress: Callable[[int, int, str], None] | None = None) -> int:
+        """Compute those of the rows that aren't there yet; return how many that were."""
+        missing = rows[~self._mask[rows]]
+        network = self._prepared_trunk()
+        row_bytes = int(np.prod(self.shape[1:])) * self.dtype.itemsize
+        try:
+            with self._path.open("r+b") as file:
+                for start in range(0, len(missing), BATCH):
+                    batch = missing[start : start + BATCH]
+                    for row, activations in zip(batch, self._pass(network, batch), strict=True):
+                        file.seek(int(row) * row_bytes)
+                        file.write(activations.tobytes())
+                    self._mask[batch] = True
+                    if progress is not None:
+                        progress(min(start + BATCH, len(missing)), len(missing), "")
+                    if (start // BATCH) % SYNC_EVERY == SYNC_EVERY - 1:
+                        self._save_mask(file.fileno())
+                self._save_mask(file.fileno())
+        except OSError as error:
+            raise DiskError(
+                f"Could not write the trunk's activations ({error.strerror}): they need "
+                f"{row_bytes * self.shape[0] / 1e9:.1f} GB in {self._folder.parent}. Free some space, or set "
+                "CLEARMARGIN_CACHE to another disk; what is computed so far is kept."
+            ) from error
+        return len(missing)
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Activations of computed rows, int16 (len(rows), …); rows nobody computed are an error."""
+        if not self._mask[rows].all():
+            raise ValueError(f"{int((~self._mask[rows]).sum())} rows of the trunk cache are not computed yet")
+        return self._mapped.read(rows)
+
+    def _pass(self, network: nn.Module, rows: np.ndarray) -> np.ndarray:
+        inputs = to_input(self._images.read(rows), self._mean, self._std)
+        if self._view and self._augmentation is not None:
+            # one generator an image: what a view shows does not depend on who was in the batch
+            pairs = zip(inputs.split(1), rows, strict=True)
+            inputs = torch.cat([augment(image, self._augmentation, self._generator(row)) for image, row in pairs])
+        with torch.inference_mode():
+            inputs = inputs.to(dtype=self._precision, memory_format=torch.channels_last)
+            activations = at_the_cut(network(inputs)).permute(0, 2, 3, 1)
+            return activations.contiguous().view(torch.int16).numpy()
+
+    def _generator(self, row: int) -> torch.Generator:
+        state = np.random.SeedSequence([self._seed, self._view, int(row)]).generate_state(1, np.uint64)
+        return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
+
+    def _prepared_trunk(self) -> nn.Module:
+        trunk = copy.deepcopy(self._trunk).to(self._precision).eval()
+        return trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _output_shape(self) -> tuple[int, int, int]:
+        height, width, channels = self._images.shape[1:]
+        inputs = torch.empty(1, channels, height, width, device="meta")
+        outputs = copy.deepcopy(self._trunk).to("meta")(inputs)
+        return int(outputs.shape[2]), int(outputs.shape[3]), int(outputs.shape[1])
+
+    def _prepare_file(self, meaning: dict[str, object]) -> None:
+        size = int(np.prod(self.shape)) * self.dtype.itemsize
+        whole = self._path.is_file() and self._path.stat().st_size == size
+        if not (whole and self._mask_path.is_file() and self._mask_path.stat().st_size == self.shape[0]):
+            self._mask = np.zeros(self.shape[0], dtype=bool)
+            write_json(self._folder / "meaning.json", meaning)
+            write_bytes(self._mask_path, self._mask.tobytes())
+            with self._path.open("wb") as file:
+                file.truncate(size)  # sparse: takes disk only as rows are filled
+        self._mask = np.frombuffer(self._mask_path.read_bytes(), dtype=np.uint8).astype(bool)
+
+    def _save_mask(self, descriptor: int) -> None:
+        os.fsync(descriptor)  # the activations first: a row is marked only when it is on the disk
+        write_bytes(self._mask_path, self._mask.astype(np.uint8).tobytes())
+
+
+def state_digest(module: nn.Module) -> str:
+    """SHA-256 over names, shapes and values of a module's parameters and buffers."""
+    digest = hashlib.sha256()
+    for key, value in sorted(module.state_dict().items()):
+        digest.update(f"{key}{tuple(value.shape)}{value.dtype}".encode())
+        digest.update(value.detach().contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()

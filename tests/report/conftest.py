@@ -1,0 +1,222 @@
+"""A synthetic run folder: made-up predictions, evaluated by the real evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tomli_w
+
+from clearmargin.evaluation import evaluate, write_predictions
+from clearmargin.files import write_json, write_table, write_text
+from clearmargin.records import Predictions
+
+TUMOURS = ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor")
+SKILLS = {"VGG16": 3.6, "plain CNN": 2.2, "wide CNN": 2.0}
+
+
+class SyntheticRun:
+    """Writes a run folder; ``skills`` maps contenders to how far the true class stands out (inf: always right)."""
+
+    def __init__(
+        self,
+        folder: Path,
+        classes: Sequence[str] = TUMOURS,
+        skills: dict[str, float] | None = None,
+        n_test: int = 120,
+        name: str = "Brain tumour: plain CNN against VGG16",
+        image_name: Callable[[int, str], str] = lambda k, label: f"{label}/image ({k}).jpg",
+        simulated: bool = False,
+        patients: bool = False,
+        findings: Sequence[dict[str, Any]] = (),
+        images: dict[str, list[str]] | None = None,
+    ) -> None:
+        self.folder, self.classes, self.n_test = folder, tuple(classes), n_test
+        self.skills = dict(list(SKILLS.items())[:2]) if skills is None else skills
+        self.name, self.simulated, self.patients = name, simulated, patients
+        self.findings = list(findings)
+        self.random = np.random.default_rng(7)
+        self._place(image_name, images)
+
+    def _place(self, image_name: Callable[[int, str], str], images: dict[str, list[str]] | None) -> None:
+        n = 10 * self.n_test
+        labels = np.array([self.classes[k % len(self.classes)] for k in range(n)], dtype=object)
+        names = np.array([image_name(k, label) for k, label in enumerate(labels)], dtype=object)
+        if images:
+            pools = {label: iter(found) for label, found in images.items()}
+            names = np.array([next(pools[label]) for label in labels], dtype=object)
+        groups = np.array([f"p{k // 4:04d}" if self.patients else f"i{k:05d}" for k in range(n)], dtype=object)
+        unit = np.arange(n) // (4 if self.patients else len(self.classes)) % 10
+        parts = np.where(unit == 9, "test", np.where(unit == 8, "validation", "train")).astype(object)
+        self.rows = pd.DataFrame({"name": names, "label": labels, "group": groups, "part": parts})
+
+    def write(self) -> Path:
+        """Write every file the report reads."""
+        write_text(self.folder / "recipe.toml", tomli_w.dumps(self._recipe()))
+        write_json(self.folder / "environment.json", self._environment())
+        write_json(self.folder / "audit.json", self._audit())
+        write_json(self.folder / "split.json", self._split())
+        write_table(self.folder / "split.csv", self.rows)
+        predictions = {contender: self._predict(skill) for contender, skill in self.skills.items()}
+        for place, (contender, parts) in enumerate(predictions.items()):
+            slug = contender.lower().replace(" ", "-") if contender.isascii() and contender.replace(" ", "").isalnum() else f"contender-{place}"
+            self._write_contender(self.folder / "contenders" / slug, contender, parts)
+        evaluation = evaluate(
+            {contender: parts["test"] for contender, parts in predictions.items()},
+            train_labels=self.rows["label"][self.rows["part"] == "train"].to_numpy(dtype=object),
+            resamples=200,
+        )
+        write_json(self.folder / "evaluation.json", evaluation)
+        return self.folder
+
+    def _predict(self, skill: float) -> dict[Any, Predictions]:
+        parts = {}
+        for part in ("validation", "test"):
+            rows = self.rows[self.rows["part"] == part]
+            truth = np.array([self.classes.index(label) for label in rows["label"]])
+            logits = self.random.normal(0, 1.6, (len(rows), len(self.classes)))
+            if np.isinf(skill):
+                logits[:] = 0
+                skill = 9.0
+            logits[np.arange(len(rows)), truth] += skill
+            odds = np.exp(logits)
+            parts[part] = Predictions(
+                rows["name"].to_numpy(dtype=object), rows["label"].to_numpy(dtype=object),
+                rows["group"].to_numpy(dtype=object), self.classes, odds / odds.sum(axis=1, keepdims=True),
+            )  # fmt: skip
+        return parts
+
+    def _write_contender(self, place: Path, contender: str, parts: dict[Any, Predictions]) -> None:
+        write_predictions(place / "predictions.csv", parts)
+        epochs = np.arange(1, 13)
+        wave = self.random.normal(0, 0.02, 12)
+        write_table(
+            place / "history.csv",
+            pd.DataFrame(
+                {
+                    "epoch": epochs,
+                    "learning_rate": 1e-3 * np.cos(epochs / 8),
+                    "train_loss": 1.2 * np.exp(-epochs / 4) + 0.02,
+                    "train_accuracy": 1 - 0.5 * np.exp(-epochs / 3),
+                    "validation_loss": 0.9 * np.exp(-epochs / 3) + 0.3 + wave,
+                    "validation_accuracy": 0.9 - 0.4 * np.exp(-epochs / 3) + wave,
+                    "validation_balanced_accuracy": 0.9 - 0.4 * np.exp(-epochs / 3) + wave,
+                    "seconds": np.full(12, 9.5),
+                }
+            ),
+        )
+        write_json(place / "model.json", self._model(contender))
+
+    def _model(self, contender: str) -> dict[str, Any]:
+        large = contender == "VGG16"
+        layers = [
+            {"layer": "conv 32, 3x3, relu", "output": [32, 224, 224], "parameters": 896, "multiply_adds": 43352064},
+            {"layer": "max pool 2", "output": [32, 112, 112], "parameters": 0, "multiply_adds": 0},
+            {"layer": "conv 64, 3x3, relu", "output": [64, 112, 112], "parameters": 18496, "multiply_adds": 231211008},
+            {"layer": "global average pool", "output": [64], "parameters": 0, "multiply_adds": 0},
+            {"layer": f"dense {len(self.classes)}, softmax", "output": [len(self.classes)], "parameters": 260, "multiply_adds": 256},
+        ]
+        return {
+            "format": 1,
+            "name": contender,
+            "architecture": {"kind": "vgg16" if large else "cnn"},
+            "task": "classification",
+            "classes": list(self.classes),
+            "preprocessing": {"size_px": 224, "fit": "pad", "color": "rgb", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+            "weights_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            "pretrained_sha256": "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0" if large else None,
+            "parameters": {"total": 14978372 if large else 1204356, "trained": 7343364 if large else 1204356},
+            "multiply_adds": 15346630656 if large else 274563328,
+            "training": {"epochs_run": 12, "best_epoch": 9, "seconds": 131.4 if large else 252.3, "trunk_seconds": 288.2 if large else None, "stopped_early": False},
+            "validation": {"loss": 0.31, "accuracy": 0.91, "balanced_accuracy": 0.9134},
+            "layers": layers,
+        }  # fmt: skip
+
+    def _recipe(self) -> dict[str, Any]:
+        training = {
+            "epochs": 12, "batch_size": 32, "optimizer": "adamw", "learning_rate": 0.001, "schedule": "one-cycle",
+            "weight_decay": 0.01, "early_stopping": 4, "keep": "best", "class_weights": False,
+            "augmentation": {"flip_horizontal": True, "rotate_degrees": 10.0, "noise": 0.0, "cached_views": 2},
+        }  # fmt: skip
+        contenders: list[dict[str, Any]] = []
+        for contender in self.skills:
+            vgg = contender == "VGG16"
+            own = {"weights": "imagenet", "freeze_through": "block4"} if vgg else {}
+            contenders.append(
+                {"name": contender, "architecture": "vgg16" if vgg else "cnn", **own, "training": training}
+            )
+        return {
+            "name": self.name,
+            "task": "classification",
+            "seed": 0,
+            "data": {"source": "/home/jane/secret/brain-tumor-mri.zip", "size_px": 224, "fit": "pad", "color": "rgb"},
+            "split": {"fractions": [0.8, 0.1, 0.1], "group_by": "patient", "near_duplicates": "together"},
+            "training": training,
+            "contender": contenders,
+            "evaluation": {"confidence": 0.95, "resamples": 200},
+        }
+
+    def _environment(self) -> dict[str, Any]:
+        return {
+            "format": 1, "clearmargin": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.0",
+            "platform": "Linux-6.1-x86_64", "processor": "Intel Xeon", "cores": 2, "memory_bytes": 8_000_000_000,
+            "features": ["avx512_bf16", "amx_tile"], "seed": 0, "started": "2026-11-22T18:00:00Z",
+            "finished": "2026-11-22T18:14:00Z", "peak_memory_bytes": 2_040_109_465,
+            "seconds": {"pixels": 9.1, "audit": 0.2, "split": 0.1, **{f"train {c}": 252.3 for c in self.skills}, "evaluate": 8.0},
+        }  # fmt: skip
+
+    def _counts(self) -> dict[str, dict[str, int]]:
+        return {
+            part: {label: int(((self.rows["part"] == part) & (self.rows["label"] == label)).sum()) for label in self.classes}
+            for part in ("train", "validation", "test")
+        }  # fmt: skip
+
+    def _audit(self) -> dict[str, Any]:
+        excluded = sum(len(f["samples"]) for f in self.findings if f["kind"] == "unreadable-image")
+        return {
+            "format": 1,
+            "simulated": self.simulated,
+            "source_kind": "phantom" if self.simulated else "zip",
+            "counts": {"found": len(self.rows) + excluded, "decoded": len(self.rows), "excluded": excluded},
+            "classes": {label: int((self.rows["label"] == label).sum()) for label in self.classes},
+            "given": {},
+            "findings": self.findings,
+        }
+
+    def _split(self) -> dict[str, Any]:
+        counts = self._counts()
+        return {
+            "format": 1,
+            "asked": [0.8, 0.1, 0.1],
+            "achieved": {part: sum(found.values()) / len(self.rows) for part, found in counts.items()},
+            "counts": counts,
+            "groups": {part: int(self.rows["group"][self.rows["part"] == part].nunique()) for part in counts},
+            "patients": self.patients,
+            "given": False,
+            "crossing_groups": 0,
+        }
+
+
+@pytest.fixture
+def synthetic_run(tmp_path: Path) -> Callable[..., Path]:
+    """Build a run folder from the settings of `SyntheticRun`."""
+
+    def build(**settings: Any) -> Path:
+        return SyntheticRun(tmp_path / "run", **settings).write()
+
+    return build
+
+
+@pytest.fixture
+def noise_pictures() -> Callable[[Sequence[str]], dict[str, np.ndarray]]:
+    """Pictures that compress badly, the same for the same name."""
+
+    def pictures(names: Sequence[str]) -> dict[str, np.ndarray]:
+        random = np.random.default_rng(1)
+        return {name: random.integers(0, 256, (224, 224, 3), dtype=np.uint8) for name in names}
+
+    return pictures
