@@ -64,7 +64,7 @@ def train_contender(
     mean, std = _normalisation(network, pixels, split)
     precision = choose_precision(settings.precision)
     own_seed = contender_seed(seed, contender)
-    feeds = Feeds(network, settings, pixels, mean, std, cache=cache_folder(), precision=precision, seed=own_seed)
+    feeds = Feeds(network, settings, pixels, mean, std, cache=cache_folder(), precision=precision)
 
     def trunk(done: int, total: int, note: str) -> None:
         progress(f"{name}: frozen layers", done, total, note)

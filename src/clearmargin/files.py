@@ -64,7 +64,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write ``content`` to ``path`` as UTF-8 with ``\\n`` line ends, whole or not at all."""
+    r"""Write ``content`` to ``path`` as UTF-8 with ``\n`` line ends, whole or not at all."""
     write_bytes(path, content.encode("utf-8", "surrogateescape"))
 
 
@@ -77,7 +77,12 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table as CSV in which no text cell can start a formula in a spreadsheet.
+    """Write a table as `table_text` makes it, whole or not at all."""
+    write_text(path, table_text(frame))
+
+
+def table_text(frame: pd.DataFrame) -> str:
+    """A table as CSV in which no text cell can start a formula in a spreadsheet.
 
     A text cell that begins with ``= + - @``, a tab, a carriage return or an apostrophe gets an apostrophe in
     front; `read_table` takes it off again. Floats are written with all their digits.
@@ -87,7 +92,7 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
         if not (is_numeric_dtype(safe[column]) or is_bool_dtype(safe[column])):
             safe[column] = [_defused(cell) for cell in safe[column]]
     safe.columns = [_defused(name) for name in safe.columns]
-    write_text(path, safe.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC))
+    return str(safe.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC))
 
 
 def read_table(path: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:

@@ -107,7 +107,7 @@ class TrainedContender:
         ImageError
             Naming the first image that can't be decoded.
         """
-        listed = list(images) if isinstance(images, list | tuple) else [images]
+        listed: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
         names = [
             image.name if isinstance(image, Path) else image if isinstance(image, str) else str(number)
             for number, image in enumerate(listed)

@@ -17,10 +17,10 @@ import pandas as pd
 from clearmargin.audit import Audit, audit
 from clearmargin.environment import describe_environment, peak_memory_bytes
 from clearmargin.errors import RunFolderError, SourceError
-from clearmargin.files import write_json, write_text
+from clearmargin.files import write_json, write_table, write_text
 from clearmargin.mapped_rows import Subset
 from clearmargin.pixels import Pixels, open_pixels
-from clearmargin.recipe import Contender, Recipe, dump_recipe, load_recipe, slug
+from clearmargin.recipe import Contender, Data, Recipe, dump_recipe, load_recipe, slug
 from clearmargin.records import Predictions, Sample, Split
 from clearmargin.runs import Run, is_finished, open_run, read_json
 from clearmargin.sources import open_source
@@ -75,6 +75,44 @@ def run(
     return _Study(settings, folder, progress or _silent).run()
 
 
+def audit_data(data: str | Path, *, progress: Progress | None = None) -> Audit:
+    """Audit data without training on them; decodes at the default size, which a later run finds done."""
+    return _audit(*_decode(Data(source=str(data)), progress or _silent))
+
+
+def split_data(data: str | Path, out: Path, *, seed: int = 0, progress: Progress | None = None) -> Split:
+    """Split data 8:1:1 by group and class and write ``out`` (name, label, group, part)."""
+    pixels, source_kind = _decode(Data(source=str(data)), progress or _silent)
+    made = make_split(pixels.samples, _audit(pixels, source_kind).copies, seed=seed)
+    columns = {"name": made.names, "label": made.labels, "group": made.groups, "part": made.parts}
+    write_table(out, pd.DataFrame(columns))
+    return made
+
+
+def _decode(data: Data, progress: Progress) -> tuple[Pixels, str]:
+    """Every image once; and what kind of source they came from."""
+    if data.source is None:
+        raise SourceError("The recipe names no data: say which with --data PATH, or [data] source in the recipe.")
+    opened = open_source(data.source, group_pattern=data.group_pattern)
+    pixels = open_pixels(
+        opened, data.preprocessing, progress=lambda done, total: progress("Reading images", done, total, "")
+    )
+    if not pixels.samples:
+        raise SourceError(f"None of the {pixels.found} images can be read. {pixels.findings[-1].message}")
+    return pixels, opened.kind
+
+
+def _audit(pixels: Pixels, source_kind: str) -> Audit:
+    return audit(
+        pixels.samples,
+        pixels.facts,
+        pixels.findings,
+        pixels.found,
+        simulated=pixels.simulated,
+        source_kind=source_kind,
+    )
+
+
 def _silent(what: str, done: int, total: int, note: str) -> None:
     """Progress for those who don't want any."""
 
@@ -92,9 +130,9 @@ class _Study:
     def run(self) -> Run:
         """From data to report; reads like the table of contents."""
         with self._timed("images"):
-            pixels, source_kind = self._decode()
+            pixels, source_kind = _decode(self.recipe.data, self.progress)
         with self._timed("audit"):
-            findings = self._audit(pixels, source_kind)
+            findings = _audit(pixels, source_kind)
         with self._timed("split"):
             pixels, split = self._split(pixels, findings.copies)
         networks = self._networks(split)
@@ -107,32 +145,6 @@ class _Study:
         with self._timed("report"):
             self._report(pixels)
         return open_run(self.folder)
-
-    def _decode(self) -> tuple[Pixels, str]:
-        source = self.recipe.data.source
-        if source is None:
-            raise SourceError("The recipe names no data: say which with --data PATH, or [data] source in the recipe.")
-        opened = open_source(source, group_pattern=self.recipe.data.group_pattern)
-        pixels = open_pixels(
-            opened,
-            self.recipe.data.preprocessing,
-            progress=lambda done, total: self.progress("Reading images", done, total, ""),
-        )
-        return pixels, opened.kind
-
-    def _audit(self, pixels: Pixels, source_kind: str) -> Audit:
-        if not pixels.samples:
-            raise SourceError(
-                f"None of the {pixels.found} images can be read, the first: {pixels.findings[-1].message}"
-            )
-        return audit(
-            pixels.samples,
-            pixels.facts,
-            pixels.findings,
-            pixels.found,
-            simulated=pixels.simulated,
-            source_kind=source_kind,
-        )
 
     def _split(self, pixels: Pixels, copies: np.ndarray) -> tuple[Pixels, Split]:
         asked = self.recipe.split

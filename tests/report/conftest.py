@@ -63,7 +63,11 @@ class SyntheticRun:
         write_table(self.folder / "split.csv", self.rows)
         predictions = {contender: self._predict(skill) for contender, skill in self.skills.items()}
         for place, (contender, parts) in enumerate(predictions.items()):
-            slug = contender.lower().replace(" ", "-") if contender.isascii() and contender.replace(" ", "").isalnum() else f"contender-{place}"
+            slug = (
+                contender.lower().replace(" ", "-")
+                if contender.isascii() and contender.replace(" ", "").isalnum()
+                else f"contender-{place}"
+            )
             self._write_contender(self.folder / "contenders" / slug, contender, parts)
         evaluation = evaluate(
             {contender: parts["test"] for contender, parts in predictions.items()},
@@ -118,7 +122,12 @@ class SyntheticRun:
             {"layer": "max pool 2", "output": [32, 112, 112], "parameters": 0, "multiply_adds": 0},
             {"layer": "conv 64, 3x3, relu", "output": [64, 112, 112], "parameters": 18496, "multiply_adds": 231211008},
             {"layer": "global average pool", "output": [64], "parameters": 0, "multiply_adds": 0},
-            {"layer": f"dense {len(self.classes)}, softmax", "output": [len(self.classes)], "parameters": 260, "multiply_adds": 256},
+            {
+                "layer": f"dense {len(self.classes)}, softmax",
+                "output": [len(self.classes)],
+                "parameters": 260,
+                "multiply_adds": 256,
+            },
         ]
         return {
             "format": 1,

@@ -13,8 +13,6 @@ from clearmargin.report.wording import plural
 PART_NAMES = {"train": "Training", "validation": "Validation", "test": "Test"}
 SAMPLES_LISTED = 60
 _SEVERITIES = ("serious", "warning", "note")
-# Files that were never images are noticed, but were not counted among the images found.
-_NOT_COUNTED = frozenset({"ignored-files"})
 
 
 @dataclass(frozen=True)
@@ -72,27 +70,17 @@ def data_flow(run: RunFiles) -> Flow:
         for row in (tuple(int(by_part[part].get(name, 0)) for part in PARTS),)
     )
     used = sum(part.images for part in parts)
-    excluded = counts["found"] - used
-    return Flow(counts["found"], excluded, used, _reasons(run, excluded), parts, classes)
+    return Flow(counts["found"], counts["found"] - used, used, _reasons(run, used), parts, classes)
 
 
-def _reasons(run: RunFiles, excluded: int) -> tuple[tuple[str, int], ...]:
-    """Reasons for exclusion: what a finding says about samples that no part holds."""
-    placed = set(run.split_rows["name"])
-    counted: set[str] = set()
-    reasons: dict[str, int] = {}
-    for finding in run.audit["findings"]:
-        if finding["kind"] in _NOT_COUNTED:
-            continue
-        left_out = set(finding.get("samples", ())) - placed - counted
-        if left_out:
-            reason = finding["kind"].replace("-", " ")
-            reasons[reason] = reasons.get(reason, 0) + len(left_out)
-            counted |= left_out
-    unexplained = excluded - len(counted)
-    if unexplained > 0:
-        reasons["reason in run.log" if reasons else "not used"] = unexplained
-    return tuple(reasons.items())
+def _reasons(run: RunFiles, used: int) -> tuple[tuple[str, int], ...]:
+    counts = run.audit["counts"]
+    dropped = run.recipe.get("split", {}).get("near_duplicates") == "drop"
+    left_out = (
+        ("could not be read", counts["found"] - counts["decoded"]),
+        ("repeats of another image" if dropped else "in no part of the split", counts["decoded"] - used),
+    )
+    return tuple((reason, number) for reason, number in left_out if number)
 
 
 @dataclass(frozen=True)

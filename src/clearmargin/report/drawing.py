@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from clearmargin.report.figures import GRID, INK, MUTED, RIGHT, SERIES, WRONG
 
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, searchable, in the page's own font
     "svg.hashsalt": "clearmargin",
     "text.parse_math": False,  # a class may be called $x
@@ -59,9 +59,7 @@ def draw(size: tuple[float, float], box: tuple[float, float, float, float], plot
         return _svg(figure)
 
 
-def draw_grid(
-    rows: int, columns: int, panel: tuple[float, float], plots: list[Callable[[Any], Any]]
-) -> str:
+def draw_grid(rows: int, columns: int, panel: tuple[float, float], plots: list[Callable[[Any], Any]]) -> str:
     """Draw several panels on one sheet and return SVG; panels that are left over stay empty."""
     with _settings():
         figure = Figure(figsize=(columns * panel[0], rows * panel[1]), layout="constrained")
@@ -131,4 +129,3 @@ def _adapt(element: ElementTree.Element, used: set[str], identifier: str) -> Non
 
 def _role(color: str) -> str:
     return f"var(--{_ROLES[color]})" if color in _ROLES else color
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,8 +24,10 @@ WRONG = "#d55e00"
 SERIES = ("#0072b3", "#d55e01", "#00835f", "#a85590", "#946c00", "#1d2431")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 LINE_STYLES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)), (0, (1, 1)), (0, (8, 2, 1, 2, 1, 2)))
+CLASSES_NAMED = 30  # more names do not fit along a confusion matrix
 _TEXT_SIZE = 9.0
 _NAME_LENGTH = 22
+_ROC_NAME_LENGTH = 13  # the panels are small, and the page names the contenders in full
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,7 @@ class RocLine:
     auc: float | None
 
 
-def plot_learning_curve(
-    axes: Axes, history: pd.DataFrame, quantity: str, best_epoch: int | None, look: Look
-) -> Axes:
+def plot_learning_curve(axes: Axes, history: pd.DataFrame, quantity: str, best_epoch: int | None, look: Look) -> Axes:
     """Plot ``train_…`` and ``validation_…`` of a quantity (``loss``, ``accuracy``) over the epochs."""
     epochs = history["epoch"].to_numpy()
     styles = (("train", "--", False), ("validation", "-", True))
@@ -111,7 +111,7 @@ def plot_roc(axes: Axes, curves: Sequence[RocLine], title: str) -> Axes:
         area = "" if curve.auc is None else f" {curve.auc:.3f}"
         axes.plot(
             curve.fpr, curve.tpr, color=curve.look.color, linestyle=curve.look.line_style, linewidth=1.6,
-            label=short(curve.name, _NAME_LENGTH) + area, solid_joinstyle="round", clip_on=False,
+            label=short(curve.name, _ROC_NAME_LENGTH) + area, solid_joinstyle="round", clip_on=False,
         )  # fmt: skip
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.set_xticks([0, 0.5, 1], labels=["0", "0.5", "1"])
@@ -125,20 +125,20 @@ def plot_roc(axes: Axes, curves: Sequence[RocLine], title: str) -> Axes:
 def plot_confusion(axes: Axes, counts: np.ndarray, classes: Sequence[str]) -> Axes:
     """Plot a confusion matrix: int64 counts of shape (classes, classes), rows true, columns predicted.
 
-    The shade is the share of the row; counts are written in while they can be read.
+    The shade is the share of the row, relative to the largest share; counts are written in while they can
+    be read.
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shares = shares / max(shares.max(), 1e-9)
     picture = np.zeros((*counts.shape, 4))
     picture[..., :3] = to_rgb(WRONG)
     picture[np.arange(len(counts)), np.arange(len(counts)), :3] = to_rgb(RIGHT)
-    picture[..., 3] = np.where(counts > 0, 0.08 + 0.72 * shares, 0.0)
+    picture[..., 3] = np.where(counts > 0, 0.15 + 0.6 * shares, 0.0)
     axes.imshow(picture, interpolation="nearest", aspect="equal")
     if len(classes) <= 16:
         size = min(_TEXT_SIZE, 88 / len(classes))
         for row, column in zip(*np.nonzero(counts), strict=True):
-            axes.text(
-                column, row, f"{counts[row, column]}", ha="center", va="center", color=INK, fontsize=size
-            )
+            axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=INK, fontsize=size)
     size = _name_classes(axes, classes)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
@@ -146,7 +146,7 @@ def plot_confusion(axes: Axes, counts: np.ndarray, classes: Sequence[str]) -> Ax
 
 
 def _name_classes(axes: Axes, classes: Sequence[str]) -> float:
-    if len(classes) > 30:
+    if len(classes) > CLASSES_NAMED:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
         return _TEXT_SIZE - 0.5
@@ -179,7 +179,7 @@ def _title(axes: Axes, text: str) -> None:
 
 def _finished(
     axes: Axes,
-    legend_at: str = "",
+    legend_at: Literal["upper right", "lower right"] | None = None,
     grid: bool = True,
     label_size: float = _TEXT_SIZE - 0.5,
 ) -> Axes:
@@ -194,8 +194,6 @@ def _finished(
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set(color=MUTED, fontsize=_TEXT_SIZE)
     if legend_at and axes.get_legend_handles_labels()[0]:
-        axes.legend(
-            loc=legend_at, frameon=False, fontsize=_TEXT_SIZE - 0.5, labelcolor=INK,
-            handlelength=2.4, borderaxespad=0.3,
-        )  # fmt: skip
+        size = _TEXT_SIZE - 0.5
+        axes.legend(loc=legend_at, frameon=False, fontsize=size, labelcolor=INK, handlelength=2.4, borderaxespad=0.3)
     return axes

@@ -166,8 +166,8 @@ def _parsed(path: Path, parse: Any) -> Any:
     if not path.is_file():
         raise _missing(path)
     try:
-        return parse(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # JSON, TOML and UTF-8 errors are all value errors
+        return parse(path.read_text(encoding="utf-8", errors="surrogateescape"))
+    except ValueError as error:  # errors of JSON and of TOML are both
         raise RunFolderError(f"{path} can't be read: {error}. It is damaged; run the study again.") from error
 
 

@@ -90,11 +90,7 @@ def _preprocessing(run: RunFiles) -> str:
     done = run.contenders[0].model.get("preprocessing", {})
     size, fit = done.get("size_px"), str(done.get("fit"))
     colors = "three colour channels" if done.get("color") == "rgb" else "one grey channel"
-    sentence = f"Each image was {FITS.get(fit, fit)}, reduced to {size} × {size} pixels with {colors}."
-    if done.get("mean"):
-        mean, spread = (", ".join(decimal(v) for v in done[key]) for key in ("mean", "std"))
-        sentence += f" Channels were normalised with mean {mean} and standard deviation {spread}."
-    return sentence
+    return f"Each image was {FITS.get(fit, fit)}, brought to {size} × {size} pixels with {colors}."
 
 
 def _split(run: RunFiles) -> str:
@@ -112,16 +108,20 @@ def _contender(run: RunFiles, contender: ContenderFiles) -> str:
     asked = _settings(run, contender.name)
     architecture = str(asked.get("architecture") or contender.model.get("architecture", {}).get("kind", "A network"))
     parameters = contender.model["parameters"]
-    weights = asked.get("weights")
     total, trained = parameters["total"], parameters.get("trained")
     share = "all of them" if trained == total else f"{large(trained)} of them"
     sentences = [f"{ARCHITECTURES.get(architecture, architecture)} with {large(total)} parameters, {share} trained."]
-    if weights and weights != "none":
-        origin = "weights learned on ImageNet" if weights == "imagenet" else f"weights from {without_folders(weights)}"
-        sentences.append(f"It started from {origin}.")
+    weights = str(asked.get("weights", "imagenet"))
+    if contender.model.get("pretrained_sha256"):
+        learned = "learned on ImageNet" if weights == "imagenet" else f"from {without_folders(weights)}"
+        sentences.append(f"It started from weights {learned}.")
     frozen = asked.get("freeze_through")
     if frozen and frozen != "none":
         sentences.append(f"Everything through {frozen} stayed frozen; its activations were computed once.")
+    done = contender.model.get("preprocessing", {})
+    if done.get("mean"):
+        mean, spread = (", ".join(decimal(v) for v in done[key]) for key in ("mean", "std"))
+        sentences.append(f"Its channels were normalised with mean {mean} and standard deviation {spread}.")
     return " ".join(sentences)
 
 
@@ -129,13 +129,15 @@ def _training(run: RunFiles, contender: ContenderFiles) -> str:
     asked = _settings(run, contender.name).get("training") or run.recipe.get("training", {})
     if not asked:
         return "The settings are in the recipe."
+    optimizer = OPTIMIZERS.get(asked.get("optimizer", ""), "the default optimiser")
     sentences = [
         f"Up to {plural(asked.get('epochs', 0), 'epoch')} in batches of {asked.get('batch_size', '?')} with "
-        f"{OPTIMIZERS.get(asked.get('optimizer', ''), 'the default optimiser')}, learning rate {asked.get('learning_rate', '?')} "
-        f"({asked.get('schedule', 'constant')}), weight decay {asked.get('weight_decay', 0)}."
+        f"{optimizer}, learning rate {asked.get('learning_rate', '?')} ({asked.get('schedule', 'constant')}), "
+        f"weight decay {asked.get('weight_decay', 0)}."
     ]
     if asked.get("early_stopping"):
-        sentences.append(f"Training ends after {plural(asked['early_stopping'], 'epoch')} without progress on validation.")
+        patience = plural(asked["early_stopping"], "epoch")
+        sentences.append(f"Training ends after {patience} without progress on validation.")
     if asked.get("keep") == "best":
         sentences.append("The weights of the epoch that was best on validation were kept.")
     if asked.get("class_weights"):
@@ -153,10 +155,15 @@ def _evaluation(run: RunFiles) -> str:
     result = run.evaluation
     spread = "patients or groups" if result.get("clustered") else "images"
     return (
-        f"Once, on {plural(result['n'], 'image')} of the {result.get('part', 'test')} part, which neither training nor the "
-        f"choice of the epoch had seen. Intervals are {100 * result.get('confidence', 0.95):g} % intervals; "
-        f"bootstraps drew {count(result.get('resamples'))} times over {spread}."
+        f"On {plural(result['n'], 'image')} of the {result.get('part', 'test')} part, which neither training nor "
+        f"the choice of the epoch had seen. {_evaluation_number(result)}Intervals are {100 * result.get('confidence', 0.95):g} % "
+        f"intervals; bootstraps drew {count(result.get('resamples'))} times over {spread}."
     )
+
+
+def _evaluation_number(result: Mapping[str, Any]) -> str:
+    number = result.get("evaluation_number")
+    return f"This is evaluation number {number} on this test part. " if number is not None else ""
 
 
 def _settings(run: RunFiles, name: str) -> Mapping[str, Any]:

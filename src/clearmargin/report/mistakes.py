@@ -117,7 +117,8 @@ def _sentence(run: RunFiles, total: int, shown: int) -> str:
     tested = run.evaluation["n"]
     if not total:
         return f"None: all {plural(tested, 'test image')} were classified correctly."
-    sentence = f"{count(total)} of {plural(tested, 'test image')} ({percent(total / tested)}), the most confident first."
+    share = percent(total / tested)
+    sentence = f"{count(total)} of {plural(tested, 'test image')} ({share}), the most confident mistake first."
     if shown < total:
         sentence += f" Showing {count(shown)} of {count(total)}; the rest is in predictions.csv."
     return sentence
@@ -148,9 +149,7 @@ def _mistake(
         if at is not None:
             right = bool(other.predicted[at] == other.truth[at])
             others.append((other.name, other.predictions.classes[other.predicted[at]], right))
-    return Mistake(
-        name, truth, predicted, float(probabilities[predicted]), bars, tuple(others), pictures.get(name)
-    )
+    return Mistake(name, truth, predicted, float(probabilities[predicted]), bars, tuple(others), pictures.get(name))
 
 
 def _by_cell(run: RunFiles, contender: ContenderFiles, shown: Sequence[Mistake]) -> tuple[Album, ...]:

@@ -168,7 +168,9 @@ def verdict(run: RunFiles) -> tuple[list[str], int]:
     if not pairs:
         return [_alone(run)], 0
     leader = max(run.contenders, key=lambda c: c.result["metrics"]["balanced_accuracy"]["value"] or 0).name
-    told = sorted(pairs, key=lambda pair: leader not in (pair["first"], pair["second"]))
+    told = sorted(
+        pairs, key=lambda pair: (leader not in (pair["first"], pair["second"]), pair["difference"]["value"] or 0)
+    )
     sentences = [pair["sentence"] for pair in told[:VERDICTS_SHOWN]]
     return sentences, len(pairs) - len(sentences)
 
@@ -271,10 +273,7 @@ def interval_methods(run: RunFiles) -> str:
     return "; ".join(f"{method} for {listed(titles)}" for method, titles in methods.items())
 
 
-def p_values(pair: Mapping[str, Any]) -> str:
-    """P-values of a pair, in words."""
-    raw, corrected = pair.get("mcnemar_mid_p"), pair.get("p_holm")
-    if corrected is None or corrected == raw:
-        return probability_value(raw)
-    return f"{probability_value(raw)}; Holm {probability_value(corrected)}"
-
+def p_values(pair: Mapping[str, Any], pairs: int) -> tuple[str, str]:
+    """P-value of a pair, and after Holm's correction (empty for a single pair)."""
+    raw = pair.get("p_value", pair.get("mcnemar_mid_p"))
+    return probability_value(raw), probability_value(pair.get("p_holm")) if pairs > 1 else ""

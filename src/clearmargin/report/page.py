@@ -89,9 +89,7 @@ def _thumbnails(run: RunFiles, pictures: Pictures | None) -> dict[str, Thumbnail
     return load_thumbnails(folder, list(names))
 
 
-def _render(
-    run: RunFiles, thumbnails: dict[str, Thumbnail], panels: list[results.RocPanel], roc_note: str
-) -> str:
+def _render(run: RunFiles, thumbnails: dict[str, Thumbnail], panels: list[results.RocPanel], roc_note: str) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("clearmargin.report", "."),
         autoescape=True,
@@ -152,10 +150,7 @@ def _results(run: RunFiles, thumbnails: dict[str, Thumbnail]) -> dict[str, Any]:
         "galleries": galleries,
         "albums_shown": shown,
         "pictures_missing": any(
-            mistake.picture is None
-            for gallery in galleries
-            for album in gallery.albums
-            for mistake in album.mistakes
+            mistake.picture is None for gallery in galleries for album in gallery.albums for mistake in album.mistakes
         ),
     }
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from clearmargin.evaluation.roc import roc_points
 from clearmargin.report.drawing import draw, draw_grid, inline
 from clearmargin.report.figures import (
+    CLASSES_NAMED,
     Look,
     RocLine,
     plot_confusion,
@@ -29,6 +30,7 @@ ROC_PANELS = 12
 _CURVE = ((4.1, 2.6), (0.105, 0.175, 0.87, 0.69))
 _ROC = ((2.6, 2.65), (0.18, 0.165, 0.78, 0.74))
 _CONFUSION = ((5.2, 5.2), (0.2, 0.2, 0.78, 0.78))
+_CONFUSION_UNNAMED = ((5.2, 5.2), (0.1, 0.1, 0.88, 0.88))
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,12 @@ def _training_sentence(contender: ContenderFiles) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a confusion matrix: count, share of its row, and the mistakes it points to."""
+    """One cell of a confusion matrix: count, share of its row, and the album its images would be in."""
 
     count: int
     share: float | None
     right: bool
-    target: str | None
+    target: str
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,8 @@ class Confusion:
 
 def confusion(contender: ContenderFiles, classes: Sequence[str]) -> Confusion:
     """Arrange a confusion matrix and its most frequent mistakes."""
-    counts = np.asarray(contender.result["confusion"], dtype=np.int64).reshape(len(classes), len(classes))
-    totals = counts.sum(axis=1)
-    wrong = counts * (1 - np.eye(len(classes), dtype=np.int64))
-    order = [divmod(int(k), len(classes)) for k in np.argsort(-wrong, axis=None, kind="stable")[:10]]
-    common = tuple((classes[t], classes[p], int(wrong[t, p]), wrong[t, p] / totals[t]) for t, p in order if wrong[t, p])
+    counts = _counts(contender)
+    common = _common_mistakes(counts, classes)
     sentence = "No test image was misclassified."
     if common:
         truth, taken_for, number, share = common[0]
@@ -100,29 +99,40 @@ def confusion(contender: ContenderFiles, classes: Sequence[str]) -> Confusion:
             f"Most frequent mistake: {plural(number, 'image')} of “{short(truth, 32)}” taken for "
             f"“{short(taken_for, 32)}” ({percent(share)} of that class)."
         )
-    if len(classes) > CLASSES_AS_TABLE:
-        svg = draw(*_CONFUSION, lambda axes: plot_confusion(axes, counts, classes))
-        label = f"Confusion matrix of {short(contender.name)}, {len(classes)} classes"
-        return Confusion((), inline(svg, f"confusion-{contender.slug}", label), common, sentence)
-    rows = tuple(
+    if len(classes) <= CLASSES_AS_TABLE:
+        return Confusion(_cells(contender.slug, counts), None, common, sentence)
+    label = f"Confusion matrix of {short(contender.name)}, {len(classes)} classes"
+    figure = inline(_draw_confusion(counts, classes), f"confusion-{contender.slug}", label)
+    return Confusion((), figure, common, sentence)
+
+
+def _counts(contender: ContenderFiles) -> np.ndarray:
+    return np.asarray(contender.result["confusion"], dtype=np.int64)
+
+
+def _common_mistakes(counts: np.ndarray, classes: Sequence[str]) -> tuple[tuple[str, str, int, float], ...]:
+    totals = counts.sum(axis=1)
+    wrong = counts * (1 - np.eye(len(classes), dtype=np.int64))
+    order = [divmod(int(k), len(classes)) for k in np.argsort(-wrong, axis=None, kind="stable")[:10]]
+    return tuple(
+        (classes[t], classes[p], int(wrong[t, p]), float(wrong[t, p] / totals[t])) for t, p in order if wrong[t, p]
+    )
+
+
+def _cells(slug: str, counts: np.ndarray) -> tuple[tuple[Cell, ...], ...]:
+    totals = counts.sum(axis=1)
+    return tuple(
         tuple(
-            Cell(
-                int(n),
-                float(n / totals[t]) if totals[t] else None,
-                t == p,
-                f"{contender.slug}-{t}-{p}" if n and t != p else None,
-            )
+            Cell(int(n), float(n / totals[t]) if totals[t] else None, t == p, f"{slug}-{t}-{p}")
             for p, n in enumerate(row)
         )
         for t, row in enumerate(counts)
     )
-    return Confusion(rows, None, common, sentence)
 
 
-def confusion_file(contender: ContenderFiles, classes: Sequence[str]) -> str:
-    """Draw a confusion matrix for a file of its own."""
-    counts = np.asarray(contender.result["confusion"], dtype=np.int64)
-    return draw(*_CONFUSION, lambda axes: plot_confusion(axes, counts, classes))
+def _draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> str:
+    size, box = _CONFUSION if len(classes) <= CLASSES_NAMED else _CONFUSION_UNNAMED
+    return draw(size, box, lambda axes: plot_confusion(axes, counts, classes))
 
 
 @dataclass(frozen=True)
@@ -214,7 +224,7 @@ def roc_figures(panels: Sequence[RocPanel]) -> list[Markup]:
 
 def figure_files(run: RunFiles, panels: Sequence[RocPanel]) -> dict[str, str]:
     """Draw the sheets for papers, as file name to SVG."""
-    columns = min(3, max(1, len(panels)))
+    classes, columns = run.evaluation["classes"], min(3, max(1, len(panels)))
     plots = [panel.plot for panel in panels]
     curves = [
         partial(_plot_curve, contender, Look(k), quantity)
@@ -222,8 +232,7 @@ def figure_files(run: RunFiles, panels: Sequence[RocPanel]) -> dict[str, str]:
         for quantity in ("loss", "accuracy")
     ]
     files = {
-        f"confusion-{contender.slug}.svg": confusion_file(contender, run.evaluation["classes"])
-        for contender in run.contenders
+        f"confusion-{contender.slug}.svg": _draw_confusion(_counts(contender), classes) for contender in run.contenders
     }
     files["learning-curves.svg"] = draw_grid(len(run.contenders), 2, (4.2, 2.8), list(curves))
     files["comparison.svg"] = draw_grid(2, 3, (3.4, 0.9 + 0.3 * len(run.contenders)), _estimate_plots(run))
@@ -238,4 +247,3 @@ def _estimate_plots(run: RunFiles) -> list[Any]:
         values = {c.name: c.result["metrics"].get(metric.key) or {"value": None} for c in run.contenders}
         plots.append(partial(plot_estimates, estimates=values, title=metric.title))
     return plots
-

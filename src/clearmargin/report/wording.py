@@ -6,6 +6,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -125,11 +126,12 @@ def listed(words: Sequence[str]) -> str:
 
 
 def moment(stamp: object) -> str:
-    """Write ``2026-11-22T18:00:00Z`` as ``2026-11-22 18:00 UTC``; anything else as it is."""
-    text = str(stamp or MISSING)
-    if len(text) >= 17 and text[10] == "T" and text.endswith("Z"):
-        return f"{text[:10]} {text[11:16]} UTC"
-    return text
+    """Write ``2026-11-22T18:00:00+00:00`` as ``2026-11-22 18:00 UTC``; anything else as it is."""
+    try:
+        parsed = datetime.fromisoformat(str(stamp))
+    except ValueError:
+        return str(stamp)
+    return f"{parsed.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if parsed.tzinfo else str(stamp)
 
 
 def visible(text: object) -> str:

@@ -48,9 +48,9 @@ def _open_contents(container: Container) -> Listed:
 
 # What one file can be; the first that fits counts.
 FILE_KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Listed]], ...] = (
-    (is_zip, lambda path: _open_contents(list_zip(path))),
     (is_idx_file, open_idx_file),
     (is_tar, lambda path: _open_contents(list_tar(path))),
+    (is_zip, lambda path: _open_contents(list_zip(path))),  # after tar: a tar may end in a zip
     (is_manifest, open_manifest),
 )
 
@@ -60,6 +60,7 @@ _NOT_READ: tuple[tuple[bytes, str], ...] = (
     (b"\x93NUMPY", "It is a single array; save images and labels together with numpy.savez."),
     (b"7z\xbc\xaf", "Unpack the 7z archive and give the folder."),
     (b"Rar!", "Unpack the RAR archive and give the folder."),
+    (b"\xd0\xcf\x11\xe0", "If it is a spreadsheet, save it as 'CSV UTF-8'."),
     (b"\x89HDF", "It is HDF5; export the images to class folders or an NPZ."),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Block:
 
     @property
     def record_bytes(self) -> int:
-        return self.lead + int(np.prod(self.shape))
+        return self.lead + math.prod(self.shape)
 
     def images(self, stream: IO[bytes]) -> Iterator[np.ndarray]:
         """Each image as a fresh uint8 array of shape ``shape``.

@@ -43,7 +43,7 @@ class Folder:
                 with (self.path / name).open("rb") as file:
                     content = hashlib.file_digest(file, "sha256").digest()
             except (OSError, ValueError):
-                content = b"unreadable"
+                content = bytes(32)
             whole.update(name.encode("utf-8", "surrogateescape") + b"\0" + content)
         return whole.hexdigest()
 
@@ -131,7 +131,7 @@ class _Walk:
             yield Finding(
                 "unreadable-folder",
                 "serious",
-                f"Not to be opened, so that nothing inside is counted: {counted(len(names), 'folder')} ({quoted(names)}).",
+                f"Can't be opened, nothing inside is counted: {counted(len(names), 'folder')} ({quoted(names)}).",
                 "Get permission to read them, then start again.",
                 names,
             )

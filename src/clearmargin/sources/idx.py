@@ -45,7 +45,7 @@ class _Pair(NamedTuple):
 
 def is_idx(container: Container) -> bool:
     """Whether the container holds a file named like IDX images (``train-images-idx3-ubyte``)."""
-    return any(map(_is_images, container.entries))
+    return any(_match(entry) for entry in container.entries)
 
 
 def is_idx_file(path: Path) -> bool:
@@ -66,14 +66,13 @@ def open_idx_file(path: Path) -> ImageBlocks:
     SourceError
         Not the images, no labels beside it, or as for `open_idx`.
     """
-    if not _is_images(path.name):
+    if not _match(path.name):
         raise SourceError(
             f"{path} is an IDX file, but its name does not say that it holds the images. Give the file named "
             "like train-images-idx3-ubyte (or .gz), with its labels train-labels-idx1-ubyte beside it."
         )
-    names = sorted(entry.name for entry in path.parent.iterdir() if "ubyte" in entry.name)
-    pair = _pair(path.name, names, path.parent)
-    return open_idx(Folder(path.parent, tuple(sorted((pair.images, pair.labels)))))
+    there = [name for name in _labels_names(path.name) if (path.parent / name).is_file()]
+    return open_idx(Folder(path.parent, tuple(sorted((path.name, *there[:1])))))
 
 
 def open_idx(container: Container) -> ImageBlocks:
@@ -86,7 +85,7 @@ def open_idx(container: Container) -> ImageBlocks:
     SourceError
         Labels missing; two data sets in one place; counts that disagree; files cut short.
     """
-    pairs = [_pair(entry, container.entries, container.path) for entry in container.entries if _is_images(entry)]
+    pairs = [_pair(entry, container) for entry in container.entries if _match(entry)]
     _refuse_several(pairs, container.path)
     files = {name for pair in pairs for name in (pair.images, pair.labels)}
     ordered = tuple(entry for entry in container.entries if entry in files)
@@ -104,21 +103,24 @@ def open_idx(container: Container) -> ImageBlocks:
     return ImageBlocks("idx", container, ordered, ordered_blocks, tuple(samples), container.findings)
 
 
-def _is_images(entry: str) -> bool:
-    return "ubyte" in entry.lower() and _IMAGES.fullmatch(entry) is not None
+def _match(entry: str) -> re.Match[str] | None:
+    return _IMAGES.fullmatch(entry) if "ubyte" in entry.lower() else None
 
 
-def _pair(images: str, entries: Iterable[str], path: Path) -> _Pair:
-    match = _IMAGES.fullmatch(images)
-    if match is None:
-        raise ValueError(images)
-    stem, mark, rest = match["stem"], match["mark"], match["rest"].removesuffix(".gz")
-    plain = f"{stem}labels{mark}1{rest}"
-    labels = [entry for entry in entries if entry in (plain, f"{plain}.gz")]
+def _labels_names(images: str) -> tuple[str, str]:
+    """Names that the labels of an images file can have: as they are, and gzipped."""
+    plain = _IMAGES.sub(r"\g<stem>labels\g<mark>1\g<rest>", images).removesuffix(".gz")
+    return plain, f"{plain}.gz"
+
+
+def _pair(images: str, container: Container) -> _Pair:
+    expected = _labels_names(images)
+    labels = [name for name in expected if name in container.entries]
     if not labels:
-        raise SourceError(f"In {path}, {images} has no labels beside it; expected {plain} or {plain}.gz.")
-    words = re.split(r"[-_.]", stem.rpartition("/")[2].rstrip("-_."))
-    return _Pair(images, labels[0], "-".join(filter(None, words)) or "images", _PARTS.get(words[-1].lower()))
+        raise SourceError(f"In {container.path}, {images} has no labels beside it; expected {' or '.join(expected)}.")
+    stem = images.rpartition("/")[2].lower().partition("images")[0]
+    words = [word for word in re.split(r"[-_.]", stem) if word]
+    return _Pair(images, labels[0], "-".join(words) or "images", _PARTS.get(words[-1]) if words else None)
 
 
 def _refuse_several(pairs: Sequence[_Pair], path: Path) -> None:
@@ -136,7 +138,7 @@ def _read_files(container: Container, names: Iterable[str]) -> tuple[dict[str, B
         for name, opened in streams:
             with decompressed(opened, container.path, name) as stream:
                 try:
-                    if _is_images(name):
+                    if _match(name):
                         blocks[name] = _block(name, stream)
                     else:
                         labels[name] = _numbers(stream)

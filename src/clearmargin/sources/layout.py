@@ -29,7 +29,7 @@ from clearmargin.sources.layout_findings import (
     unlabelled_images,
     why_no_images,
 )
-from clearmargin.sources.names import IMAGE_EXTENSIONS, PART_NAMES, extension, is_hidden
+from clearmargin.sources.names import IMAGE_EXTENSIONS, PART_NAMES, extension
 
 Folders = tuple[str, ...]
 
@@ -81,8 +81,6 @@ def _sorted_out(names: Iterable[str]) -> tuple[list[str], list[str]]:
     images: list[str] = []
     others: list[str] = []
     for name in names:
-        if any(is_hidden(component) for component in name.split("/")):
-            continue
         (images if extension(name) in IMAGE_EXTENSIONS else others).append(name)
     return images, others
 
@@ -90,16 +88,30 @@ def _sorted_out(names: Iterable[str]) -> tuple[list[str], list[str]]:
 def _places(folders: set[Folders], path: Path) -> dict[Folders, Place]:
     depth = _depth_below_wrappers(folders)
     tops = _names_at(folders, depth)
-    parts = {PART_NAMES[top.casefold()] for top in tops if _is_part(top)}
     if tops and all(map(_is_part, tops)):
         return _parts_first(folders, depth)
-    if len(parts) > 1:
+    if _has_parts_among(tops, folders, depth):
         strangers = sorted(top for top in tops if not _is_part(top))
         raise SourceError(
             f"{path} has folders named like parts beside others ({quoted(strangers)}), so that it is not clear "
             f"which are the classes. Move the others elsewhere.\n{EXPECTED}"
         )
     return _classes_first(folders, depth)
+
+
+def _has_parts_among(tops: set[str], folders: set[Folders], depth: int) -> bool:
+    """Whether several parts, or one with class folders in it, stand among the top folders.
+
+    A class may be called ``train``: then its images lie in it, not in several folders.
+    """
+    like_parts = {top for top in tops if _is_part(top)}
+    if len({PART_NAMES[top.casefold()] for top in like_parts}) > 1:
+        return True
+    below = (
+        _names_at((folder for folder in folders if folder[depth : depth + 1] == (top,)), depth + 1)
+        for top in like_parts
+    )
+    return any(len(names) > 1 for names in below)
 
 
 def _is_part(name: str) -> bool:

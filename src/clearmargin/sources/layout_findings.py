@@ -41,6 +41,7 @@ _DATA_FILES = {
     ".npz": "Give that file.",
     ".tar": "Give that file.",
 }
+_SPREADSHEETS = frozenset((".xlsx", ".xlsm", ".ods"))  # zips, to a program
 _NAMED_FILES = 100
 
 
@@ -105,7 +106,14 @@ def uneven_classes(samples: Iterable[Sample]) -> Iterator[Finding]:
 def why_no_images(container: Container, others: Sequence[str]) -> str:
     """Message for a container without a single image."""
     found = [name for name in others if "/" not in name and extension(name) in _DATA_FILES]
-    hint = f" It holds {found[0]!r}. {_DATA_FILES[extension(found[0])]}" if found else ""
+    lost = sorted(_IMAGES_NOT_READ & {extension(name) for name in others})
+    hint = ""
+    if container.path.suffix.lower() in _SPREADSHEETS:
+        hint = " If it is a table of images, save it as 'CSV UTF-8' and give that."
+    elif found:
+        hint = f" There is {found[0]!r}. {_DATA_FILES[extension(found[0])]}"
+    elif lost:
+        hint = f" If the {', '.join(lost)} files hold images, convert them to PNG first."
     what = f"only other files: {_by_extension(Counter(map(extension, others)))}" if others else "nothing at all"
     skipped = "".join(f" {finding.message}" for finding in container.findings)
     return f"No images in {container.path}: it holds {what}.{hint}{skipped}\n{EXPECTED}"

@@ -21,8 +21,8 @@ _HIDDEN = frozenset(("__macosx", "thumbs.db", "desktop.ini", "@eadir"))
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is a leftover of the operating system, to be passed over without a word."""
-    return name.startswith(".") or name.casefold() in _HIDDEN
+    """Whether a file, or a folder above it, is a leftover of the operating system to be passed over in silence."""
+    return any(piece.startswith(".") or piece.casefold() in _HIDDEN for piece in name.split("/"))
 
 
 def extension(name: str) -> str:

@@ -6,6 +6,7 @@ The arrays are streamed out of the zip, a few rows at a time; nothing is unpickl
 from __future__ import annotations
 
 import io
+import math
 import tokenize
 import warnings
 from collections.abc import Iterable, Iterator
@@ -164,7 +165,7 @@ def _block(name: str, stream: IO[bytes]) -> Block:
     shape = _image_shape(header.shape)
     if not 0 < header.shape[0] <= MAX_SAMPLES:
         raise _Unsuitable(f"has {header.shape[0]:,} images; 1 to {MAX_SAMPLES:,} are read")
-    if not 0 < np.prod(shape, dtype=object) <= MAX_IMAGE_BYTES or min(shape) < 1:
+    if not 0 < math.prod(shape) <= MAX_IMAGE_BYTES or min(shape) < 1:
         raise _Unsuitable(f"has images of shape {shape}")
     return Block(name, header.shape[0], shape, offset=header.bytes)
 

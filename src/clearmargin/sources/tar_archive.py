@@ -23,6 +23,7 @@ from clearmargin.sources.container import (
     unreadable,
 )
 from clearmargin.sources.folder import special_entries
+from clearmargin.sources.names import is_hidden
 
 _BLOCK = tarfile.BLOCKSIZE
 
@@ -95,9 +96,11 @@ def list_tar(path: Path) -> Tar:
                 name = safe_name(member.name, path)
                 total += member.size
                 refuse_excess(path, len(names) + len(special), total)
+                if member.isdir() or is_hidden(name):
+                    continue
                 if _is_file(member):
                     names.append(name)
-                elif not member.isdir():
+                else:
                     special.append(name)
             if reader.last.strip(b"\0") or len(reader.last) < _BLOCK:
                 raise tarfile.ReadError(f"no end mark after {len(names)} files")

@@ -21,6 +21,7 @@ from clearmargin.sources.container import (
     safe_name,
     unreadable,
 )
+from clearmargin.sources.names import is_hidden
 
 _ENCRYPTED = 0x1
 _NAME_IS_UTF8 = 0x800
@@ -85,7 +86,7 @@ def list_zip(path: Path) -> Zip:
         name = _name(info)
         clean = safe_name(name, path)
         _refuse_unusual(info, name, path)
-        if not name.endswith("/"):
+        if not name.endswith("/") and not is_hidden(clean):
             pairs.append((clean, info.filename))
     refuse_duplicates([name for name, _ in pairs], path)
     return Zip(path, tuple(sorted(name for name, _ in pairs)), dict(pairs))

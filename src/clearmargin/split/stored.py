@@ -65,7 +65,7 @@ def read_split(folder: Path) -> Split:
 
 def _read_summary(path: Path) -> dict[str, Any]:
     try:
-        summary = json.loads(path.read_bytes())
+        summary = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
     except FileNotFoundError as error:
         raise RunFolderError(f"{path} is missing. Run the study again.") from error
     except (OSError, ValueError) as error:

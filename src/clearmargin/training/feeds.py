@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from clearmargin.models import Network
 from clearmargin.mapped_rows import Subset
+from clearmargin.models import Network
 from clearmargin.models.inputs import to_input
 from clearmargin.pixels import Pixels
 from clearmargin.recipe import Augmentation, Training
@@ -90,7 +90,6 @@ class Feeds:
         *,
         cache: Path,
         precision: torch.dtype,
-        seed: int,
     ) -> None:
         self._images, self._mean, self._std = pixels.rows, mean, std
         self._augmentation = settings.augmentation
@@ -99,7 +98,7 @@ class Feeds:
         if trunk is not None:
             views = settings.augmentation.cached_views if settings.augmentation.active else 1
             caches = (cache, trunk, pixels.rows, pixels.key, mean, std, precision)
-            self._views = [TrunkCache(*caches, view, settings.augmentation, seed) for view in range(views)]
+            self._views = [TrunkCache(*caches, view, settings.augmentation) for view in range(views)]
         self.model: nn.Module = network if trunk is None else network.tail
         self.trunk_seconds = 0.0
 

@@ -1,0 +1,270 @@
+"""The command line: thin, on top of the library. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from clearmargin.errors import ClearmarginError, UsageError
+
+if TYPE_CHECKING:
+    from clearmargin.prediction import FilePredictions
+    from clearmargin.runs import Run
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="From a folder of labelled tumour images to a result a reviewer believes.",
+    epilog="Research use only, not a medical device. Exit status: 0 done, 1 the work failed, 2 bad input or usage.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Data sets that are known by name.")
+app.add_typer(data_app, name="data")
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.", show_default=False)]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH", help="Folder, zip, tar, manifest CSV, NPZ, IDX, or a name of `clearmargin data list`."
+    ),
+]
+OutOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Run folder to make.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, e.g. training.epochs=3. Repeatable."),
+]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+@app.callback(invoke_without_command=True)
+def _start(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    if version:
+        from clearmargin import __version__
+
+        typer.echo(f"clearmargin {__version__}")
+        raise typer.Exit
+
+
+@app.command("demo")
+def demo(
+    out: OutOption = None,
+    seed: Annotated[int, typer.Option(help="Of the images, the split and the training.")] = 0,
+    resume: ResumeOption = False,
+) -> None:
+    """Run a small offline study on simulated images: a report in minutes."""
+    _run("demo", None, out, [f"seed={seed}"], resume, as_json=False)
+
+
+@app.command("run")
+def run(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped name (tumor, demo) or a TOML file.")],
+    data: DataOption = None,
+    out: OutOption = None,
+    changes: SetOption = None,
+    resume: ResumeOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a study from data to report: audit, split, train, compare, show every mistake."""
+    _run(recipe, data, out, changes or [], resume, as_json)
+
+
+def _run(recipe: str, data: str | None, out: Path | None, changes: list[str], resume: bool, as_json: bool) -> None:
+    from clearmargin.console import ConsoleProgress
+    from clearmargin.study import run as run_study
+
+    with ConsoleProgress() as progress:
+        finished = run_study(recipe, data=data, out=out, overrides=changes, resume=resume, progress=progress)
+    if as_json:
+        typer.echo(json.dumps({"run": str(finished.folder), "report": str(finished.report), **finished.evaluation}))
+    else:
+        _print_result(finished)
+
+
+def _print_result(finished: Run) -> None:
+    from rich.table import Table
+
+    figures = finished.evaluation
+    table = Table(title=f"{figures['n']} test images", title_justify="left")
+    table.add_column("contender")
+    for heading in ("accuracy", "balanced accuracy", "macro F1", "AUC", "mistakes"):
+        table.add_column(heading, justify="right")
+    for name, said in figures["contenders"].items():
+        cells = [_figure(said["metrics"][metric]) for metric in ("accuracy", "balanced_accuracy", "macro_f1", "auc")]
+        table.add_row(_plain(name), *cells, str(said["errors"]))
+    baseline = figures["baseline"]
+    table.add_row("always the commonest class", f"{baseline['accuracy']:.3f}", f"{baseline['balanced_accuracy']:.3f}")
+    _print(table)
+    for comparison in figures["comparisons"]:
+        typer.echo(comparison["sentence"])
+    typer.echo(f"Report: {finished.report}")
+
+
+def _figure(figure: dict[str, Any]) -> str:
+    value, low, high = figure["value"], figure["low"], figure["high"]
+    if value is None:
+        return "undefined"
+    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f}–{high:.3f})"
+
+
+@app.command("predict")
+def predict(
+    run: RunFolder,
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE|FOLDER...", help="Images, or folders of them.")],
+    contender: Annotated[str | None, typer.Option(metavar="NAME", help="Model; default: best on validation.")] = None,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
+) -> None:
+    """Predict the class of images with a model of a finished run."""
+    if as_json and as_csv:
+        raise UsageError("--json and --csv exclude each other: take one.")
+    from clearmargin.prediction import predict_files
+    from clearmargin.runs import open_run
+
+    result = predict_files(open_run(run).contender(contender), images)
+    for name, reason in result.failures.items():
+        _say(f"{name} left out: {reason}")
+    if as_json:
+        typer.echo(json.dumps(result.as_json(), ensure_ascii=False, indent=1))
+    elif as_csv:
+        typer.echo(result.as_csv(), nl=False)
+    else:
+        _print_predictions(result)
+    if result.failures:
+        raise typer.Exit(1)
+
+
+def _print_predictions(result: FilePredictions) -> None:
+    from rich.table import Table
+
+    if result.table.empty:
+        return
+    table = Table(title=f"by {_plain(result.contender)}", title_justify="left")
+    for place, heading in enumerate(result.table.columns):
+        table.add_column(_plain(heading), justify="left" if place < 2 else "right", overflow="fold")
+    for row in result.table.itertuples(index=False, name=None):
+        table.add_row(_plain(row[0]), _plain(row[1]), *(f"{probability:.3f}" for probability in row[2:]))
+    _print(table)
+
+
+@app.command("audit")
+def audit(data: Annotated[str, typer.Argument(metavar="DATA")], as_json: JsonOption = False) -> None:
+    """Look for what is wrong with the data: findings, as a table or as JSON."""
+    from clearmargin.console import ConsoleProgress
+    from clearmargin.study import audit_data
+
+    with ConsoleProgress() as progress:
+        found = audit_data(data, progress=progress)
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
+        return
+    from rich.table import Table
+
+    counts = found.counts
+    typer.echo(f"{counts['decoded']} of {counts['found']} images can be used, in {len(found.classes)} classes.")
+    table = Table(show_lines=True)
+    for heading in ("severity", "finding", "what to do"):
+        table.add_column(heading)
+    for finding in found.findings:
+        table.add_row(finding.severity, _plain(finding.message), _plain(finding.remedy))
+    if found.findings:
+        _print(table)
+    else:
+        typer.echo("Nothing was found that is wrong.")
+
+
+@app.command("split")
+def split(
+    data: Annotated[str, typer.Argument(metavar="DATA")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="CSV to write: name, label, group, part.")] = Path(
+        "split.csv"
+    ),
+    seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
+) -> None:
+    """Split data 8:1:1 by patient, copies and class, and write who goes where."""
+    from clearmargin.console import ConsoleProgress
+    from clearmargin.study import split_data
+
+    with ConsoleProgress() as progress:
+        made = split_data(data, out, seed=seed, progress=progress)
+    for part in ("train", "validation", "test"):
+        typer.echo(f"{part}: {len(made.rows(part))} images")
+    typer.echo(f"Written: {out}")
+
+
+@app.command("report")
+def report(run: RunFolder) -> None:
+    """Write the report of a finished run anew."""
+    from clearmargin.report import write_report
+    from clearmargin.runs import open_run
+
+    typer.echo(f"Report: {write_report(open_run(run).folder)}")
+
+
+@data_app.command("list")
+def list_data(as_json: JsonOption = False) -> None:
+    """List the data sets that are known by name."""
+    from clearmargin.sources.catalogue import FOLDER_VARIABLE, catalogue, resolve
+
+    known = catalogue()
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(entry) for entry in known], ensure_ascii=False, indent=1))
+        return
+    from rich.table import Table
+
+    table = Table(show_lines=True)
+    for heading in ("name", "what it is", "images", "classes", "where", "terms"):
+        table.add_column(heading, overflow="fold")
+    for entry in known:
+        here = "on this machine" if entry.files and resolve(entry.name) else entry.origin
+        what = f"[bold]{entry.title}[/bold]\n{entry.about}"
+        table.add_row(entry.name, what, f"{entry.images:,}", str(entry.classes), here, entry.terms)
+    _print(table)
+    typer.echo(f"Elsewhere: --data PATH, or a folder with these files named by {FOLDER_VARIABLE}.")
+
+
+def _plain(text: object) -> str:
+    """Text that a terminal shows and does not obey: no markup, no control characters."""
+    from rich.markup import escape
+
+    shown = "".join(character if character.isprintable() else "�" for character in str(text))
+    return escape(shown)
+
+
+def _print(table: Any) -> None:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 160)  # a file or pipe has no edge to wrap at
+    console.print(table)
+
+
+def _say(message: str) -> None:
+    """A notice on stderr, control characters made visible."""
+    shown = "".join(character if character.isprintable() or character == "\n" else "�" for character in message)
+    typer.echo(shown, err=True)
+
+
+def main() -> NoReturn:
+    """Run the command; a mistake of the user's is one message on stderr, never a traceback."""
+    try:
+        app(standalone_mode=True)
+    except ClearmarginError as error:
+        _say(f"error: {error}")
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        _say("Stopped. What is done is kept: give the same command again with --resume.")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+    sys.exit(0)

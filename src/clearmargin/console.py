@@ -1,0 +1,89 @@
+"""Progress for people on stderr: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class ConsoleProgress:
+    """Called with (what, done, in all, note) as the work goes on; shows it with the time that is left."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._what, self._started, self._printed = "", 0.0, 0.0
+        self._bar = _bar() if self._terminal else None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> ConsoleProgress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, what: str, done: int, total: int, note: str) -> None:
+        if self._bar is not None:
+            self._show_bar(self._bar, what, done, total, note)
+        else:
+            self._show_line(what, done, total, note)
+
+    def _show_bar(self, bar: Progress, what: str, done: int, total: int, note: str) -> None:
+        if what != self._what or self._task is None:
+            self._what = what
+            self._task = bar.add_task(what, total=total or None, note=note)
+        bar.update(self._task, completed=done, total=total or None, note=note)
+
+    def _show_line(self, what: str, done: int, total: int, note: str) -> None:
+        now = time.monotonic()
+        first, last = what != self._what, bool(total) and done >= total
+        if first:
+            self._what, self._started = what, now
+        if not (first or last or now - self._printed >= SECONDS_BETWEEN_LINES):
+            return
+        self._printed = now
+        passed = now - self._started
+        amount = f" {done}/{total}" if total else ""
+        left = (
+            f", {_duration(passed * (total - done) / done)} left" if total and 0 < done < total and passed > 1 else ""
+        )
+        words = f", {note}" if note else ""
+        print(f"{what}{amount}{words}{left}", file=sys.stderr, flush=True)  # noqa: T201 (this is where we speak)
+
+
+def _bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+        console=Console(stderr=True),
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

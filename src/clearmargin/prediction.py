@@ -1,0 +1,106 @@
+"""Predictions for files and folders, one batch in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from clearmargin.decoding import prepare
+from clearmargin.errors import ImageError, SourceError
+from clearmargin.files import table_text
+from clearmargin.runs import BATCH, TrainedContender
+from clearmargin.sources.names import IMAGE_EXTENSIONS
+
+
+@dataclass(frozen=True)
+class FilePredictions:
+    """What a contender says about files.
+
+    Attributes
+    ----------
+    contender
+        Its name.
+    table
+        As `TrainedContender.predict` returns it; ``image`` is the path as given.
+    failures
+        Reasons by path, of files that could not be decoded.
+    """
+
+    contender: str
+    table: pd.DataFrame
+    failures: dict[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, for programs."""
+        classes = list(self.table.columns[2:])
+        rows = self.table.itertuples(index=False, name=None)
+        listed = [
+            {"image": row[0], "predicted": row[1], "probabilities": dict(zip(classes, row[2:], strict=True))}
+            for row in rows
+        ]
+        return {"contender": self.contender, "predictions": listed, "failures": self.failures}
+
+    def as_csv(self) -> str:
+        """The table as CSV in which nothing can start a formula."""
+        return table_text(self.table)
+
+
+def predict_files(contender: TrainedContender, paths: Sequence[Path]) -> FilePredictions:
+    """Predict images and all images in folders, at any depth, in the order of their names.
+
+    Raises
+    ------
+    SourceError
+        When a path does not exist, or there is no image in what was given.
+    """
+    names: list[str] = []
+    failures: dict[str, str] = {}
+    probabilities: list[np.ndarray] = []
+    waiting: list[np.ndarray] = []
+    for path in image_files(paths):
+        try:
+            waiting.append(prepare(path.read_bytes(), contender.preprocessing).pixels)
+        except ImageError as error:
+            failures[str(path)] = str(error)
+            continue
+        except OSError as error:
+            failures[str(path)] = error.strerror or str(error)
+            continue
+        names.append(str(path))
+        if len(waiting) == BATCH:
+            probabilities.append(contender.probabilities(waiting))
+            waiting = []
+    probabilities.append(contender.probabilities(waiting))
+    return FilePredictions(contender.name, contender.table(names, np.concatenate(probabilities)), failures)
+
+
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """The files among the paths and the images below the folders among them.
+
+    Raises
+    ------
+    SourceError
+        When a path does not exist, or there is no image at all.
+    """
+    found = [file for path in paths for file in _below(path)]
+    if not found:
+        raise SourceError(
+            f"There are no images in {', '.join(map(str, paths))}: expected files that end in "
+            f"{', '.join(sorted(IMAGE_EXTENSIONS))}."
+        )
+    return found
+
+
+def _below(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        inside = (entry for entry in path.rglob("*") if entry.suffix.lower() in IMAGE_EXTENSIONS)
+        yield from sorted(entry for entry in inside if entry.is_file() and not entry.name.startswith("."))
+    elif path.exists():
+        yield path
+    else:
+        raise SourceError(f"There is no file or folder {path}.")
