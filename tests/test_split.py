@@ -259,12 +259,12 @@ def test_leaking_given_parts_are_refused_unless_accepted():
     samples = given_samples()
     copies = alone(samples)
     copies[-1] = copies[20]  # a test image is a copy of a training image
-    with pytest.raises(SourceError, match=r"1 groups .* with 2 images are in more than one part.*accept_leaks = true"):
+    with pytest.raises(SourceError, match=r"in more than one part: 1, with 2 images.*accept_leaks = true"):
         make_split(samples, copies, use_given=True)
     split = make_split(samples, copies, use_given=True, accept_leaks=True)
     assert split.given
     assert crossing_groups(split) == 1
-    with pytest.raises(SourceError, match="1 groups are in more than one part, expected 0"):
+    with pytest.raises(SourceError, match="Groups in more than one part: 1, expected 0"):
         check_split(split)
 
 
@@ -321,7 +321,7 @@ def test_an_edited_split_is_refused(tmp_path):
     csv, summary = tmp_path / "split.csv", tmp_path / "split.json"
     whole = csv.read_text()
     csv.write_text(whole.replace("train", "test", 1))  # one image of a training patient
-    with pytest.raises(RunFolderError, match=r"does not hold: 1 groups are in more than one part"):
+    with pytest.raises(RunFolderError, match=r"does not hold: Groups in more than one part: 1, expected 0"):
         read_split(tmp_path)
     csv.write_text("\n".join(whole.split("\n")[:-2]) + "\n")
     with pytest.raises(RunFolderError, match="do not belong together"):

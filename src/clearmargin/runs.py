@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ from clearmargin.recipe import Contender, Recipe, check_recipe, load_recipe, slu
 from clearmargin.records import Preprocessing
 
 if TYPE_CHECKING:
-    import torch
     from PIL.Image import Image
 
     from clearmargin.models import Network
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     Picture: TypeAlias = str | Path | bytes | np.ndarray | Image
 
 LARGEST_DESCRIPTION_BYTES = 50_000_000
-BATCH = 16
+BATCH = 8
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ class TrainedContender:
         Parameters
         ----------
         images
-            One image or several: paths, encoded bytes, Pillow images, or uint8 arrays of shape
-            (height, width[, 3]).
+            One image or several: paths, encoded bytes, Pillow images, uint8 arrays of shape
+            (height, width[, 3]), or one array of shape (images, height, width, 3).
 
         Returns
         -------
@@ -107,7 +108,8 @@ class TrainedContender:
         ImageError
             Naming the first image that can't be decoded.
         """
-        listed: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
+        several = isinstance(images, list | tuple) or (isinstance(images, np.ndarray) and images.ndim == 4)
+        listed: list[Any] = list(images) if several else [images]  # type: ignore[arg-type]
         names = [
             image.name if isinstance(image, Path) else image if isinstance(image, str) else str(number)
             for number, image in enumerate(listed)
@@ -131,8 +133,9 @@ class TrainedContender:
         from clearmargin.training.loop import computing_in
 
         said = self.description["preprocessing"]
+        precision = getattr(torch, self.description["training"]["precision"])  # as in training: the same answers
         pieces: list[np.ndarray] = [np.empty((0, len(self.classes)))]
-        with torch.inference_mode(), computing_in(self._precision):
+        with torch.inference_mode(), computing_in(precision):
             for start in range(0, len(pixels), BATCH):
                 inputs = to_input(np.stack(pixels[start : start + BATCH]), tuple(said["mean"]), tuple(said["std"]))
                 pieces.append(softmax(self.network(inputs)))
@@ -145,12 +148,6 @@ class TrainedContender:
         frame.insert(0, "predicted", np.array(best, dtype=object), allow_duplicates=True)
         frame.insert(0, "image", np.array(names, dtype=object), allow_duplicates=True)
         return frame
-
-    @property
-    def _precision(self) -> torch.dtype:
-        from clearmargin.models.precision import choose_precision
-
-        return choose_precision("auto")
 
 
 class Run:
@@ -279,6 +276,7 @@ def _checked(description: Any, place: Path) -> dict[str, Any]:
             and all(isinstance(name, str) for name in description["classes"])
             and len(description["classes"]) >= 2
             and isinstance(description["weights_sha256"], str)
+            and description["training"]["precision"] in ("float32", "bfloat16")
         )
         check_recipe({"contender": [description["architecture"]]}, f"{place.name}/model.json")
     except (KeyError, TypeError):
@@ -300,4 +298,14 @@ def _content(image: Any) -> bytes | np.ndarray:
             raise ImageError(error.strerror or str(error)) from error
     if isinstance(image, bytes | np.ndarray):
         return image
-    return np.asarray(image.convert("RGB"))
+    return _encoded(image)
+
+
+def _encoded(image: Image) -> bytes:
+    """A Pillow image as a file, so that its mode and orientation are treated as those of files."""
+    from PIL import ImageOps
+
+    upright = ImageOps.exif_transpose(image)
+    buffer = io.BytesIO()
+    (upright if upright.mode in PNG_MODES else upright.convert("RGB")).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()

@@ -13,6 +13,7 @@ import tomli_w
 
 from clearmargin.evaluation import evaluate, write_predictions
 from clearmargin.files import write_json, write_table, write_text
+from clearmargin.recipe import slug
 from clearmargin.records import Predictions
 
 TUMOURS = ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor")
@@ -62,13 +63,8 @@ class SyntheticRun:
         write_json(self.folder / "split.json", self._split())
         write_table(self.folder / "split.csv", self.rows)
         predictions = {contender: self._predict(skill) for contender, skill in self.skills.items()}
-        for place, (contender, parts) in enumerate(predictions.items()):
-            slug = (
-                contender.lower().replace(" ", "-")
-                if contender.isascii() and contender.replace(" ", "").isalnum()
-                else f"contender-{place}"
-            )
-            self._write_contender(self.folder / "contenders" / slug, contender, parts)
+        for contender, parts in predictions.items():
+            self._write_contender(self.folder / "contenders" / slug(contender), contender, parts)
         evaluation = evaluate(
             {contender: parts["test"] for contender, parts in predictions.items()},
             train_labels=self.rows["label"][self.rows["part"] == "train"].to_numpy(dtype=object),
@@ -118,31 +114,32 @@ class SyntheticRun:
     def _model(self, contender: str) -> dict[str, Any]:
         large = contender == "VGG16"
         layers = [
-            {"layer": "conv 32, 3x3, relu", "output": [32, 224, 224], "parameters": 896, "multiply_adds": 43352064},
-            {"layer": "max pool 2", "output": [32, 112, 112], "parameters": 0, "multiply_adds": 0},
-            {"layer": "conv 64, 3x3, relu", "output": [64, 112, 112], "parameters": 18496, "multiply_adds": 231211008},
-            {"layer": "global average pool", "output": [64], "parameters": 0, "multiply_adds": 0},
-            {
-                "layer": f"dense {len(self.classes)}, softmax",
-                "output": [len(self.classes)],
-                "parameters": 260,
-                "multiply_adds": 256,
-            },
+            ("conv 32, 3x3, relu", [32, 224, 224], 896, 43_352_064),
+            ("max pool 2", [32, 112, 112], 0, 0),
+            ("conv 64, 3x3, relu", [64, 112, 112], 18_496, 231_211_008),
+            ("global average pool", [64], 0, 0),
+            ("dense", [len(self.classes)], 65 * len(self.classes), 64 * len(self.classes)),
         ]
+        keys = ("layer", "output", "parameters", "multiply_adds")
         return {
             "format": 1,
             "name": contender,
-            "architecture": {"kind": "vgg16" if large else "cnn"},
+            "architecture": {"name": contender},
             "task": "classification",
             "classes": list(self.classes),
-            "preprocessing": {"size_px": 224, "fit": "pad", "color": "rgb", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+            "preprocessing": {
+                "size_px": 224, "fit": "pad", "color": "rgb", "mean": [0.485, 0.456, 0.406], "std": [0.2, 0.2, 0.2],
+            },
             "weights_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
             "pretrained_sha256": "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0" if large else None,
-            "parameters": {"total": 14978372 if large else 1204356, "trained": 7343364 if large else 1204356},
-            "multiply_adds": 15346630656 if large else 274563328,
-            "training": {"epochs_run": 12, "best_epoch": 9, "seconds": 131.4 if large else 252.3, "trunk_seconds": 288.2 if large else None, "stopped_early": False},
+            "parameters": {"total": 14_978_372 if large else 1_204_356, "trained": 1_204_356},
+            "multiply_adds": 15_346_630_656 if large else 274_563_328,
+            "training": {
+                "epochs_run": 12, "best_epoch": 9, "seconds": 131.4 if large else 252.3,
+                "trunk_seconds": 288.2 if large else 0.0, "stopped_early": False, "precision": "bfloat16",
+            },
             "validation": {"loss": 0.31, "accuracy": 0.91, "balanced_accuracy": 0.9134},
-            "layers": layers,
+            "layers": [dict(zip(keys, layer, strict=True)) for layer in layers],
         }  # fmt: skip
 
     def _recipe(self) -> dict[str, Any]:
@@ -170,22 +167,24 @@ class SyntheticRun:
         }
 
     def _environment(self) -> dict[str, Any]:
+        training = {f"train {contender}": 252.3 for contender in self.skills}
         return {
             "format": 1, "clearmargin": "0.1.0", "python": "3.11.7", "torch": "2.13.0", "numpy": "2.4.0",
-            "platform": "Linux-6.1-x86_64", "processor": "Intel Xeon", "cores": 2, "memory_bytes": 8_000_000_000,
-            "features": ["avx512_bf16", "amx_tile"], "seed": 0, "started": "2026-11-22T18:00:00Z",
-            "finished": "2026-11-22T18:14:00Z", "peak_memory_bytes": 2_040_109_465,
-            "seconds": {"pixels": 9.1, "audit": 0.2, "split": 0.1, **{f"train {c}": 252.3 for c in self.skills}, "evaluate": 8.0},
+            "platform": "Linux x86_64", "processor": "Intel Xeon", "cores": 2, "memory_bytes": 8_000_000_000,
+            "features": ["avx512_bf16", "amx_bf16"], "seed": 0, "started": "2026-11-22T18:00:00+00:00",
+            "finished": "2026-11-22T18:14:00+00:00", "peak_memory_bytes": 2_040_109_465,
+            "seconds": {"images": 9.1, "audit": 0.2, "split": 0.1, **training, "evaluation": 8.0},
         }  # fmt: skip
 
     def _counts(self) -> dict[str, dict[str, int]]:
+        table = pd.crosstab(self.rows["part"], self.rows["label"])
         return {
-            part: {label: int(((self.rows["part"] == part) & (self.rows["label"] == label)).sum()) for label in self.classes}
+            part: {label: int(table.loc[part, label]) for label in self.classes}
             for part in ("train", "validation", "test")
-        }  # fmt: skip
+        }
 
     def _audit(self) -> dict[str, Any]:
-        excluded = sum(len(f["samples"]) for f in self.findings if f["kind"] == "unreadable-image")
+        excluded = sum(len(f["samples"]) for f in self.findings if f["kind"] == "unreadable-images")
         return {
             "format": 1,
             "simulated": self.simulated,

@@ -81,7 +81,8 @@ def copies_across_parts(evidence: Evidence) -> Iterator[Finding]:
                 f"{len(rows):,} of {total:,} images in the given {tested_name} part "
                 f"{_plural(len(rows), 'has', 'have')} an identical copy in the {known_name} part: "
                 "a model can recognise them without having learned anything.",
-                f"Have the data split anew (use_given = false), or remove the copies from the {known_name} part.",
+                "Nothing has to be done when the data are split anew (use_given = false, the usual way); "
+                f"to keep the given parts, remove the copies from the {known_name} part.",
                 tuple(evidence.names[rows]),
             )
 
@@ -101,7 +102,8 @@ def patients_across_parts(evidence: Evidence) -> Iterator[Finding]:
                 f"{crossing:,} of {len(set(evidence.groups[is_tested])):,} patients in the given {tested_name} part "
                 f"also {_plural(crossing, 'has', 'have')} images in the {known_name} part: "
                 "a model can recognise the patient instead of the disease.",
-                "Have the data split anew (use_given = false), or move every patient to one part.",
+                "Nothing has to be done when the data are split anew (use_given = false, the usual way); "
+                "to keep the given parts, move every patient to one of them.",
                 tuple(evidence.names[rows]),
             )
 

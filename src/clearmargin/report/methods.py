@@ -156,8 +156,9 @@ def _evaluation(run: RunFiles) -> str:
     spread = "patients or groups" if result.get("clustered") else "images"
     return (
         f"On {plural(result['n'], 'image')} of the {result.get('part', 'test')} part, which neither training nor "
-        f"the choice of the epoch had seen. {_evaluation_number(result)}Intervals are {100 * result.get('confidence', 0.95):g} % "
-        f"intervals; bootstraps drew {count(result.get('resamples'))} times over {spread}."
+        f"the choice of the epoch had seen. {_evaluation_number(result)}"
+        f"Intervals are {100 * result.get('confidence', 0.95):g} % intervals; bootstraps drew "
+        f"{count(result.get('resamples'))} times over {spread}."
     )
 
 

@@ -47,7 +47,7 @@ _DATASETS: tuple[Dataset, ...] = (
     Dataset(
         PHANTOM,
         "Phantom: simulated slices of the head",
-        600,
+        628,
         4,
         "part of this program, Apache-2.0",
         (),

@@ -184,7 +184,8 @@ def refuse_duplicates(names: Sequence[str], path: Path) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1] if len(set(names)) < len(names) else []
     if twice:
         raise SourceError(
-            f"The archive {path} holds {len(twice)} names more than once: {quoted(twice)}. Make it again from a folder."
+            f"The archive {path} holds {counted(len(twice), 'name')} more than once: {quoted(twice)}. "
+            "Make it again from a folder."
         )
 
 

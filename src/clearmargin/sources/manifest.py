@@ -106,8 +106,8 @@ class _Rows:
             raise SourceError(f"The manifest {self.path} is empty; expected a header line with path,label.")
         if self.contradictory:
             raise SourceError(
-                f"The manifest {self.path} lists {len(self.contradictory):,} images twice with different labels, "
-                f"patients or parts: {quoted(self.contradictory)}. Keep one row for each image."
+                f"The manifest {self.path} lists {counted(len(self.contradictory), 'image')} twice with different "
+                f"labels, patients or parts: {quoted(self.contradictory)}. Keep one row for each image."
             )
 
     def _take_header(self, header: list[str]) -> None:

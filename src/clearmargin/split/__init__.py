@@ -160,8 +160,8 @@ def _given_parts(samples: Sequence[Sample], groups: np.ndarray, accept_leaks: bo
     if crossing and not accept_leaks:
         leaking = int(np.isin(groups, np.array(crossing, dtype=object)).sum())
         raise SourceError(
-            f"The given parts leak: {len(crossing):,} groups (patients or identical images) with {leaking:,} images "
-            f"are in more than one part: {first_few(crossing)}. Set use_given = false to have the data split anew, "
+            f"The given parts leak. Groups (patients or identical images) in more than one part: {len(crossing):,}, "
+            f"with {leaking:,} images: {first_few(crossing)}. Set use_given = false to have the data split anew, "
             "mend the parts, or set accept_leaks = true to go on and have the leak reported."
         )
     return parts

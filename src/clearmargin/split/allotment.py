@@ -7,9 +7,11 @@
    of a share never changes on the way, so every group goes to a part exactly as often as the fraction says, the
    largest patient included. Large kinds are settled first, so that small ones can make up for them.
 3. What rounding leaves is mended by moving and swapping groups that are no larger than the median group. The larger
-   ones stay where the lot put them: their chances remain exact. Small groups take the other side of that, and come a
-   little more often to the parts that lack a large one.
-4. A class that is missing from a part gets a group there, with as few images moved as possible.
+   ones stay where the lot put them: their chances remain exact. Small groups pay for that: when a few large patients
+   hold much of the data, some small ones come to the test part two or three times as often as the fraction says,
+   because they fill it whenever no large one is in it.
+4. A class that is missing from a part gets a group there, with as few images moved as possible: where a class has
+   only a handful of groups, the chances follow from that rather than from the fractions.
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ def allot(counts: csr_array, fractions: Sequence[float], rng: np.random.Generato
     members = np.bincount(kind_of)
     owed = members[:, None] * shares_of
     settled = np.floor(owed + _WHOLE)
-    rounded = _round_shares(np.clip(owed - settled, 0, 1), kinds, rng)
+    rounded = _round_shares(np.clip(owed - settled, 0, 1), kinds, counts.sum(axis=0), rng)
     parts = _deal(kind_of, (settled + rounded).astype(np.int64), rng)
     parts = _mend(counts, parts, shares_of, rng)
     return _represent_every_class(counts, parts, len(shares_of), rng)
@@ -101,7 +103,9 @@ def _deal(kind_of: np.ndarray, numbers: np.ndarray, rng: np.random.Generator) ->
 # --- rounding: the cube method ------------------------------------------------------------------------------
 
 
-def _round_shares(shares: np.ndarray, kinds: csr_array, rng: np.random.Generator) -> np.ndarray:
+def _round_shares(
+    shares: np.ndarray, kinds: csr_array, class_images: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Round shares (kinds, parts) to 0 or 1 at random: rows keep their sum, entries their mean.
 
     The conditions to keep are the images of a part and of each class in it, the rarest classes first; they are
@@ -111,7 +115,7 @@ def _round_shares(shares: np.ndarray, kinds: csr_array, rng: np.random.Generator
     sizes = kinds.sum(axis=1)
     order = open_kinds[np.lexsort((rng.random(len(open_kinds)), -sizes[open_kinds]))]
     most = min(_MOST_CONDITIONS, kinds.shape[1], max(1, _WALK_BUDGET // max(1, len(order))))
-    rarest = np.argsort(kinds.sum(axis=0), kind="stable")[: most - 1]
+    rarest = np.argsort(class_images, kind="stable")[: most - 1]
     conditions = np.column_stack([sizes[order], kinds[order][:, rarest].toarray()]).astype(float)
     conditions /= np.maximum(conditions.max(axis=0, initial=0), 1)
     walking = shares[order]

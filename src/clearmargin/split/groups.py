@@ -73,8 +73,7 @@ def check_split(split: Split, *, crossing_accepted: int = 0) -> None:
     crossing = groups_in_two_parts(split.groups, split.parts)
     if len(crossing) > crossing_accepted:
         raise SourceError(
-            f"{len(crossing):,} groups are in more than one part, expected {crossing_accepted:,}: "
-            f"{first_few(crossing)}. "
+            f"Groups in more than one part: {len(crossing):,}, expected {crossing_accepted:,}: {first_few(crossing)}. "
             "What is tested would have been seen in training; make the split anew."
         )
 

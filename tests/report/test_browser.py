@@ -1,0 +1,89 @@
+"""The page in a real browser: silent, offline, and no wider than a phone."""
+
+import shutil
+
+import pytest
+
+from clearmargin.report import write_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+WIDER_THAN_THE_WINDOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+# Text that leaves its own box sideways, other than in boxes made to scroll.
+OVERFLOWING = """() => [...document.querySelectorAll('h1,h2,h3,p,li,dd,dt,summary,figcaption')]
+  .filter(e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 1 && !e.closest('.scroller'))
+  .map(e => e.className + ': ' + e.textContent.slice(0, 40))"""
+
+
+@pytest.fixture
+def browser(tmp_path):
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(tmp_path / "profile"), executable_path=CHROMIUM, args=FLAGS
+        )
+        yield context
+        context.close()
+
+
+def opened(browser, path, width, scheme):
+    page = browser.new_page()
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.set_viewport_size({"width": width, "height": 844})
+    page.emulate_media(color_scheme=scheme)
+    page.goto(path.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+    asked = [url for url in asked if not url.startswith("data:")]
+    return page, said, asked
+
+
+@pytest.mark.parametrize("settings", [
+    {"skills": {"VGG16": 3.6, "plain CNN": 2.2, "wide CNN": 2.0}},
+    {"classes": [f"digit {k}" for k in range(12)], "n_test": 60},
+    {"classes": [f"a kind with a long name {k}" for k in range(40)], "n_test": 200, "skills": {"VGG16": 2.0}},
+    {"classes": ["a" * 300, "<img src=x onerror=alert(1)>", "\u202eb"], "name": "W" * 200, "n_test": 60,
+     "skills": {"M" * 100: 3.0, "i " * 50: 1.0}, "image_name": lambda k, label: "Q" * (k % 250) + f"{k}.jpg"},
+], ids=["three contenders", "twelve classes", "forty classes", "hostile names"])  # fmt: skip
+def test_the_page_fits_and_asks_for_nothing(synthetic_run, noise_pictures, browser, settings):
+    path = write_report(synthetic_run(**settings), noise_pictures)
+    for width, scheme in ((390, "light"), (390, "dark"), (1280, "light"), (820, "light")):
+        page, said, asked = opened(browser, path, width, scheme)
+        assert said == []
+        assert asked == [path.as_uri()]
+        assert page.evaluate(WIDER_THAN_THE_WINDOW) == 0, f"wider than {width} px"
+        assert page.evaluate(OVERFLOWING) == []
+        page.close()
+
+
+def test_a_cell_of_the_confusion_matrix_leads_to_its_images(synthetic_run, browser):
+    path = write_report(synthetic_run())
+    page, _, _ = opened(browser, path, 1280, "light")
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = false)")
+    link = page.locator(".matrix a").last
+    target = link.get_attribute("href")
+    link.click()
+    assert page.locator(target).locator("summary").is_visible()
+    page.close()
+
+
+def test_dark_and_light_differ_and_print_is_light(synthetic_run, browser):
+    path = write_report(synthetic_run(skills={"VGG16": 3.0}))
+    background = "getComputedStyle(document.body).backgroundColor"
+    stroke = "getComputedStyle(document.querySelector('.plot text')).fill"
+    page, _, _ = opened(browser, path, 1280, "light")
+    light = page.evaluate(background), page.evaluate(stroke)
+    page.emulate_media(color_scheme="dark")
+    dark = page.evaluate(background), page.evaluate(stroke)
+    page.emulate_media(color_scheme="dark", media="print")
+    assert page.evaluate(background) == "rgb(255, 255, 255)"
+    assert page.evaluate(stroke) == light[1]
+    assert all(one != other for one, other in zip(light, dark, strict=True))
+    page.close()

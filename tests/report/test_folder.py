@@ -1,0 +1,78 @@
+"""Reading the run folder: what is missing, damaged or contradictory is said in one sentence."""
+
+import json
+
+import pytest
+
+from clearmargin.errors import RunFolderError
+from clearmargin.report import write_report
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "recipe.toml",
+        "environment.json",
+        "audit.json",
+        "split.csv",
+        "split.json",
+        "evaluation.json",
+        "contenders/vgg16/history.csv",
+        "contenders/vgg16/predictions.csv",
+    ],
+)
+def test_a_missing_file_is_named_and_nothing_is_written(synthetic_run, name):
+    run_folder = synthetic_run(skills={"VGG16": 3.0})
+    (run_folder / name).unlink()
+    with pytest.raises(RunFolderError, match=name.rpartition("/")[2]):
+        write_report(run_folder)
+    assert not (run_folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["recipe.toml", "audit.json", "split.json", "evaluation.json"])
+def test_a_damaged_file_is_named(synthetic_run, name):
+    run_folder = synthetic_run(skills={"VGG16": 3.0})
+    (run_folder / name).write_bytes(b'{"format": 1,')
+    with pytest.raises(RunFolderError, match=rf"{name} can't be read"):
+        write_report(run_folder)
+
+
+def change(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_another_format_is_refused(synthetic_run):
+    run_folder = synthetic_run(skills={"VGG16": 3.0})
+    change(run_folder / "audit.json", format=2)
+    with pytest.raises(RunFolderError, match="format 2, expected 1"):
+        write_report(run_folder)
+
+
+def test_lacking_keys_are_named(synthetic_run):
+    run_folder = synthetic_run(skills={"VGG16": 3.0})
+    (run_folder / "split.json").write_text('{"format": 1, "asked": [0.8, 0.1, 0.1]}')
+    with pytest.raises(RunFolderError, match="lacks achieved, counts"):
+        write_report(run_folder)
+
+
+def test_a_contender_without_a_folder_is_named(synthetic_run):
+    run_folder = synthetic_run(skills={"VGG16": 3.0})
+    change(run_folder / "contenders" / "vgg16" / "model.json", name="VGG19")
+    with pytest.raises(RunFolderError, match=r"'VGG16'.*found: VGG19"):
+        write_report(run_folder)
+
+
+def test_predictions_of_another_evaluation_are_refused(synthetic_run):
+    run_folder = synthetic_run(skills={"VGG16": 2.0})
+    evaluation = json.loads((run_folder / "evaluation.json").read_text())
+    evaluation["contenders"]["VGG16"]["errors"] += 1
+    change(run_folder / "evaluation.json", **evaluation)
+    with pytest.raises(RunFolderError, match="do not belong together"):
+        write_report(run_folder)
+
+
+def test_a_regression_is_refused(synthetic_run):
+    run_folder = synthetic_run(skills={"VGG16": 3.0})
+    change(run_folder / "evaluation.json", task="regression")
+    with pytest.raises(RunFolderError, match="got 'regression'"):
+        write_report(run_folder)

@@ -1,0 +1,307 @@
+"""The page as a whole: complete, offline, inert, and in agreement with the files it was made from."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clearmargin.evaluation import read_predictions
+from clearmargin.files import read_table, write_table
+from clearmargin.recipe import slug
+from clearmargin.report import write_report
+from clearmargin.report.overview import METRICS
+from clearmargin.report.wording import estimate
+
+VOID = {"meta", "link", "br", "img", "wbr", "path", "rect", "circle", "use", "image"}
+ACTIVE = {"script", "iframe", "object", "embed", "form", "input", "button", "base", "video", "audio", "foreignobject"}
+HOSTILE_CLASSES = (
+    "<img src=x onerror=alert(1)>",
+    "\u202egnp.exe",
+    "a" * 300,
+    "$\\frac{",
+    "类别\x01",
+    "'\"><script>alert(2)</script>",
+    "Z\u0300\u0301\u0302\u0303\u0304\u0305\u0306\u0307\u0308",
+)
+
+
+class Page(HTMLParser):
+    """Reads a page strictly: unbalanced tags are errors; collects what the tests ask for."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.stack, self.tags, self.attributes, self.ids = [], [], [], []
+        self.rows, self.text, self.headings = [], [], []
+        self.feed(text)
+        self.close()
+        assert self.stack == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes.extend((tag, name, value or "") for name, value in attrs)
+        self.ids.extend(value for name, value in attrs if name == "id")
+        if tag == "tr":
+            self.rows.append("")
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.stack.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.stack:
+            self.text.append(data)
+            if "tr" in self.stack:
+                self.rows[-1] += data
+
+
+def read_page(run_folder):
+    return Page((run_folder / "report.html").read_text(encoding="utf-8"))
+
+
+def words(page):
+    return " ".join("".join(page.text).replace("\u202f", "").split())
+
+
+def assert_inert(run_folder):
+    text = (run_folder / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert not ACTIVE & set(page.tags)
+    for tag, name, value in page.attributes:
+        assert not name.startswith("on"), (tag, name)
+        if name in ("href", "src", "xlink:href", "action", "srcset"):
+            assert value.startswith(("#", "data:image/")) or (tag, value) == ("link", "data:,"), (tag, value)
+    assert "http://" not in text
+    assert "https://" not in text
+    assert not re.search(r"url\((?!#)", text)
+    assert "default-src 'none'" in text
+    assert len(page.ids) == len(set(page.ids))
+    pointed_to = {value[1:] for _, name, value in page.attributes if name == "href" and value.startswith("#")}
+    assert pointed_to | set(re.findall(r"url\(#([^)]+)\)", text)) <= set(page.ids)
+    return page
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"skills": {"VGG16": 3.0}},
+        {"skills": {"VGG16": 3.0}, "classes": ("no", "yes")},
+        {"skills": {"VGG16": float("inf")}, "classes": ("no", "yes"), "patients": True},
+        {"skills": {"VGG16": 3.6, "plain CNN": 2.2, "wide CNN": 2.0}, "patients": True, "simulated": True},
+        {"classes": [f"digit {k}" for k in range(12)], "n_test": 240},
+        {"classes": [f"kind {k}" for k in range(40)], "n_test": 400},
+    ],
+    ids=["one contender", "two classes", "no mistakes", "three contenders", "twelve classes", "forty classes"],
+)
+def test_every_shape_of_study_gives_an_inert_page(synthetic_run, settings):
+    run_folder = synthetic_run(**settings)
+    assert write_report(run_folder) == run_folder / "report.html"
+    page = assert_inert(run_folder)
+    assert page.headings[0] == 1
+    assert all(below <= above + 1 for above, below in zip(page.headings, page.headings[1:], strict=False))
+    assert "not a medical device" in words(page).lower()
+    assert "None" not in words(page).replace("None: all", "")
+    assert "nan" not in words(page).split()
+
+
+def test_hostile_names_are_text(synthetic_run):
+    run_folder = synthetic_run(
+        name="<script>alert(0)</script>" + "x" * 175,
+        classes=HOSTILE_CLASSES,
+        skills={"<b>bold</b>" * 9: 3.0, "\u202eמודל": 2.0},
+        image_name=lambda k, label: f'{label[:40]}/\udce9\'onload="x{k}" ' + "y" * (k % 200),
+        n_test=70,
+        findings=[
+            {
+                "kind": "ignored-files",
+                "severity": "note",
+                "message": "<svg onload=alert(3)>",
+                "remedy": "\u202e",
+                "samples": ["</ul><script>", "\u2066x", "caf\udce9"],
+            }
+        ],
+    )
+    write_report(run_folder)
+    page = assert_inert(run_folder)
+    assert "<img src=x onerror=alert(1)>" in words(page)
+    assert "\\u202egnp.exe" in words(page)
+    text = (run_folder / "report.html").read_text(encoding="utf-8")
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\x00-\x08]", text)
+    for figure in (run_folder / "figures").glob("*.svg"):
+        assert "<script" not in figure.read_text(encoding="utf-8")
+
+
+def test_the_printed_numbers_are_those_of_the_evaluation(synthetic_run):
+    run_folder = synthetic_run()
+    write_report(run_folder)
+    page = read_page(run_folder)
+    evaluation = json.loads((run_folder / "evaluation.json").read_text())
+    rows = [" ".join(row.split()) for row in page.rows]
+    for contender, result in evaluation["contenders"].items():
+        row = next(row for row in rows if row.startswith(contender) and "parameters" in row)
+        for metric in METRICS:
+            assert estimate(result["metrics"][metric.key]) in row
+        for found in result["per_class"]:
+            recall = {"value": found["recall"], "low": found["recall_low"], "high": found["recall_high"]}
+            printed = [f"{found[key]:.3f}" for key in ("precision", "specificity", "f1", "auc")]
+            pattern = f"{found['class']} ?{found['n']}"
+            assert any(
+                re.match(pattern, row) and estimate(recall) in row and all(number in row for number in printed)
+                for row in rows
+            )
+    assert evaluation["comparisons"][0]["sentence"] in words(page)
+    assert f"{evaluation['baseline']['balanced_accuracy']:.3f}" in next(row for row in rows if row.startswith("Always"))
+
+
+def test_every_mistake_is_shown_with_its_picture(synthetic_run, noise_pictures):
+    run_folder = synthetic_run()
+    write_report(run_folder, noise_pictures)
+    page = read_page(run_folder)
+    pictures = [value for tag, name, value in page.attributes if (tag, name) == ("img", "src")]
+    shown = [value.removeprefix("Test image ") for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
+    wrong = []
+    for contender in ("VGG16", "plain CNN"):
+        test = read_predictions(run_folder / "contenders" / slug(contender) / "predictions.csv")["test"]
+        predicted = np.array(test.classes, dtype=object)[test.probabilities.argmax(axis=1)]
+        wrong += list(test.names[predicted != test.labels])
+    assert sorted(shown) == sorted(wrong)
+    assert len(pictures) == len(wrong)
+    assert all(value.startswith("data:image/jpeg;base64,") for value in pictures)
+    assert "picture not kept" not in words(page)
+
+
+def test_without_pictures_the_page_says_so_and_kept_thumbnails_are_used(synthetic_run, noise_pictures):
+    run_folder = synthetic_run()
+    write_report(run_folder)
+    assert "picture not kept" in words(read_page(run_folder))
+    assert "Some pictures are not here" in words(read_page(run_folder))
+    write_report(run_folder, noise_pictures)
+    with_pictures = (run_folder / "report.html").read_bytes()
+    write_report(run_folder)
+    assert (run_folder / "report.html").read_bytes() == with_pictures
+
+
+def test_a_damaged_thumbnail_is_a_missing_one(synthetic_run, noise_pictures):
+    run_folder = synthetic_run()
+    write_report(run_folder, noise_pictures)
+    for kept in (run_folder / "figures" / "mistakes").iterdir():
+        kept.write_bytes(b"no picture")
+    write_report(run_folder)
+    assert "picture not kept" in words(read_page(run_folder))
+
+
+def test_small_pictures_keep_their_pixels(synthetic_run):
+    run_folder = synthetic_run(skills={"VGG16": 2.0})
+    write_report(run_folder, lambda names: {name: np.full((28, 28, 1), 7, dtype=np.uint8) for name in names})
+    page = read_page(run_folder)
+    sources = [value for tag, name, value in page.attributes if (tag, name) == ("img", "src")]
+    assert sources
+    assert all(value.startswith("data:image/png") for value in sources)
+
+
+def test_many_mistakes_are_capped_and_the_page_says_so(synthetic_run, noise_pictures):
+    run_folder = synthetic_run(skills={"VGG16": 0.1, "plain CNN": 0.0, "wide CNN": 0.2}, n_test=1000)
+    path = write_report(run_folder, noise_pictures)
+    assert path.stat().st_size < 15_000_000
+    said = re.findall(r"Showing (\d+) of (\d+); the rest is in predictions.csv", words(read_page(run_folder)))
+    assert len(said) == 3
+    assert all(int(shown) <= 200 < int(total) for shown, total in said)
+    cards = [value for _, name, value in read_page(run_folder).attributes if (name, value) == ("class", "card")]
+    assert len(cards) == sum(int(shown) for shown, _ in said)
+
+
+def test_the_same_files_give_the_same_bytes(synthetic_run, noise_pictures):
+    run_folder = synthetic_run()
+
+    def written():
+        write_report(run_folder, noise_pictures)
+        files = [run_folder / "report.html", *sorted((run_folder / "figures").rglob("*.*"))]
+        return {path.name: path.read_bytes() for path in files}
+
+    first = written()
+    assert written() == first
+    assert {"comparison.svg", "confusion-vgg16.svg", "learning-curves.svg", "roc.svg"} <= set(first)
+
+
+@pytest.mark.parametrize(("settings", "banner"), [
+    ({"simulated": True}, "Simulated images: no clinical meaning"),
+    ({"patients": False}, "Image-level split: optimistic if slices of one patient are in both parts"),
+])  # fmt: skip
+def test_banners(synthetic_run, settings, banner):
+    run_folder = synthetic_run(**settings)
+    write_report(run_folder)
+    assert banner in words(read_page(run_folder))
+
+
+def test_no_banner_without_need(synthetic_run):
+    run_folder = synthetic_run(patients=True)
+    write_report(run_folder)
+    assert 'class="banner"' not in (run_folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_clean_split_is_proved_and_a_leak_is_shouted(synthetic_run):
+    run_folder = synthetic_run(patients=True)
+    write_report(run_folder)
+    clean = words(read_page(run_folder))
+    assert "Nothing leaks from the test part into training" in clean
+    assert "0 groups in more than one part" in clean
+
+    rows = read_table(run_folder / "split.csv", text=("name", "label", "group", "part"))
+    moved = rows.index[rows["part"] == "test"][0]
+    rows.loc[moved, "part"] = "train"
+    write_table(run_folder / "split.csv", rows)
+    write_report(run_folder)
+    leaky = words(read_page(run_folder))
+    assert "Too good to be true" in leaky
+    assert "1 groups in more than one part" in leaky.replace("1 group in", "1 groups in")
+    assert "split.json says 0" in leaky
+    assert "1 tested images seen before" in leaky.replace("1 tested image seen", "1 tested images seen")
+
+
+def test_what_was_found_excluded_and_used_adds_up(synthetic_run):
+    broken = [
+        {"kind": "unreadable-images", "severity": "warning", "message": "m", "remedy": "r", "samples": ["a", "b"]}
+    ]
+    run_folder = synthetic_run(findings=broken)
+    write_report(run_folder)
+    text = words(read_page(run_folder))
+    assert "1202 images found, 2 excluded, 1200 used." in text
+    assert "could not be read: 2" in text
+
+
+def test_no_folder_of_the_machine_is_told(synthetic_run):
+    run_folder = synthetic_run()
+    write_report(run_folder)
+    text = (run_folder / "report.html").read_text(encoding="utf-8")
+    assert "jane" not in text
+    assert str(run_folder) not in text
+    assert "brain-tumor-mri.zip" in text
+
+
+def test_a_history_of_one_epoch_and_unfinished_numbers(synthetic_run):
+    run_folder = synthetic_run(skills={"VGG16": 3.0})
+    path = run_folder / "contenders" / "vgg16" / "history.csv"
+    history = read_table(path).head(1)
+    history["validation_loss"] = pd.Series([np.nan])
+    write_table(path, history)
+    write_report(run_folder)
+    assert_inert(run_folder)
+
+
+def test_importing_the_report_does_not_load_torch():
+    code = "import sys, clearmargin.report; print('torch' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
