@@ -266,7 +266,7 @@ print(sorted(path.name for path in (Path(sys.argv[1]) / "pixels").iterdir()))
 @pytest.mark.skipif(sys.platform == "win32", reason="resource is not there")
 @pytest.mark.parametrize("limit", [1_000, 299 * 1024, 300 * 1024 - 5])  # 300 KiB are needed
 def test_a_full_disk_is_one_plain_error_and_leaves_nothing(tmp_path, limit):
-    command = [sys.executable, "-c", FULL_DISK, str(tmp_path), str(limit)]
+    command = [sys.executable, "-B", "-c", FULL_DISK, str(tmp_path), str(limit)]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert lines[0].startswith(f"Could not write in {tmp_path / 'pixels'}: File too large.")
     assert lines[1] == "[]"

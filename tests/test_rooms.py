@@ -15,7 +15,7 @@ ROOMS = (
     ("errors",),
     ("records",),
     ("files", "atomic_folder"),
-    ("recipe",),
+    ("recipe", "recipe_layers", "recipe_mistakes", "recipe_overrides"),
     ("sources",),
     ("decoding", "mapped_rows", "pixels"),
     ("audit",),

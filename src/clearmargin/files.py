@@ -6,15 +6,20 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from clearmargin.errors import DiskError
+
+if TYPE_CHECKING:
+    import torch
+
+_ENCODING_ERRORS = "surrogatepass"  # file names and foreign arrays may hold what is not Unicode: it is kept
 
 
 @contextmanager
@@ -64,16 +69,45 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    r"""Write ``content`` to ``path`` as UTF-8 with ``\n`` line ends, whole or not at all."""
-    write_bytes(path, content.encode("utf-8", "surrogateescape"))
+    r"""Write ``content`` to ``path`` as UTF-8 with its own line ends, whole or not at all."""
+    write_bytes(path, content.encode("utf-8", _ENCODING_ERRORS))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as readable JSON; not-a-number is refused, since JSON has none."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write ``content`` as readable JSON, always valid UTF-8.
+
+    Raises
+    ------
+    ValueError
+        For a number that is not finite, since JSON has none.
+    """
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # what UTF-8 does not have, a lone surrogate, becomes \udc80: just what JSON wants
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors as safetensors, whole or not at all.
+
+    Raises
+    ------
+    DiskError
+        When the file system refuses.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    contiguous = {key: value.detach().contiguous() for key, value in tensors.items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(contiguous, temporary, metadata=dict(metadata or {}) or None)
+        except SafetensorError as error:  # its word for a full disk
+            raise OSError(str(error)) from error
+
+
+# As OWASP lists them, with the full-width signs that East Asian spreadsheets take for the plain ones; and the
+# apostrophe, so that a cell which had one keeps it.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
@@ -84,30 +118,48 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
 def table_text(frame: pd.DataFrame) -> str:
     """A table as CSV in which no text cell can start a formula in a spreadsheet.
 
-    A text cell that begins with ``= + - @``, a tab, a carriage return or an apostrophe gets an apostrophe in
-    front; `read_table` takes it off again. Floats are written with all their digits.
+    A text cell that begins with ``= + - @`` (of any width), a tab, a line end or an apostrophe gets an apostrophe in
+    front; `read_table` takes it off again. Floats are written with all their digits, a missing one as ``nan``.
     """
-    safe = frame.copy()
-    for column in safe.columns:
-        if not (is_numeric_dtype(safe[column]) or is_bool_dtype(safe[column])):
-            safe[column] = [_defused(cell) for cell in safe[column]]
-    safe.columns = [_defused(name) for name in safe.columns]
-    return str(safe.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC))
+    columns = [frame.iloc[:, place] for place in range(frame.shape[1])]  # by place: two may have the same name
+    safe = [column if _is_number(column) else column.map(_defused).astype(object) for column in columns]
+    table = pd.concat(safe, axis=1) if safe else frame
+    table.columns = pd.Index([_defused(name) for name in frame.columns], dtype=object)
+    return str(table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC, na_rep="nan"))
 
 
 def read_table(path: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
     """Read what `write_table` wrote; the columns named in ``text`` are never taken for numbers.
 
     An empty text cell comes back as the empty string, and a class named ``NA`` as ``"NA"``.
+
+    Raises
+    ------
+    OSError, ValueError
+        When there is no such file, or it is not a table in UTF-8.
     """
     frame = pd.read_csv(
-        path, dtype=dict.fromkeys(text, object), keep_default_na=False, encoding_errors="surrogateescape"
+        path,
+        dtype=dict.fromkeys(text, object),
+        keep_default_na=False,
+        encoding_errors=_ENCODING_ERRORS,
     )
-    for column in frame.columns:
-        if not (is_numeric_dtype(frame[column]) or is_bool_dtype(frame[column])):
-            frame[column] = [_armed(cell) for cell in frame[column]]
-    frame.columns = [_armed(name) for name in frame.columns]
+    for name in frame.columns:
+        if not _is_number(frame[name]):
+            frame[name] = _numbers_with_gaps(frame[name]) if name not in text else frame[name].map(_armed)
+    frame.columns = pd.Index([_armed(name) for name in frame.columns], dtype=object)
     return frame
+
+
+def _is_number(column: pd.Series) -> bool:
+    return bool(is_numeric_dtype(column) or is_bool_dtype(column))
+
+
+def _numbers_with_gaps(column: pd.Series) -> pd.Series:
+    """A column of numbers and ``nan`` as numbers; any other as the text it is."""
+    gaps = column == "nan"
+    numbers = pd.to_numeric(column.mask(gaps), errors="coerce")
+    return numbers if (numbers.isna() == gaps).all() and not gaps.all() else column.map(_armed)
 
 
 def _defused(cell: object) -> str:

@@ -2,116 +2,57 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
+import hashlib
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from clearmargin.errors import RecipeError
+from clearmargin.recipe_layers import Layer, Settings
+from clearmargin.recipe_mistakes import (
+    conflicts,
+    contender_conflicts,
+    mistake_in_words,
+    name_conflicts,
+    split_conflicts,
+    training_conflicts,
+)
+from clearmargin.recipe_overrides import inherit_training, is_inherited, put_override
 from clearmargin.records import Preprocessing
 
-Activation = Literal["relu", "leaky_relu", "elu", "gelu", "tanh", "sigmoid"]
 Cut = Literal["none", "block1", "block2", "block3", "block4", "block5"]
-LARGEST_RECIPE_BYTES = 1_000_000
+LARGEST_RECIPE_BYTES = 200_000
+MOST_DOTS_IN_A_LINE = 500  # the time tomllib takes for a dotted key grows with the square of its length
 
 
-class Settings(BaseModel):
-    """A table of the recipe: unknown keys and wrong types are mistakes; values don't change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Conv(Settings):
-    """A convolution: 2-D for images; ``padding = "same"`` keeps the size at stride 1."""
-
-    conv: int = Field(ge=1, le=4096)
-    kernel: int = Field(default=3, ge=1, le=63)
-    stride: int = Field(default=1, ge=1, le=63)
-    padding: Literal["same", "valid"] = "same"
-    batch_norm: bool = False
-    activation: Activation | None = None
-
-
-class Pool(Settings):
-    """Pooling over windows; ``global`` windows cover the whole map and flatten it."""
-
-    pool: Literal["max", "average", "global_max", "global_average"]
-    size: int = Field(default=2, ge=1, le=63)
-    stride: int | None = Field(default=None, ge=1, le=63)
-
-
-class Dropout(Settings):
-    """Sets this share of the values to zero while training."""
-
-    dropout: float = Field(ge=0, lt=1, strict=False)
-
-
-class Flatten(Settings):
-    """Turns (channels, height, width) into one row of values."""
-
-    flatten: Literal[True]
-
-
-class Dense(Settings):
-    """A fully connected layer."""
-
-    dense: int = Field(ge=1, le=65536)
-    activation: Activation | None = None
-
-
-class BatchNorm(Settings):
-    """Batch normalisation over channels."""
-
-    batch_norm: Literal[True]
-
-
-LAYER_KINDS: dict[str, type[Settings]] = {
-    "conv": Conv,
-    "pool": Pool,
-    "dropout": Dropout,
-    "flatten": Flatten,
-    "dense": Dense,
-    "batch_norm": BatchNorm,
-}
-
-
-def _layer_kind(value: Any) -> str | None:
-    keys = value if isinstance(value, Mapping) else type(value).model_fields if isinstance(value, Settings) else ()
-    return next((kind for kind in LAYER_KINDS if kind in keys), None)
-
-
-Layer = Annotated[
-    Annotated[Conv, Tag("conv")]
-    | Annotated[Pool, Tag("pool")]
-    | Annotated[Dropout, Tag("dropout")]
-    | Annotated[Flatten, Tag("flatten")]
-    | Annotated[Dense, Tag("dense")]
-    | Annotated[BatchNorm, Tag("batch_norm")],
-    Discriminator(
-        _layer_kind,
-        custom_error_type="layer_kind",
-        custom_error_message="is not a layer: it needs one of the keys " + ", ".join(LAYER_KINDS),
-    ),
-]
+def _refuse(conflicts: Iterable[str]) -> None:
+    found = list(conflicts)
+    if found:
+        raise ValueError("; ".join(found))
 
 
 class Augmentation(Settings):
-    """Random changes of training images; zero and false switch each off."""
+    """Random changes of training images; zero and false switch each off.
+
+    Brightness and noise are in standard deviations of the pixels. Behind frozen layers, the first of the
+    ``cached_views`` shows the images as they are.
+    """
 
     flip_horizontal: bool = False
     flip_vertical: bool = False
-    rotate_degrees: float = Field(default=0, ge=0, le=180, strict=False)
-    shift_fraction: float = Field(default=0, ge=0, le=0.5, strict=False)
-    scale_fraction: float = Field(default=0, ge=0, le=0.5, strict=False)
-    brightness: float = Field(default=0, ge=0, le=1, strict=False)
-    contrast: float = Field(default=0, ge=0, le=1, strict=False)
-    noise: float = Field(default=0, ge=0, le=1, strict=False)
+    rotate_degrees: float = Field(default=0, ge=0, le=180)
+    shift_fraction: float = Field(default=0, ge=0, le=0.5)
+    scale_fraction: float = Field(default=0, ge=0, le=0.5)
+    brightness: float = Field(default=0, ge=0, le=1)
+    contrast: float = Field(default=0, ge=0, le=1)
+    noise: float = Field(default=0, ge=0, le=1)
     cached_views: int = Field(default=2, ge=1, le=64)
 
     @property
@@ -124,24 +65,29 @@ class Training(Settings):
     """How a contender learns."""
 
     epochs: int = Field(default=12, ge=1, le=100_000)
-    batch_size: int = Field(default=32, ge=1, le=65536)
+    batch_size: int = Field(default=32, ge=2, le=65536)  # batch normalisation can't learn from one
     optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "adadelta"] = "adamw"
-    learning_rate: float = Field(default=1e-3, gt=0, le=1000, strict=False)
+    learning_rate: float = Field(default=1e-3, gt=0, le=1000)
     schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
-    weight_decay: float = Field(default=0.01, ge=0, le=10, strict=False)
-    momentum: float = Field(default=0.9, ge=0, lt=1, strict=False)
-    label_smoothing: float = Field(default=0, ge=0, lt=1, strict=False)
+    weight_decay: float = Field(default=0.01, ge=0, le=10)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    label_smoothing: float = Field(default=0, ge=0, lt=1)
     class_weights: bool = False
     early_stopping: int = Field(default=0, ge=0)
     keep: Literal["best", "last"] = "best"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     augmentation: Augmentation = Augmentation()
 
+    @model_validator(mode="after")
+    def _settings_go_together(self) -> Training:
+        _refuse(training_conflicts(dict(self)))
+        return self
+
 
 class Data(Settings):
     """Where the samples come from and how an image becomes a square."""
 
-    source: str | None = None
+    source: str | None = Field(default=None, min_length=1)
     size_px: int = Field(default=224, ge=8, le=2048)
     fit: Literal["pad", "stretch", "crop"] = "pad"
     color: Literal["rgb", "gray"] = "rgb"
@@ -153,47 +99,38 @@ class Data(Settings):
         return Preprocessing(self.size_px, self.fit, self.color)
 
 
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
 class SplitSettings(Settings):
     """Who goes where."""
 
-    fractions: Annotated[list[Annotated[float, Field(gt=0, lt=1, strict=False)]], Field(min_length=3, max_length=3)] = [
-        0.8,
-        0.1,
-        0.1,
-    ]
-    group_by: str = "patient"
+    fractions: list[Fraction] = Field(default=[0.8, 0.1, 0.1], min_length=3, max_length=3)
+    group_by: str = Field(default="patient", min_length=1)
     near_duplicates: Literal["together", "drop"] = "together"
     use_given: bool = False
     accept_leaks: bool = False
 
     @model_validator(mode="after")
     def _fractions_sum_to_one(self) -> SplitSettings:
-        if abs(sum(self.fractions) - 1) > 1e-6:
-            raise ValueError(f"'fractions' must sum to 1, got {self.fractions}, which sum to {sum(self.fractions):g}")
+        _refuse(split_conflicts(dict(self)))
         return self
 
 
 class Contender(Settings):
     """One model in the comparison."""
 
-    name: str = Field(min_length=1, max_length=100)
+    name: str = Field(min_length=1, max_length=100, pattern=r"\S")
     architecture: Literal["cnn", "vgg16"] = "cnn"
     layers: list[Layer] | None = None
     head: list[Layer] | None = None
-    weights: str | None = None
+    weights: str | None = Field(default=None, min_length=1)
     freeze_through: Cut | None = None
     training: Training = Training()
 
     @model_validator(mode="after")
     def _settings_fit_the_architecture(self) -> Contender:
-        foreign = {"cnn": ("head", "weights", "freeze_through"), "vgg16": ("layers",)}[self.architecture]
-        given = [key for key in foreign if getattr(self, key) is not None]
-        if given:
-            raise ValueError(f"'{given[0]}' does not go with architecture = \"{self.architecture}\"")
-        if self.architecture == "cnn" and not self.layers:
-            raise ValueError("a plain CNN needs its 'layers', or say architecture = \"vgg16\"")
-        if self.weights == "none" and self.freeze_through not in (None, "none"):
-            raise ValueError(f'freeze_through = "{self.freeze_through}" would freeze random weights')
+        _refuse(contender_conflicts(dict(self)))
         return self
 
 
@@ -207,7 +144,7 @@ class EvaluationSettings(Settings):
 class Recipe(Settings):
     """A study, from data to report."""
 
-    name: str = Field(default="Study", min_length=1, max_length=200)
+    name: str = Field(default="Study", min_length=1, max_length=200, pattern=r"\S")
     task: Literal["classification"] = "classification"
     seed: int = Field(default=0, ge=0, lt=2**31)
     data: Data = Data()
@@ -218,10 +155,7 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Recipe:
-        slugs = [slug(contender.name) for contender in self.contender]
-        for place, (this, contender) in enumerate(zip(slugs, self.contender, strict=True)):
-            if this in slugs[:place]:
-                raise ValueError(f"two contenders would share the folder '{this}': rename {contender.name!r}")
+        _refuse(name_conflicts([contender.name for contender in self.contender], slug))
         return self
 
 
@@ -229,7 +163,7 @@ def slug(name: str) -> str:
     """Name of a contender's folder: lower case letters, digits and dashes."""
     plain = "".join(character if character.isascii() and character.isalnum() else "-" for character in name.lower())
     joined = "-".join(piece for piece in plain.split("-") if piece)
-    return joined or "contender-" + name.encode("utf-8", "surrogatepass").hex()[:24]
+    return joined or "contender-" + hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def shipped_recipes() -> list[str]:
@@ -257,31 +191,34 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = (), data: str | N
         Lists every mistake, with the nearest valid name.
     """
     text, origin, folder = _read(recipe)
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{origin} is not valid TOML: {error}.") from None
-    except RecursionError:
-        raise RecipeError(f"{origin} is nested too deeply to be a recipe.") from None
+    content = _parse(text, origin)
+    table = content.get("data")
+    if isinstance(table, dict) and folder is not None:
+        _resolve_source(table, folder)
     for override in overrides:
-        _override(content, override)
-    if data is not None:
-        content.setdefault("data", {})["source"] = data
-    elif folder is not None:
-        _resolve_source(content, folder)
+        put_override(content, override, slug)
+    table = content.setdefault("data", {}) if data is not None else None
+    if isinstance(table, dict):
+        table["source"] = data
     return check_recipe(content, origin)
 
 
-def check_recipe(content: dict[str, Any], origin: str) -> Recipe:
-    """Validate parsed TOML; ``origin`` says in messages where it came from."""
-    content = copy.deepcopy(content)
-    _inherit_training(content)
+def check_recipe(content: Mapping[str, Any], origin: str) -> Recipe:
+    """Validate parsed TOML; ``origin`` says in messages where it came from.
+
+    Raises
+    ------
+    RecipeError
+        Lists every mistake, with the nearest valid name.
+    """
+    merged = inherit_training(content)
     try:
-        return Recipe.model_validate(content)
+        return Recipe.model_validate(merged)
     except ValidationError as error:
-        found = error.errors()
-        shared = {mistake["loc"] for mistake in found if mistake["loc"][0] == "training"}
-        mistakes = [_sentence(mistake, content) for mistake in found if mistake["loc"][2:] not in shared]
+        # what does not go together is looked for afresh: pydantic passes over it in a table with other mistakes
+        found = [mistake for mistake in error.errors() if mistake["type"] != "value_error"]
+    own = [mistake for mistake in found if not is_inherited(mistake["loc"], content)]
+    mistakes = [mistake_in_words(mistake, merged, Recipe) for mistake in own] + list(conflicts(merged, slug))
     count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
     raise RecipeError("\n".join([f"{count} in {origin}:", *(f"  - {mistake}" for mistake in mistakes)]))
 
@@ -292,144 +229,49 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def _read(recipe: str | Path) -> tuple[str, str, Path | None]:
+    """Text, what to call it, and the folder it lies in (None for a shipped recipe)."""
     name, path = str(recipe), Path(recipe)
-    if name in shipped_recipes() and not path.suffix:
+    if name in shipped_recipes():
         entry = resources.files("clearmargin") / "recipes" / f"{name}.toml"
         return entry.read_text(encoding="utf-8"), f"the shipped recipe '{name}'", None
     try:
-        if path.stat().st_size > LARGEST_RECIPE_BYTES:
-            raise RecipeError(f"{path} is larger than {LARGEST_RECIPE_BYTES:,} bytes: that is not a recipe.")
-        return path.read_text(encoding="utf-8"), path.name, path.resolve().parent
-    except UnicodeDecodeError:
-        raise RecipeError(f"{path} is not UTF-8 text, so it is not a recipe.") from None
-    except (OSError, ValueError):
-        near = difflib.get_close_matches(name, shipped_recipes(), n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise RecipeError(
-            f"There is no recipe '{name}': expected a TOML file or one of {', '.join(shipped_recipes())}.{hint}"
-        ) from None
-
-
-def _resolve_source(content: dict[str, Any], folder: Path) -> None:
-    """A relative path in a recipe file is meant from where the file lies."""
-    data = content.get("data")
-    source = data.get("source") if isinstance(data, dict) else None
-    if isinstance(data, dict) and isinstance(source, str) and (folder / source).exists():
-        data["source"] = str(folder / source)
-
-
-def _override(content: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    path = [step.strip() for step in key.split(".")]
-    if not separator or not all(path):
-        raise RecipeError(f"--set needs KEY=VALUE, for example training.epochs=3, got {override!r}.")
+        with path.open("rb") as file:
+            content = file.read(LARGEST_RECIPE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise _unreadable(name, error) from None
+    if len(content) > LARGEST_RECIPE_BYTES:
+        raise RecipeError(f"{path} is larger than {LARGEST_RECIPE_BYTES:,} bytes: that is not a recipe.")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    if path[0] == "training":  # what is set for all contenders counts for all
-        for contender in _contenders(content):
-            _remove(contender, path)
-    place: Any = content
-    for position, step in enumerate(path[:-1]):
-        place = _step_into(place, step, ".".join(path[: position + 1]))
-    if not isinstance(place, dict):
-        raise RecipeError(f"--set {key}: '{'.'.join(path[:-1])}' holds no settings.")
-    place[path[-1]] = value
+        return content.decode("utf-8-sig"), path.name, path.resolve().parent
+    except UnicodeDecodeError:
+        raise RecipeError(f"{path} is not UTF-8 text, so it is not a recipe. Save it as UTF-8.") from None
 
 
-def _step_into(place: Any, step: str, path: str) -> Any:
-    if isinstance(place, dict):
-        return place.setdefault(step, {})
-    if isinstance(place, list):
-        names = [str(item.get("name")) if isinstance(item, dict) else "" for item in place]
-        for number, name in enumerate(names):
-            if step == str(number) or step.casefold() in (name.casefold(), slug(name)):
-                return place[number]
-        raise RecipeError(f"--set {path}: expected one of {', '.join(names)} or a number from 0, got {step!r}.")
-    raise RecipeError(f"--set {path}: there are no settings below this.")
+def _parse(text: str, origin: str) -> dict[str, Any]:
+    try:
+        if any(line.count(".") > MOST_DOTS_IN_A_LINE for line in text.splitlines()):
+            raise RecursionError
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{origin} is not valid TOML: {str(error)[:300]}.") from None
+    except (RecursionError, ValueError):  # ValueError: more digits than Python reads
+        raise RecipeError(f"{origin} is nested too deeply, or holds too long a number, to be a recipe.") from None
 
 
-def _remove(table: dict[str, Any], path: Sequence[str]) -> None:
-    for step in path[:-1]:
-        table = table.get(step, {})
-        if not isinstance(table, dict):
-            return
-    table.pop(path[-1], None)
+def _unreadable(name: str, error: OSError | ValueError) -> RecipeError:
+    shown, shipped = name[:200], shipped_recipes()
+    if name and isinstance(error, IsADirectoryError):
+        return RecipeError(f"{shown} is a folder: expected a TOML file or one of {', '.join(shipped)}.")
+    if isinstance(error, PermissionError):
+        return RecipeError(f"{shown} can't be read: {error.strerror}.")
+    near = difflib.get_close_matches(name.removesuffix(".toml"), shipped, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return RecipeError(f"There is no recipe '{shown}': expected a TOML file or one of {', '.join(shipped)}.{hint}")
 
 
-def _contenders(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    listed = content.get("contender")
-    yield from (item for item in listed if isinstance(item, dict)) if isinstance(listed, list) else ()
-
-
-def _inherit_training(content: dict[str, Any]) -> None:
-    """Fill each contender's [contender.training] from [training]; mistakes of types are left to validation."""
-    shared = content.get("training", {})
-    if not isinstance(shared, dict):
-        return
-    for contender in _contenders(content):
-        own = contender.get("training", {})
-        if isinstance(own, dict):
-            merged = {**shared, **own}
-            if isinstance(shared.get("augmentation"), dict) and isinstance(own.get("augmentation"), dict):
-                merged["augmentation"] = {**shared["augmentation"], **own["augmentation"]}
-            contender["training"] = merged
-
-
-def _sentence(mistake: Any, content: dict[str, Any]) -> str:
-    """One mistake of pydantic's in our words: where, what was expected, what was found."""
-    kind, context = mistake["type"], mistake.get("ctx", {})
-    # tags of the layer union and the words of a missing table are not places a reader can look at
-    location = [step for step in mistake["loc"] if step not in LAYER_KINDS or step == mistake["loc"][-1]]
-    where, key = _place(location[:-1], content), str(location[-1]) if location else ""
-    got = "" if isinstance(mistake.get("input"), dict | list) else f", got {mistake.get('input')!r}"
-    if kind == "extra_forbidden":
-        near = difflib.get_close_matches(key, _valid_keys(mistake["loc"][:-1]), n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else "."
-        return f"There is no setting '{key}'{where}{hint}"
-    if kind == "missing":
-        needed = "at least one [[contender]] table" if key == "contender" else f"the setting '{key}'"
-        return f"A recipe needs {needed}{where}."
-    if kind == "value_error":
-        return f"{context['error']}{_place(location, content)}."
-    if kind == "layer_kind":
-        return f"Layer {location[-1] + 1}{where} {mistake['msg']}."
-    if kind == "literal_error" and isinstance(mistake["input"], str):
-        words = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        near = difflib.get_close_matches(mistake["input"], words, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else "."
-        return f"The '{key}' setting must be one of {', '.join(words)}{got}{where}{hint}"
-    expected = mistake["msg"].replace("Input should be", "must be").replace("should have", "must have")
-    return f"The '{key}' setting {expected[0].lower() + expected[1:]}{got}{where}."
-
-
-def _place(location: Sequence[str | int], content: dict[str, Any]) -> str:
-    words: list[str] = []
-    for position, step in enumerate(location):
-        if isinstance(step, str):
-            words.append(step)
-        elif list(location[:position]) == ["contender"]:
-            name = content["contender"][step].get("name") if isinstance(content["contender"][step], dict) else None
-            words[-1] = f"contender {name!r}" if name else f"contender {step + 1}"
-        else:
-            words[-1] = f"{words[-1]}, layer {step + 1}"
-    return f" ([{'.'.join(words)}])" if words else ""
-
-
-def _valid_keys(location: Sequence[str | int]) -> list[str]:
-    """Names that would have been right at a place, found by walking the models."""
-    model: type[BaseModel] = Recipe
-    for step in location:
-        if isinstance(step, str) and step in LAYER_KINDS and model is not Recipe:
-            model = LAYER_KINDS[step]
-        elif isinstance(step, str) and step in model.model_fields:
-            model = _model_in(model.model_fields[step].annotation) or model
-    return list(model.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    found = (_model_in(argument) for argument in get_args(annotation))
-    return next((model for model in found if model is not None), None)
+def _resolve_source(data: dict[str, Any], folder: Path) -> None:
+    """A relative path in a recipe file is meant from where the file lies."""
+    source = data.get("source")
+    if isinstance(source, str) and source:
+        with suppress(OSError):  # no file has so long a name
+            data["source"] = str(folder / source) if (folder / source).exists() else source

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
+    from clearmargin.errors import ImageError
+
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 Severity = Literal["note", "warning", "serious"]
@@ -75,20 +77,27 @@ class Source(Protocol):
         True when the images are made up (the phantom): every page says so.
     """
 
-    kind: str
-    samples: tuple[Sample, ...]
-    findings: tuple[Finding, ...]
-    simulated: bool
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def samples(self) -> tuple[Sample, ...]: ...
+
+    @property
+    def findings(self) -> tuple[Finding, ...]: ...
+
+    @property
+    def simulated(self) -> bool: ...
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) over the content: other bytes or other names give another one."""
         ...
 
-    def read(self) -> Iterator[bytes | np.ndarray]:
+    def read(self) -> Iterator[bytes | np.ndarray | ImageError]:
         """What each sample holds, in the order of ``samples``, without keeping it.
 
-        Encoded image bytes, or a uint8 array of shape (height, width) or (height, width, 3).
-        Memory does not grow with the number of samples.
+        Encoded image bytes; or a uint8 array of shape (height, width) or (height, width, 3); or, for one that
+        can't be read, the error that says why. Memory does not grow with the number of samples.
         """
         ...
 

@@ -304,12 +304,15 @@ def _only(pixels: Pixels, rows: np.ndarray) -> Pixels:
 
 
 def _require_same(stored: Split, made: Split, folder: Path) -> None:
-    kept = dict(zip(stored.names, stored.parts, strict=True))
-    if kept != dict(zip(made.names, made.parts, strict=True)):
+    if _assignments(stored) != _assignments(made):
         raise RunFolderError(
             f"The data are not those the run in {folder} was started with: its split no longer fits. "
             "Give the same data, or choose another folder with --out."
         )
+
+
+def _assignments(split: Split) -> dict[str, tuple[str, str, str]]:
+    return dict(zip(split.names, zip(split.labels, split.groups, split.parts, strict=True), strict=True))
 
 
 def _pictures(pixels: Pixels, names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -28,7 +28,7 @@ class SyntheticRun:
         folder: Path,
         classes: Sequence[str] = TUMOURS,
         skills: dict[str, float] | None = None,
-        n_test: int = 120,
+        n_test: int = 60,
         name: str = "Brain tumour: plain CNN against VGG16",
         image_name: Callable[[int, str], str] = lambda k, label: f"{label}/image ({k}).jpg",
         simulated: bool = False,

@@ -47,14 +47,14 @@ def opened(browser, path, width, scheme):
 
 @pytest.mark.parametrize("settings", [
     {"skills": {"VGG16": 3.6, "plain CNN": 2.2, "wide CNN": 2.0}},
-    {"classes": [f"digit {k}" for k in range(12)], "n_test": 60},
-    {"classes": [f"a kind with a long name {k}" for k in range(40)], "n_test": 200, "skills": {"VGG16": 2.0}},
-    {"classes": ["a" * 300, "<img src=x onerror=alert(1)>", "\u202eb"], "name": "W" * 200, "n_test": 60,
+    {"classes": [f"digit {k}" for k in range(12)], "skills": {"VGG16": 2.0}},
+    {"classes": [f"a kind with a long name {k}" for k in range(40)], "n_test": 120, "skills": {"VGG16": 2.0}},
+    {"classes": ["a" * 300, "<img src=x onerror=alert(1)>", "\u202eb"], "name": "W" * 200,
      "skills": {"M" * 100: 3.0, "i " * 50: 1.0}, "image_name": lambda k, label: "Q" * (k % 250) + f"{k}.jpg"},
 ], ids=["three contenders", "twelve classes", "forty classes", "hostile names"])  # fmt: skip
 def test_the_page_fits_and_asks_for_nothing(synthetic_run, noise_pictures, browser, settings):
     path = write_report(synthetic_run(**settings), noise_pictures)
-    for width, scheme in ((390, "light"), (390, "dark"), (1280, "light"), (820, "light")):
+    for width, scheme in ((390, "light"), (820, "light"), (1280, "dark")):
         page, said, asked = opened(browser, path, width, scheme)
         assert said == []
         assert asked == [path.as_uri()]

@@ -25,6 +25,8 @@ from clearmargin.report import wording
         (wording.percent(0.801), "80.1\u202f%"),
         (wording.probability_value(0.00004), "<\u202f0.001"),
         (wording.probability_value(0.0225), "0.022"),
+        (wording.seconds(0.001), "<\u202f0.1\u202fs"),
+        (wording.seconds(0), "0.0\u202fs"),
         (wording.seconds(3.14), "3.1\u202fs"),
         (wording.seconds(59.97), "1\u202fmin 00\u202fs"),
         (wording.seconds(252.3), "4\u202fmin 12\u202fs"),

@@ -96,7 +96,7 @@ def test_images_without_a_class_are_left_out_and_counted():
 
 @pytest.mark.parametrize("names", [("1.png", "2.png"), ("train/1.png", "test/2.png"), ("train/1.png",)])
 def test_only_unlabelled_images_is_an_error_that_draws_the_layout(names):
-    with pytest.raises(SourceError, match=r"None of the \d images .*class folder") as caught:
+    with pytest.raises(SourceError, match=r"Of \d images? in data, none lies in a class folder") as caught:
         layout(*names)
     assert "data/glioma/a.png" in str(caught.value)
 
@@ -108,6 +108,8 @@ def test_no_image_says_what_is_there():
         layout("a/1.dcm", "a/2.dcm")
     with pytest.raises(SourceError, match=r"There is 'labels\.csv'\. If it is a manifest, give that file"):
         layout("labels.csv", "a/1.dcm")
+    with pytest.raises(SourceError, match=r"Of 1 image in data, .*There is 'labels\.csv'\. If it is a manifest"):
+        layout("1.png", "labels.csv")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,8 @@
-"""Every evaluation of a test part, in a chain of hashes: how often it was looked at can't be hidden."""
+"""Every evaluation of a test part, in a chain of hashes: how often it was looked at.
+
+An entry that is changed, taken out or put in between breaks the chain. Entries cut off at the end, and a chain that
+somebody computed anew, can't be noticed from the file alone.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +32,14 @@ def enter(path: Path, test_names: np.ndarray, weights: Mapping[str, str]) -> int
         Names of the test samples.
     weights
         SHA-256 of each contender's weights, by name.
+
+    Raises
+    ------
+    RunFolderError
+        When the ledger was edited.
     """
     entries = read_ledger(path)
-    part = hashlib.sha256("\n".join(sorted(map(str, test_names))).encode("utf-8", "surrogatepass")).hexdigest()
+    part = _sha256(sorted(map(str, test_names)))
     entry: dict[str, Any] = {
         "number": 1 + sum(earlier["test_part"] == part for earlier in entries),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -39,7 +48,7 @@ def enter(path: Path, test_names: np.ndarray, weights: Mapping[str, str]) -> int
         "previous": entries[-1]["hash"] if entries else START,
     }
     entry["hash"] = _digest(entry)
-    write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [*entries, entry]))
+    write_text(path, "".join(json.dumps(line) + "\n" for line in [*entries, entry]))
     return int(entry["number"])
 
 
@@ -49,24 +58,34 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
     Raises
     ------
     RunFolderError
-        When an entry was changed, removed or put in between.
+        When it can't be read, or an entry was changed, taken out or put in between.
     """
-    if not path.exists():
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise RunFolderError(f"{path} can't be read: {error.strerror}.") from error
     previous, entries = START, []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
             sound = entry["previous"] == previous and entry["hash"] == _digest(entry)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             sound = False
         if not sound:
-            raise RunFolderError(f"{path} was edited: entry {number} does not follow from the one before.")
+            raise RunFolderError(
+                f"{path} was edited: entry {number} does not follow from the one before. Put back the file as it was, "
+                "or run the study again in a new folder."
+            )
         previous = entry["hash"]
         entries.append(entry)
     return entries
 
 
 def _digest(entry: Mapping[str, Any]) -> str:
-    content = {key: value for key, value in entry.items() if key != "hash"}
+    return _sha256({key: value for key, value in entry.items() if key != "hash"})
+
+
+def _sha256(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

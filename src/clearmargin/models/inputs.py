@@ -9,6 +9,7 @@ from clearmargin.records import Rows
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+SMALLEST_STD = 1e-3  # the noise of a constant channel is not blown up
 
 
 def to_input(pixels: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
@@ -30,7 +31,13 @@ def to_input(pixels: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]
 
 
 def channel_statistics(rows: Rows, chunk: int = 256) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of uint8 images, on the scale [0, 1], one chunk at a time."""
+    """Mean and standard deviation per channel of uint8 images, on the scale [0, 1], one chunk at a time.
+
+    Parameters
+    ----------
+    rows
+        uint8, (images, height, width, channels); at least one image.
+    """
     counts = np.zeros((rows.shape[-1], 256), dtype=np.int64)
     for start in range(0, rows.shape[0], chunk):
         pixels = rows.read(np.arange(start, min(start + chunk, rows.shape[0])))
@@ -39,5 +46,5 @@ def channel_statistics(rows: Rows, chunk: int = 256) -> tuple[tuple[float, ...],
     values = np.arange(256) / 255
     means = counts @ values / counts.sum(axis=1)
     variances = counts @ values**2 / counts.sum(axis=1) - means**2
-    deviations = np.sqrt(np.maximum(variances, 1e-12))  # a constant channel is left at zero, not blown up
-    return tuple(map(float, means)), tuple(max(float(d), 1e-3) for d in deviations)
+    deviations = np.sqrt(np.maximum(variances, SMALLEST_STD**2))
+    return tuple(map(float, means)), tuple(map(float, deviations))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from clearmargin.errors import RecipeError
-from clearmargin.recipe import BatchNorm, Conv, Dense, Dropout, Flatten, Layer, Pool, Settings
+from clearmargin.recipe_layers import BatchNorm, Conv, Dense, Dropout, Flatten, Layer, Pool, Settings
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -22,6 +22,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 Shape = tuple[int, ...]
+MOST_PARAMETERS = 500_000_000  # VGG16 has 138 million; training takes 16 bytes for each
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class LayerRow:
     output
         Shape that leaves it, without the batch: (channels, height, width) or (values,).
     parameters, multiply_adds
-        Learned numbers, and multiplications per image.
+        Learned numbers, and multiplications per image (of convolutions, dense layers and batch normalisation).
     """
 
     layer: str
@@ -74,6 +75,7 @@ def build_layers(
         modules.append(nn.Flatten())
         shape = (math.prod(shape),)
         table.append(LayerRow("flatten", shape, 0, 0))
+    _need_affordable(sum(row.parameters for row in table) + shape[0] * outputs, where[:1].upper() + where[1:])
     output = nn.Linear(shape[0], outputs)
     table.append(LayerRow(f"dense {outputs}, softmax", (outputs,), _count(output), shape[0] * outputs))
     return nn.Sequential(*modules, output), table
@@ -91,6 +93,7 @@ def _build_layer(layer: Layer, shape: Shape, where: str) -> tuple[list[nn.Module
                     f"{where} (dense {layer.dense}) needs one row of values, got a map of shape {_words(shape)}: "
                     'put { flatten = true } or { pool = "global_average" } before it.'
                 )
+            _need_affordable(shape[0] * layer.dense, where)
             linear = nn.Linear(shape[0], layer.dense)
             name = f"dense {layer.dense}" + _suffix(layer.activation)
             row = LayerRow(name, (layer.dense,), _count(linear), shape[0] * layer.dense)
@@ -115,6 +118,7 @@ def _conv(layer: Conv, shape: Shape, where: str) -> tuple[list[nn.Module], Layer
             f'reaches it: take a kernel of at most {min(sides)}, padding = "same", or fewer pools before it.'
         )
     before, after = total // 2, total - total // 2
+    _need_affordable(layer.conv * channels * layer.kernel**2, where)
     modules: list[nn.Module] = []
     if before != after:  # an even kernel needs one zero more on one side, as everywhere "same" is offered
         modules.append(nn.ZeroPad2d((before, after, before, after)))
@@ -122,15 +126,16 @@ def _conv(layer: Conv, shape: Shape, where: str) -> tuple[list[nn.Module], Layer
     conv = nn.Conv2d(channels, layer.conv, layer.kernel, layer.stride, before, bias=not layer.batch_norm)
     modules.append(conv)
     parameters = _count(conv)
+    work = math.prod(out) * layer.conv * channels * layer.kernel**2
     if layer.batch_norm:
         norm = nn.BatchNorm2d(layer.conv)
         modules.append(norm)
         parameters += _count(norm)
+        work += math.prod(out) * layer.conv
     name = f"conv {layer.conv}, {layer.kernel}x{layer.kernel}"
     name += f", stride {layer.stride}" if layer.stride > 1 else ""
     name += ", valid" if layer.padding == "valid" else ""
     name += ", batch norm" if layer.batch_norm else ""
-    work = math.prod(out) * layer.conv * channels * layer.kernel**2
     row = LayerRow(name + _suffix(layer.activation), (layer.conv, *out), parameters, work)
     return [*modules, *_activation(layer.activation)], row
 
@@ -159,6 +164,14 @@ def _need_map(shape: Shape, layer: Settings, where: str) -> Shape:
             "put it before the flatten, global pool and dense layers."
         )
     return shape
+
+
+def _need_affordable(parameters: int, where: str) -> None:
+    if parameters > MOST_PARAMETERS:
+        raise RecipeError(
+            f"{where} would have {parameters:,} parameters, more than {MOST_PARAMETERS:,}: pool more before the dense "
+            "layers, or take fewer filters, smaller dense layers or a smaller size_px."
+        )
 
 
 def _activation(name: str | None) -> list[nn.Module]:

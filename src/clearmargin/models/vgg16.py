@@ -7,7 +7,8 @@ from torch import nn
 
 from clearmargin.errors import RecipeError
 from clearmargin.models.layers import LayerRow, Shape, build_layers
-from clearmargin.recipe import Contender, Dense, Dropout, Layer, Pool
+from clearmargin.recipe import Contender
+from clearmargin.recipe_layers import Dense, Dropout, Layer, Pool
 
 BLOCKS: tuple[tuple[int, ...], ...] = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 CUTS = {"none": 0, "block1": 5, "block2": 10, "block3": 17, "block4": 24, "block5": 31}  # layers of `features` below
@@ -38,7 +39,12 @@ class VGG16(nn.Module):
             )
         self.features, self.table = _features(shape)
         before = self.table[-1].output
-        head, rows = build_layers(contender.head or DEFAULT_HEAD, before, classes, f"the head of '{contender.name}'")
+        head, rows = build_layers(
+            DEFAULT_HEAD if contender.head is None else contender.head,
+            before,
+            classes,
+            f"the head of '{contender.name}'",
+        )
         self.table += rows
         # torchvision numbers the classifier from its first dense layer: what only reshapes stands apart
         first = next(place for place, module in enumerate(head) if isinstance(module, nn.Linear))

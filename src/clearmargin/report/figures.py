@@ -81,7 +81,7 @@ def plot_learning_curve(axes: Axes, history: pd.DataFrame, quantity: str, best_e
     axes.set_xlabel("epoch")
     _title(axes, quantity)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    return _finished(axes, legend_at="upper right" if quantity == "loss" else "lower right")
+    return _finished(axes, legend="above")
 
 
 def _mark_best(axes: Axes, epochs: np.ndarray, values: np.ndarray, best_epoch: int) -> None:
@@ -90,7 +90,7 @@ def _mark_best(axes: Axes, epochs: np.ndarray, values: np.ndarray, best_epoch: i
     if len(at) and np.isfinite(values[at[0]]):
         axes.plot(
             [best_epoch], [values[at[0]]], linestyle="none", marker="o", markersize=9, markerfacecolor="none",
-            markeredgecolor=INK, markeredgewidth=1.1, label=f"best, epoch {best_epoch}",
+            markeredgecolor=INK, markeredgewidth=1.1, label=f"epoch {best_epoch}",
         )  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def plot_roc(axes: Axes, curves: Sequence[RocLine], title: str) -> Axes:
     axes.set_xlabel("false positive rate")
     axes.set_ylabel("true positive rate")
     _title(axes, short(title, _NAME_LENGTH + 4))
-    return _finished(axes, legend_at="lower right")
+    return _finished(axes, legend="inside")
 
 
 def plot_confusion(axes: Axes, counts: np.ndarray, classes: Sequence[str]) -> Axes:
@@ -179,7 +179,7 @@ def _title(axes: Axes, text: str) -> None:
 
 def _finished(
     axes: Axes,
-    legend_at: Literal["upper right", "lower right"] | None = None,
+    legend: Literal["above", "inside"] | None = None,
     grid: bool = True,
     label_size: float = _TEXT_SIZE - 0.5,
 ) -> Axes:
@@ -193,7 +193,15 @@ def _finished(
     axes.tick_params(which="both", length=0, colors=MUTED, pad=4, labelsize=label_size)
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set(color=MUTED, fontsize=_TEXT_SIZE)
-    if legend_at and axes.get_legend_handles_labels()[0]:
-        size = _TEXT_SIZE - 0.5
-        axes.legend(loc=legend_at, frameon=False, fontsize=size, labelcolor=INK, handlelength=2.4, borderaxespad=0.3)
+    if legend and axes.get_legend_handles_labels()[0]:
+        _add_legend(axes, above=legend == "above")
     return axes
+
+
+def _add_legend(axes: Axes, above: bool) -> None:
+    anchor = (1.0, 1.0) if above else (1.0, 0.0)
+    axes.legend(
+        loc="lower right", bbox_to_anchor=anchor, ncols=3 if above else 1, frameon=False, borderaxespad=0.3,
+        fontsize=_TEXT_SIZE - 0.5, labelcolor=INK, handlelength=1.9 if above else 2.4, columnspacing=1.0,
+        borderpad=0.2,
+    )  # fmt: skip

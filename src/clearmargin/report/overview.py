@@ -86,7 +86,7 @@ def round_scale(values: Sequence[float], lowest: float = -math.inf, highest: flo
     """Find a scale of round numbers around ``values``, within ``lowest`` and ``highest``."""
     if not values:
         return Scale(0.0, 1.0, 0)
-    span = max(max(values) - min(values), 1e-3)
+    span = max(max(values) - min(values), 0.02)  # a single value is not blown up
     step = 10.0 ** math.floor(math.log10(span))
     step = next(step * factor for factor in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0) if step * factor * 4 >= span)
     low = max(math.floor(min(values) / step - 0.15) * step, lowest)
@@ -183,14 +183,12 @@ def _alone(run: RunFiles) -> str:
         f"{plural(run.evaluation['n'], 'test image')}."
     )
     floor = baseline.get("balanced_accuracy")
-    if not is_number(floor) or not is_number(reached.get("low")):
+    if not is_number(floor):
         return sentence
-    if reached["low"] > floor:
-        return f"{sentence} Always answering “{short(baseline['class'])}” would reach {decimal(floor)}."
-    return (
-        f"{sentence} That cannot be told apart from always answering “{short(baseline['class'])}”, "
-        f"which reaches {decimal(floor)}."
-    )
+    answering = f"always answering “{short(baseline['class'])}”"
+    if is_number(reached.get("low")) and reached["low"] <= floor:
+        return f"{sentence} That cannot be told apart from {answering}, which reaches {decimal(floor)}."
+    return f"{sentence} For comparison: {answering} would reach {decimal(floor)}."
 
 
 @dataclass(frozen=True)
@@ -198,8 +196,7 @@ class Check:
     """One thing that must hold if nothing leaks, recounted from the files."""
 
     holds: bool
-    figure: str
-    title: str
+    statement: str
     detail: str
 
 
@@ -215,10 +212,10 @@ def _groups_stay_together(run: RunFiles) -> Check:
     detail = f"{count(groups)} {unit} were placed, each as a whole."
     if crossing:
         detail = f"Of {count(groups)} {unit}, so many lie in more than one part: the results are too good."
-    if crossing != run.split["crossing_groups"]:
+    consistent = crossing == run.split["crossing_groups"]
+    if not consistent:
         detail += f" split.json says {count(run.split['crossing_groups'])}: one of the two files was changed."
-        return Check(False, count(crossing), "groups in more than one part", detail)
-    return Check(crossing == 0, count(crossing), "groups in more than one part", detail)
+    return Check(crossing == 0 and consistent, f"{plural(crossing, 'group')} in more than one part", detail)
 
 
 def _tested_images_are_new(run: RunFiles) -> Check:
@@ -228,7 +225,7 @@ def _tested_images_are_new(run: RunFiles) -> Check:
     seen = sum(placed.get(name) != part for name in tested)
     where = "none belongs to another part" if not seen else "these belong to another part, or to none"
     detail = f"All {count(len(tested))} names were looked up in split.csv: {where}."
-    return Check(seen == 0, count(seen), "tested images seen before", detail)
+    return Check(seen == 0, f"{plural(seen, 'tested image')} seen before", detail)
 
 
 def _copies_stay_together(run: RunFiles) -> Check:
@@ -239,13 +236,18 @@ def _copies_stay_together(run: RunFiles) -> Check:
         for name in finding.get("samples", ())
     }
     rows = run.split_rows[run.split_rows["name"].isin(named)]
-    split_up = int((rows.groupby("group")["part"].nunique() > 1).sum())
+    apart = int((rows.groupby("group")["part"].nunique() > 1).sum())
     if not named:
-        return Check(True, "0", "exact copies split up", "No two images hold the same pixels.")
-    detail = f"{count(len(rows))} images have an identical twin; twins share a part."
-    if split_up:
-        detail = f"{count(len(rows))} images have an identical twin, and some twins lie in different parts."
-    return Check(split_up == 0, count(split_up), "exact copies split up", detail)
+        detail = "No two images hold the same pixels."
+    elif apart:
+        detail = f"{count(len(named))} images have an identical twin, and some twins lie in different parts."
+    elif len(rows) < len(named):
+        detail = (
+            f"{count(len(named))} images have an identical twin; repeats left out: {count(len(named) - len(rows))}."
+        )
+    else:
+        detail = f"{count(len(named))} images have an identical twin; twins share a part."
+    return Check(apart == 0, f"{plural(apart, 'set')} of exact copies split up", detail)
 
 
 def contender_costs(run: RunFiles) -> list[dict[str, str]]:
@@ -264,13 +266,14 @@ def contender_costs(run: RunFiles) -> list[dict[str, str]]:
 
 
 def interval_methods(run: RunFiles) -> str:
-    """Say how the intervals were made, metric by metric where they differ."""
-    methods: dict[str, list[str]] = {}
-    for metric in METRICS:
-        cell = run.contenders[0].result["metrics"].get(metric.key) or {}
-        if cell.get("method"):
-            methods.setdefault(cell["method"], []).append(metric.title)
-    return "; ".join(f"{method} for {listed(titles)}" for method, titles in methods.items())
+    """Say how the intervals were made, and for which metrics each way was used."""
+    methods: dict[str, dict[str, None]] = {}
+    for contender in run.contenders:
+        for metric in METRICS:
+            cell = contender.result["metrics"].get(metric.key) or {}
+            if cell.get("method"):
+                methods.setdefault(cell["method"], {})[metric.title] = None
+    return "; ".join(f"{method} for {listed(list(titles))}" for method, titles in methods.items())
 
 
 def p_values(pair: Mapping[str, Any], pairs: int) -> tuple[str, str]:

@@ -165,6 +165,8 @@ def _per_class(contender: ContenderFiles, scale: Scale) -> PerClass:
         hardest = min(defined, key=lambda row: row["recall"])
         between = interval(hardest.get("recall_low"), hardest.get("recall_high"))
         sentence = f"Hardest class: “{short(hardest['class'], 32)}”, recall {decimal(hardest['recall'])} ({between})."
+        if hardest["recall"] == 1:
+            sentence = "No class has a miss."
     return PerClass(tuple(marked), decimal(scale.low, scale.digits), decimal(scale.high, scale.digits), sentence)
 
 

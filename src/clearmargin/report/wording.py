@@ -96,6 +96,8 @@ def seconds(duration: float | None) -> str:
     """Write 252.3 as ``4 min 12 s``, 3.14 as ``3.1 s``."""
     if duration is None or not is_number(duration):
         return MISSING
+    if 0 < duration < 0.05:
+        return f"<{THIN}0.1{THIN}s"
     if duration < 59.95:
         return f"{duration:.1f}{THIN}s"
     whole = round(duration)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 from clearmargin.errors import SourceError
 from clearmargin.records import Source
@@ -93,7 +92,7 @@ def open_source(data: str | Path, *, group_pattern: str | None = None) -> Source
         return _open_phantom(group_pattern)
     source = _open_path(place)
     # Source declares plain attributes, which a frozen class can't match in the eyes of a type checker.
-    return cast(Source, source if group_pattern is None else with_groups(source, group_pattern))
+    return source if group_pattern is None else with_groups(source, group_pattern)
 
 
 def _open_phantom(group_pattern: str | None) -> Source:
@@ -101,7 +100,7 @@ def _open_phantom(group_pattern: str | None) -> Source:
 
     if group_pattern is not None:
         raise SourceError("The phantom names its patients already; leave the group pattern out.")
-    return cast(Source, PhantomSource(seed=0))
+    return PhantomSource(seed=0)
 
 
 def _open_path(path: Path) -> Listed:

@@ -111,7 +111,7 @@ def read_image(stream: IO[bytes]) -> bytes | ImageError:
     except DAMAGE as error:
         return unreadable(error)
     if len(content) > MAX_ENTRY_BYTES:
-        return ImageError(f"The file is larger than {MAX_ENTRY_BYTES // 2**20} MiB")
+        return ImageError(f"larger than {MAX_ENTRY_BYTES // 2**20} MiB")
     return content
 
 
@@ -131,12 +131,12 @@ def read_exactly(stream: IO[bytes], size: int) -> bytes:
 def unreadable(error: Exception) -> ImageError:
     """Say why a file can't be read, without its name or place."""
     if isinstance(error, FileNotFoundError):
-        return ImageError("The file is not there (any more)")
+        return ImageError("not there any more")
     if isinstance(error, PermissionError):
-        return ImageError("No permission to read the file")
+        return ImageError("no permission to read it")
     if isinstance(error, OSError) and error.strerror:
-        return ImageError(f"The file can't be read: {error.strerror}")
-    return ImageError("The file is damaged: its compressed bytes or checksum are wrong")
+        return ImageError(f"can't be read: {error.strerror}")
+    return ImageError("damaged in its archive: compressed bytes or checksum are wrong")
 
 
 def safe_name(stored: str, path: Path) -> str:
@@ -193,6 +193,8 @@ def damaged(path: Path, error: Exception) -> SourceError:
     """Say that a whole file can't be used, and why."""
     if isinstance(error, OSError) and error.strerror:
         return SourceError(f"{path} can't be read: {error.strerror}.")
+    if isinstance(error, ImageError):
+        return SourceError(f"{path} can't be used: {error}.")
     return SourceError(
         f"{path} is damaged or cut short ({str(error) or type(error).__name__}). Copy or download it again."
     )

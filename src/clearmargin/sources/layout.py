@@ -27,6 +27,7 @@ from clearmargin.sources.layout_findings import (
     ignored_files,
     uneven_classes,
     unlabelled_images,
+    why_no_classes,
     why_no_images,
 )
 from clearmargin.sources.names import IMAGE_EXTENSIONS, PART_NAMES, extension
@@ -63,10 +64,7 @@ def read_layout(container: Container) -> tuple[tuple[Sample, ...], tuple[Finding
         else:
             samples.append(Sample(name, place.label, part=place.part))
     if not samples:
-        raise SourceError(
-            f"None of the {len(images):,} images in {container.path} lies in a class folder "
-            f"(the first is {images[0]!r}).\n{EXPECTED}"
-        )
+        raise SourceError(why_no_classes(container, images, others))
     refuse_spelling_twins({str(sample.label) for sample in samples}, container.path)
     findings = (
         *ignored_files(others),

@@ -34,7 +34,7 @@ _IMAGES_NOT_READ = frozenset(
         ".dng",
     )
 )
-# Single files that people keep in a folder and that are the data themselves.
+# Single files beside which people keep nothing else, or loose images: the data themselves.
 _DATA_FILES = {
     ".csv": "If it is a manifest, give that file.",
     ".zip": "Give that file.",
@@ -105,15 +105,28 @@ def uneven_classes(samples: Iterable[Sample]) -> Iterator[Finding]:
 
 def why_no_images(container: Container, others: Sequence[str]) -> str:
     """Message for a container without a single image."""
-    found = [name for name in others if "/" not in name and extension(name) in _DATA_FILES]
-    lost = sorted(_IMAGES_NOT_READ & {extension(name) for name in others})
-    hint = ""
-    if container.path.suffix.lower() in _SPREADSHEETS:
-        hint = " If it is a table of images, save it as 'CSV UTF-8' and give that."
-    elif found:
-        hint = f" There is {found[0]!r}. {_DATA_FILES[extension(found[0])]}"
-    elif lost:
-        hint = f" If the {', '.join(lost)} files hold images, convert them to PNG first."
     what = f"only other files: {_by_extension(Counter(map(extension, others)))}" if others else "nothing at all"
     skipped = "".join(f" {finding.message}" for finding in container.findings)
-    return f"No images in {container.path}: it holds {what}.{hint}{skipped}\n{EXPECTED}"
+    return f"No images in {container.path}: it holds {what}.{skipped}{_advice(container, others)}\n{EXPECTED}"
+
+
+def why_no_classes(container: Container, images: Sequence[str], others: Sequence[str]) -> str:
+    """Message for a container whose images all lie outside class folders."""
+    return (
+        f"Of {counted(len(images), 'image')} in {container.path}, none lies in a class folder "
+        f"(the first is {images[0]!r}).{_advice(container, others)}\n{EXPECTED}"
+    )
+
+
+def _advice(container: Container, others: Sequence[str]) -> str:
+    found = [name for name in others if "/" not in name and extension(name) in _DATA_FILES]
+    lost = sorted(_IMAGES_NOT_READ & {extension(name) for name in others})
+    if container.path.suffix.lower() in _SPREADSHEETS:
+        return " If it is a table of images, save it as 'CSV UTF-8' and give that."
+    if found and container.kind == "folder":
+        return f" There is {found[0]!r}. {_DATA_FILES[extension(found[0])]}"
+    if found:
+        return f" There is {found[0]!r}. Unpack the archive, then give that file."
+    if lost:
+        return f" If the {', '.join(lost)} files hold images, convert them to PNG first."
+    return ""

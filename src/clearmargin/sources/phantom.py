@@ -12,7 +12,6 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -20,7 +19,8 @@ from PIL import Image
 
 from clearmargin.errors import SourceError
 from clearmargin.records import Finding, Sample
-from clearmargin.sources.phantom_slices import KINDS, Anatomy, Kind, Lesion, draw_anatomy, draw_lesion, draw_slice
+from clearmargin.sources.phantom_patients import KINDS, draw_patient
+from clearmargin.sources.phantom_slices import draw_slice
 
 _DRAWING = 1  # raise it when a change makes other pixels: stores of decoded pixels are found by it
 _FEWEST_SLICES, _MOST_SLICES = 3, 7  # of one patient
@@ -130,36 +130,10 @@ class PhantomSource:
         """PNG or JPEG bytes of every sample, in order."""
         for entry in self._entries:
             patient, slice_ = entry.shows
-            story = _patient(self._seed, patient, self._size_px, self._kinds[patient], self._counts[patient])
+            shown = draw_patient(self._seed, patient, self._size_px, self._kinds[patient], self._counts[patient])
             random = np.random.default_rng([self._seed, patient, 1 + slice_])
-            level, reach = story.levels[slice_], story.reaches[slice_]
-            yield _encoded(draw_slice(random, story.anatomy, story.lesion, level, reach), entry.guise)
-
-
-@dataclass(frozen=True)
-class _Patient:
-    """One simulated patient; ``levels`` and ``reaches`` as `draw_slice` wants them, for every slice."""
-
-    anatomy: Anatomy
-    lesion: Lesion | None
-    levels: list[float]
-    reaches: list[float]
-
-
-@lru_cache(maxsize=8)
-def _patient(seed: int, patient: int, size_px: int, kind: Kind, count: int) -> _Patient:
-    random = np.random.default_rng([seed, patient])
-    anatomy = draw_anatomy(random, size_px)
-    lesion = draw_lesion(random, kind)
-    lowest, spacing = random.uniform(0.15, 0.45), random.uniform(0.05, 0.09)
-    middle = random.uniform(0.3, 0.7) * (count - 1)
-    farthest = max(middle, count - 1 - middle)
-    return _Patient(
-        anatomy,
-        lesion,
-        levels=[lowest + number * spacing for number in range(count)],
-        reaches=[abs(number - middle) / farthest for number in range(count)],
-    )
+            level, reach = shown.levels[slice_], shown.reaches[slice_]
+            yield _encoded(draw_slice(random, shown.anatomy, shown.lesion, level, reach), entry.guise)
 
 
 def _encoded(pixels: np.ndarray, guise: Guise) -> bytes:
@@ -168,7 +142,7 @@ def _encoded(pixels: np.ndarray, guise: Guise) -> bytes:
     if "brighter" in guise:
         image = Image.fromarray(np.clip(pixels * 1.08 + 6, 0, 255).astype(np.uint8))
     if guise == "cropped":
-        edge = image.width // 40
+        edge = max(1, image.width // 64)
         image = image.resize(
             image.size, Image.Resampling.BILINEAR, (edge, edge, image.width - edge, image.height - edge)
         )

@@ -1,147 +1,17 @@
 """How a slice of the phantom is drawn: a head seen from above, as simple shapes, noise and one lesion.
 
 Simulated, no clinical meaning. Lengths are in units of half the image's side, from -1 (left, forehead) to 1;
-intensities run from 0 (black) to 1 (white).
+intensities run from 0 (black) to 1 (white). Every array here is of shape (size_px, size_px), float32.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-Kind = Literal["no lesion", "rim lesion", "diffuse lesion", "nodule"]
-KINDS: tuple[Kind, ...] = ("no lesion", "rim lesion", "diffuse lesion", "nodule")
-
-
-@dataclass(frozen=True)
-class Anatomy:
-    """What all slices of one patient share; ``folds`` and ``texture`` are pairs of smooth noise fields."""
-
-    half_width: float
-    half_length: float
-    tilt: float
-    shift: tuple[float, float]
-    outline: np.ndarray  # (3, 2): cosine and sine of two, three and four bulges around the head
-    scalp: float
-    skull: float
-    gap: float
-    scalp_light: float
-    white: float
-    grey: float
-    fluid: float
-    ventricles: float
-    lopsided: float
-    bias: np.ndarray  # (5,): x, y, xy, x squared, y squared
-    noise: float
-    blur_px: float
-    gain: float
-    folds: np.ndarray  # (2, size_px, size_px)
-    texture: np.ndarray  # (2, size_px, size_px)
-    spots: np.ndarray  # (spots, 4): x, y, radius, brightness
-
-
-@dataclass(frozen=True)
-class Lesion:
-    """One lesion, in the middle of its extent."""
-
-    kind: Kind
-    x: float
-    y: float
-    radius: float
-    bulges: np.ndarray  # (4, 2): cosine and sine of two to five bulges around it
-    light: float
-    core: float
-    softness: float
-    ragged: float
-    halo: float
-
-
-def draw_anatomy(random: np.random.Generator, size_px: int) -> Anatomy:
-    """Draw one patient's anatomy and the scanner's manner."""
-    white = random.uniform(0.48, 0.64)
-    half_length = random.uniform(0.84, 0.94)
-    count = random.integers(0, 4)
-    spots = np.column_stack(
-        [
-            random.uniform(-0.5, 0.5, count),
-            random.uniform(-0.6, 0.6, count),
-            random.uniform(0.02, 0.045, count),
-            random.uniform(0.08, 0.3, count),
-        ]
-    )
-    return Anatomy(
-        half_width=half_length * random.uniform(0.76, 0.88),
-        half_length=half_length,
-        tilt=random.normal(0, 0.09),
-        shift=(random.normal(0, 0.025), random.normal(0, 0.025)),
-        outline=random.normal(0, 0.012, (3, 2)) / [[1], [1.5], [2.5]],
-        scalp=random.uniform(0.04, 0.08),
-        skull=random.uniform(0.035, 0.06),
-        gap=random.uniform(0.015, 0.05),
-        scalp_light=random.uniform(0.6, 0.95),
-        white=white,
-        grey=white - random.uniform(0.12, 0.2),
-        fluid=random.uniform(0.08, 0.2),
-        ventricles=random.uniform(0.75, 1.35),
-        lopsided=random.normal(0, 0.12),
-        bias=random.normal(0, 0.09, 5),
-        noise=random.uniform(0.015, 0.045),
-        blur_px=random.uniform(0.45, 0.9) * size_px / 128,
-        gain=random.uniform(0.85, 1.15),
-        folds=np.stack([_smooth_noise(random, size_px, 0.022) for _ in range(2)]),
-        texture=np.stack([_smooth_noise(random, size_px, 0.05) for _ in range(2)]),
-        spots=spots,
-    )
-
-
-# Lowest and highest value of each field of a lesion. The kinds overlap on purpose: a small ring with little of
-# a core looks like a nodule, a dense diffuse lesion like a blurred ring.
-_LESIONS: dict[Kind, dict[str, tuple[float, float]]] = {
-    "rim lesion": {
-        "radius": (0.12, 0.25),
-        "light": (0.2, 0.4),
-        "core": (0.2, 1.0),
-        "softness": (0.15, 0.35),
-        "ragged": (0.0, 0.12),
-        "halo": (-0.14, -0.02),
-    },
-    "diffuse lesion": {
-        "radius": (0.18, 0.34),
-        "light": (0.12, 0.3),
-        "core": (0.0, 0.0),
-        "softness": (0.6, 1.3),
-        "ragged": (0.15, 0.4),
-        "halo": (-0.06, 0.0),
-    },
-    "nodule": {
-        "radius": (0.08, 0.16),
-        "light": (0.16, 0.4),
-        "core": (0.0, 0.25),
-        "softness": (0.12, 0.35),
-        "ragged": (0.0, 0.0),
-        "halo": (-0.08, 0.0),
-    },
-}
-_BULGES: dict[Kind, float] = {"rim lesion": 0.06, "diffuse lesion": 0.12, "nodule": 0.025}
-
-
-def draw_lesion(random: np.random.Generator, kind: Kind) -> Lesion | None:
-    """Draw the lesion of one patient: most nodules near the midline, everything else within one half."""
-    if kind == "no lesion":
-        return None
-    if kind == "nodule" and random.random() < 0.75:
-        x, y = random.normal(0, 0.07), random.uniform(-0.35, 0.3)
-    else:
-        side, away, angle = random.integers(2) * 2 - 1, random.uniform(0.3, 0.52), random.uniform(-1.2, 1.2)
-        x, y = float(side * away * math.cos(angle)), 1.15 * away * math.sin(angle)
-    fields = {name: random.uniform(low, high) for name, (low, high) in _LESIONS[kind].items()}
-    if kind == "diffuse lesion" and random.random() < 0.2:
-        fields["light"] *= -0.8  # darker than what surrounds it
-    return Lesion(kind, x, y, bulges=random.normal(0, _BULGES[kind], (4, 2)), **fields)
+from clearmargin.sources.phantom_patients import Anatomy, Lesion, smooth_noise
 
 
 def draw_slice(
@@ -165,17 +35,9 @@ def draw_slice(
     x, y = x + 0.014 * texture, y + 0.014 * folds  # no line inside a head is straight
     image = _brain(anatomy, x, y, depth - anatomy.scalp - anatomy.skull - anatomy.gap, level, folds, texture)
     if lesion is not None:
-        image = _with_lesion(image, lesion, anatomy, x, y, reach, _smooth_noise(random, size_px, 0.035))
+        image = _with_lesion(image, lesion, anatomy, x, y, reach, smooth_noise(random, size_px, 0.035))
     image = _in_skull(image, anatomy, depth, texture)
     return _scanned(random, image, anatomy)
-
-
-def _smooth_noise(random: np.random.Generator, size_px: int, width: float) -> np.ndarray:
-    """Noise of unit variance whose grain is ``width`` of the image's side: float32 of shape (size_px, size_px)."""
-    sigma = width * size_px
-    noise = gaussian_filter(random.standard_normal((size_px, size_px), np.float32), sigma, mode="wrap")
-    # White noise of unit variance comes out of the filter with a deviation of 1 / (2 sqrt(pi) sigma).
-    return noise * (2 * math.sqrt(math.pi) * sigma)
 
 
 def _step(distance: np.ndarray, width: float) -> np.ndarray:
@@ -308,7 +170,7 @@ def _with_lesion(
     if lesion.kind == "diffuse lesion":
         return np.maximum(image + lesion.light * body * (1 + 0.35 * ragged), 0.5 * anatomy.fluid)
     light = anatomy.white + lesion.light
-    hollow = _step(inside - 0.42, 0.3) * lesion.core
+    hollow = _step(inside - 0.36, 0.24) * lesion.core
     filling = light + (1.2 * anatomy.fluid - light) * hollow
     return image + (filling - image) * body
 

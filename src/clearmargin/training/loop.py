@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -73,10 +74,15 @@ def fit(
     ------
     DivergenceError
         When a loss is no longer finite.
+    RunFolderError
+        When the checkpoint is damaged, or of other settings, another seed, another network or other data.
+    DiskError
+        When the checkpoint can't be written.
     """
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = build_optimizer(model.parameters(), settings)
-    progress = Progress(settings=settings.model_dump_json(), precision=str(precision))
+    asked = {"training": settings.model_dump(), "seed": seed, "classes": classes, "samples": len(train.feed)}
+    progress = Progress(settings=json.dumps(asked), precision=str(precision))
     best: dict[str, torch.Tensor] = {}
     if resume and checkpoint.exists():
         progress, best = load_checkpoint(checkpoint, progress.settings, model, optimizer)
@@ -175,12 +181,13 @@ def forward(
 
 
 def epoch_batches(samples: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Rows in a new order for every epoch, in batches that differ by one at most.
+    """Rows in a new order for every epoch, in batches of at most ``batch_size`` that differ by one at most.
 
-    A leftover batch of one image would stop batch normalisation; even batches never leave one.
+    A leftover batch of one image would stop batch normalisation. Even batches never leave one; an odd number in
+    pairs has one batch of three.
     """
     order = np.random.default_rng([seed, epoch]).permutation(samples)
-    return np.array_split(order, max(1, round(samples / batch_size)))
+    return np.array_split(order, max(1, min(math.ceil(samples / batch_size), samples // 2)))
 
 
 def seed_epoch(seed: int, epoch: int) -> torch.Generator:

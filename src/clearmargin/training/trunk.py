@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -24,15 +27,16 @@ from clearmargin.training.augmentation import augment
 
 BATCH = 8  # at 224 px larger batches fall out of the processor's caches and are slower
 SYNC_EVERY = 32  # batches: what a kill can lose
-FORMAT = 1
+FORMAT = 2
+NOT_COMPUTED = -1
 
 
 class TrunkCache:
     """Activations at the cut for the images of one pixel store, filled row by row as they are asked for.
 
-    The file has a place for every image; a mask says which are computed. So each part is computed only when
-    somebody who may see that part asks, another split of the same images finds everything there, and a pass
-    that was interrupted goes on where it was.
+    The file has a place for every image; a list of checksums says which are computed. So each part is computed
+    only when somebody who may see that part asks, another split of the same images finds everything there, a pass
+    that was interrupted goes on where it was, and what was damaged since is computed again.
 
     Attributes
     ----------
@@ -55,7 +59,7 @@ class TrunkCache:
     ) -> None:
         self._trunk, self._images, self._mean, self._std, self._precision = trunk, images, mean, std, precision
         self._view, self._augmentation, self._seed = view, augmentation, seed
-        changed = {"augmentation": augmentation.model_dump(), "seed": seed} if view and augmentation else {}
+        changes = augmentation.model_dump(exclude={"cached_views"}) if view and augmentation is not None else None
         meaning = {
             "format": FORMAT,
             "images": images_key,
@@ -65,47 +69,65 @@ class TrunkCache:
             "std": std,
             "precision": str(precision),
             "view": view,
-            **changed,
+            **({"augmentation": changes, "seed": seed} if changes else {}),
         }
         key = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
         self._folder = folder / "trunk" / key[:32]
-        self._path, self._mask_path = self._folder / "activations.bin", self._folder / "computed.bin"
+        self._path, self._checksum_path = self._folder / "activations.bin", self._folder / "checksums.bin"
         self.dtype = np.dtype(np.int16)
         self.shape: tuple[int, ...] = (images.shape[0], *self._output_shape())
-        self._prepare_file(meaning)
+        self._row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
+        self._prepare_files(meaning)
         self._mapped = MappedRows(self._path, self.shape, self.dtype)
+        self._checked = np.zeros(self.shape[0], dtype=bool)  # computed, and known to be whole
 
     def compute(self, rows: np.ndarray, progress: Callable[[int, int, str], None] | None = None) -> int:
-        """Compute those of the rows that aren't there yet; return how many that were."""
-        missing = rows[~self._mask[rows]]
+        """Compute those of the rows that aren't there yet; return how many that were.
+
+        Raises
+        ------
+        DiskError
+            When the activations can't be written.
+        """
+        self._check(rows)
+        missing = rows[~self._checked[rows]]
+        if len(missing) == 0:
+            return 0
         network = self._prepared_trunk()
-        row_bytes = int(np.prod(self.shape[1:])) * self.dtype.itemsize
         try:
             with self._path.open("r+b") as file:
-                for start in range(0, len(missing), BATCH):
-                    batch = missing[start : start + BATCH]
-                    for row, activations in zip(batch, self._pass(network, batch), strict=True):
-                        file.seek(int(row) * row_bytes)
-                        file.write(activations.tobytes())
-                    self._mask[batch] = True
-                    if progress is not None:
-                        progress(min(start + BATCH, len(missing)), len(missing), "")
-                    if (start // BATCH) % SYNC_EVERY == SYNC_EVERY - 1:
-                        self._save_mask(file.fileno())
-                self._save_mask(file.fileno())
+                try:
+                    for number, start in enumerate(range(0, len(missing), BATCH), start=1):
+                        batch = missing[start : start + BATCH]
+                        self._write(file, batch, self._pass(network, batch))
+                        if progress is not None:
+                            progress(min(start + BATCH, len(missing)), len(missing), "")
+                        if number % SYNC_EVERY == 0:
+                            self._save_checksums(file)
+                finally:  # also when the user stops it
+                    self._save_checksums(file)
         except OSError as error:
-            raise DiskError(
-                f"Could not write the trunk's activations ({error.strerror}): they need "
-                f"{row_bytes * self.shape[0] / 1e9:.1f} GB in {self._folder.parent}. Free some space, or set "
-                "CLEARMARGIN_CACHE to another disk; what is computed so far is kept."
-            ) from error
+            raise self._disk_error(error) from error
+        self._checked[missing] = True
         return len(missing)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Activations of computed rows, int16 (len(rows), …); rows nobody computed are an error."""
-        if not self._mask[rows].all():
-            raise ValueError(f"{int((~self._mask[rows]).sum())} rows of the trunk cache are not computed yet")
+        if not self._checked[rows].all():
+            raise ValueError(f"{int((~self._checked[rows]).sum())} rows of the trunk cache are not computed yet")
         return self._mapped.read(rows)
+
+    def _check(self, rows: np.ndarray) -> None:
+        """Find out which of the rows are there and whole, once."""
+        claimed = rows[(self._checksums[rows] != NOT_COMPUTED) & ~self._checked[rows]]
+        for row in claimed:
+            self._checked[row] = zlib.crc32(self._mapped.read(np.array([row])).data) == self._checksums[row]
+
+    def _write(self, file: BinaryIO, rows: np.ndarray, activations: np.ndarray) -> None:
+        for row, values in zip(rows, activations, strict=True):
+            file.seek(int(row) * self._row_bytes)
+            file.write(values.data)
+            self._checksums[row] = zlib.crc32(values.data)
 
     def _pass(self, network: nn.Module, rows: np.ndarray) -> np.ndarray:
         inputs = to_input(self._images.read(rows), self._mean, self._std)
@@ -132,20 +154,35 @@ class TrunkCache:
         outputs = copy.deepcopy(self._trunk).to("meta")(inputs)
         return int(outputs.shape[2]), int(outputs.shape[3]), int(outputs.shape[1])
 
-    def _prepare_file(self, meaning: dict[str, object]) -> None:
-        size = int(np.prod(self.shape)) * self.dtype.itemsize
-        whole = self._path.is_file() and self._path.stat().st_size == size
-        if not (whole and self._mask_path.is_file() and self._mask_path.stat().st_size == self.shape[0]):
-            self._mask = np.zeros(self.shape[0], dtype=bool)
+    def _prepare_files(self, meaning: dict[str, object]) -> None:
+        """Open what is there, or lay out empty files; nothing is wiped, since another process may be at work."""
+        rows = self.shape[0]
+        try:
+            stored = self._checksum_path.read_bytes() if self._checksum_path.is_file() else b""
+            whole = self._path.is_file() and self._path.stat().st_size == rows * self._row_bytes
+            if whole and len(stored) == 8 * rows:
+                self._checksums = np.frombuffer(stored, dtype="<i8").copy()
+                return
+            self._checksums = np.full(rows, NOT_COMPUTED, dtype="<i8")
             write_json(self._folder / "meaning.json", meaning)
-            write_bytes(self._mask_path, self._mask.tobytes())
-            with self._path.open("wb") as file:
-                file.truncate(size)  # sparse: takes disk only as rows are filled
-        self._mask = np.frombuffer(self._mask_path.read_bytes(), dtype=np.uint8).astype(bool)
+            write_bytes(self._checksum_path, self._checksums.tobytes())
+            with self._path.open("ab") as file:
+                file.truncate(rows * self._row_bytes)  # sparse: takes disk only as rows are filled
+        except OSError as error:
+            raise self._disk_error(error) from error
 
-    def _save_mask(self, descriptor: int) -> None:
-        os.fsync(descriptor)  # the activations first: a row is marked only when it is on the disk
-        write_bytes(self._mask_path, self._mask.astype(np.uint8).tobytes())
+    def _save_checksums(self, file: BinaryIO) -> None:
+        file.flush()
+        os.fsync(file.fileno())  # the activations first: a row is marked only when it is on the disk
+        write_bytes(self._checksum_path, self._checksums.tobytes())
+
+    def _disk_error(self, error: OSError) -> DiskError:
+        size = self._row_bytes * self.shape[0] / 1e9
+        return DiskError(
+            f"Could not write the trunk's activations ({error.strerror}): they need {size:.1f} GB in "
+            f"{self._folder.parent}. Free some space, or set CLEARMARGIN_CACHE to another disk; most of what is "
+            "computed so far is kept."
+        )
 
 
 def state_digest(module: nn.Module) -> str:

@@ -1,0 +1,237 @@
+"""The command as a person meets it: what it prints, where, and with which exit status."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from clearmargin.cli import main
+
+HELPED = ([], ["run"], ["predict"], ["data"], ["data", "list"], ["audit"], ["split"], ["demo"], ["report"])
+HEAVY = ("torch", "numpy", "pandas", "sklearn", "scipy", "matplotlib", "PIL", "jinja2")
+
+
+Command = Callable[..., tuple[int, str, str]]
+DrawImages = Callable[..., Path]
+
+
+@pytest.fixture
+def clearmargin(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run the command in this process: its words to its exit status, stdout and stderr."""
+
+    def command(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["clearmargin", *map(str, words)])
+        with pytest.raises(SystemExit) as leaving:
+            main()
+        captured = capsys.readouterr()
+        return int(leaving.value.code or 0), captured.out, captured.err
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def finished(class_folder: Path, tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    words = ["run", str(tiny_recipe), "--data", str(class_folder), "--out", str(out), "--set", "training.epochs=2"]
+    done = subprocess.run([sys.executable, "-m", "clearmargin", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "balanced accuracy" in done.stdout
+    assert f"Report: {out / 'report.html'}" in done.stdout
+    assert "training" in done.stderr
+    assert "training" not in done.stdout
+    return out
+
+
+@pytest.mark.parametrize("words", HELPED)
+def test_help_reads_well_and_imports_nothing_heavy(words: list[str]) -> None:
+    code = (
+        f"import sys; sys.argv = ['clearmargin', *{words}, '--help']\n"
+        "from clearmargin.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        f"loaded = [name for name in {HEAVY} if name in sys.modules]\n"
+        "assert not loaded, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage: clearmargin" in done.stdout
+
+
+def test_version(clearmargin: Command) -> None:
+    assert clearmargin("--version")[:2] == (0, "clearmargin 0.1.0\n")
+
+
+def test_data_list(clearmargin: Command) -> None:
+    status, out, _ = clearmargin("data", "list")
+    assert status == 0
+    assert "phantom" in out
+    assert "brain-tumor-mri" in out
+    names = [entry["name"] for entry in json.loads(clearmargin("data", "list", "--json")[1])]
+    assert "mnist" in names
+
+
+def test_predict_as_table_json_and_csv(clearmargin: Command, finished: Path, class_folder: Path) -> None:
+    image = class_folder / "gamma" / "001.png"
+    status, out, err = clearmargin("predict", finished, image, class_folder / "alpha")
+    assert (status, err) == (0, "")
+    assert "001.png" in out
+    status, out, _ = clearmargin("predict", finished, image, "--json", "--contender", "one layer")
+    said = json.loads(out)
+    assert said["contender"] == "one layer"
+    assert sum(said["predictions"][0]["probabilities"].values()) == pytest.approx(1)
+    status, out, _ = clearmargin("predict", finished, class_folder / "alpha", "--csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert len(rows) == 40
+    assert list(rows[0]) == ["image", "predicted", "alpha", "beta", "gamma"]
+
+
+def test_predict_says_which_images_it_left_out(clearmargin: Command, finished: Path, class_folder: Path) -> None:
+    status, out, err = clearmargin("predict", finished, class_folder / "beta", "--json")
+    assert status == 1
+    assert len(json.loads(out)["predictions"]) == 30
+    assert "broken.png left out:" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["predict", "{run}", "nowhere.png"], "There is no file or folder nowhere.png."),
+        (["predict", "{run}", "{empty}"], "There are no images in"),
+        (["predict", "{empty}", "x.png"], "is not a run folder"),
+        (["predict", "{run}", "{image}", "--contender", "VGG"], "expected 'one layer' or 'two layers'"),
+        (["predict", "{run}", "{image}", "--json", "--csv"], "exclude each other"),
+        (["run", "{recipe}", "--data", "{empty}"], "empty"),
+        (["run", "{recipe}", "--data", "nowhere"], "nowhere"),
+        (["run", "{recipe}"], "The recipe names no data"),
+        (["run", "tumr", "--data", "x"], "Did you mean 'tumor'?"),
+        (["run", "{recipe}", "--data", "{images}", "--set", "training.epoch=3"], "did you mean 'epochs'?"),
+        (["run", "{recipe}", "--data", "{images}", "--set", "epochs"], "--set needs KEY=VALUE"),
+        (["run", "{recipe}", "--data", "{images}", "--out", "{run}"], "holds a finished run"),
+        (["audit", "nowhere"], "nowhere"),
+        (["report", "{empty}"], "is not a run folder"),
+    ],
+)
+def test_bad_input_is_one_message_and_status_2(
+    words: list[str],
+    message: str,
+    clearmargin: Command,
+    finished: Path,
+    class_folder: Path,
+    tiny_recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    places = {
+        "run": finished,
+        "empty": tmp_path / "empty",
+        "images": class_folder,
+        "recipe": tiny_recipe,
+        "image": class_folder / "alpha" / "000.png",
+    }
+    status, out, err = clearmargin(*(word.format(**places) for word in words))
+    assert status == 2, err
+    assert out == ""
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_data_that_cannot_be_split_or_read(
+    clearmargin: Command, draw_images: DrawImages, tiny_recipe: Path, tmp_path: Path
+) -> None:
+    lonely = draw_images(tmp_path / "lonely", {"many": 30, "one": 1})
+    status, _, err = clearmargin("run", tiny_recipe, "--data", lonely, "--out", tmp_path / "a")
+    assert status == 2
+    assert "one" in err
+    single = draw_images(tmp_path / "single", {"many": 30})
+    status, _, err = clearmargin("run", tiny_recipe, "--data", single, "--out", tmp_path / "b")
+    assert status == 2
+    assert "class" in err
+    corrupt = draw_images(tmp_path / "corrupt", {"a": 5, "b": 5})
+    for path in corrupt.rglob("*.png"):
+        path.write_bytes(b"\x89PNG nothing")
+    status, _, err = clearmargin("run", tiny_recipe, "--data", corrupt, "--out", tmp_path / "c")
+    assert status == 2
+    assert "None of the 10 images could be read" in err
+    assert not any((tmp_path / name).exists() for name in "abc")
+
+
+def test_audit_finds_copies_and_says_so(clearmargin: Command, draw_images: DrawImages, tmp_path: Path) -> None:
+    folder = draw_images(tmp_path / "images", {"a": 8, "b": 8})
+    (folder / "b" / "again.png").write_bytes((folder / "a" / "000.png").read_bytes())
+    status, out, _ = clearmargin("audit", folder)
+    assert status == 0
+    assert "17 of 17 images" in out
+    kinds = [finding["kind"] for finding in json.loads(clearmargin("audit", folder, "--json")[1])["findings"]]
+    assert any("cop" in kind for kind in kinds)
+
+
+def test_split_writes_who_goes_where(clearmargin: Command, class_folder: Path, tmp_path: Path) -> None:
+    status, out, _ = clearmargin("split", class_folder, "--out", tmp_path / "who.csv", "--seed", "3")
+    assert status == 0
+    assert "train: 80 images" in out
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "who.csv").read_text())))
+    assert len(rows) == 100
+    assert {row["part"] for row in rows} == {"train", "validation", "test"}
+
+
+def test_report_is_written_anew(clearmargin: Command, finished: Path) -> None:
+    before = (finished / "report.html").read_bytes()
+    (finished / "report.html").write_bytes(b"damaged")
+    status, out, _ = clearmargin("report", finished)
+    assert (status, out) == (0, f"Report: {finished / 'report.html'}\n")
+    assert (finished / "report.html").read_bytes() == before
+
+
+def test_hostile_names_stay_text(clearmargin, draw_images: DrawImages, tiny_recipe: Path, tmp_path: Path) -> None:
+    folder = draw_images(tmp_path / "images", {"<img src=x onerror=alert(1)>": 20, "=2+2": 20, "[red]x\x1b[31m": 20})
+    out = tmp_path / "run"
+    status, printed, err = clearmargin("run", tiny_recipe, "--data", folder, "--out", out, "--set", "training.epochs=1")
+    assert status == 0, err
+    assert "\x1b[31m" not in printed + err
+    assert "<img src=x" not in (out / "report.html").read_text()
+    image = next((folder / "=2+2").iterdir())
+    status, printed, err = clearmargin("predict", out, image)
+    assert status == 0, err
+    assert "\x1b[31m" not in printed
+    header = clearmargin("predict", out, image, "--csv")[1].splitlines()[0]
+    assert '"\'=2+2"' in header
+
+
+def test_a_full_disk_is_one_message(class_folder: Path, tiny_recipe: Path, tmp_path: Path) -> None:
+    """A limit on file size stands for the full disk; -B, lest Python itself writes cut bytecode."""
+    out = tmp_path / "run"
+    words = ["run", str(tiny_recipe), "--data", str(class_folder), "--out", str(out)]
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        f"sys.argv = ['clearmargin', *{words!r}]\n"
+        "from clearmargin.cli import main\n"
+        "main()"
+    )
+    environment = {"CLEARMARGIN_CACHE": str(tmp_path / "cache"), "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "error: " in done.stderr
+    assert not (out / "report.html").exists()
+
+
+def test_a_picture_with_a_strange_mode_is_predicted(clearmargin: Command, finished: Path, tmp_path: Path) -> None:
+    Image.new("CMYK", (30, 10)).save(tmp_path / "cmyk.jpg")
+    Image.new("P", (30, 10)).save(tmp_path / "palette.png")
+    status, out, err = clearmargin("predict", finished, tmp_path, "--json")
+    assert status == 0, err
+    assert len(json.loads(out)["predictions"]) == 2

@@ -1,0 +1,263 @@
+import pytest
+
+from clearmargin.errors import RecipeError
+from clearmargin.recipe import Contender, Recipe, Training, check_recipe, load_recipe
+
+PLAIN = '[[contender]]\nname = "plain"\nlayers = [{ conv = 4 }]\n'
+TWO = """
+[[contender]]
+name = "plain"
+layers = [{ conv = 4 }, { flatten = true }]
+
+[[contender]]
+name = "VGG 16.b"
+architecture = "vgg16"
+training = { epochs = 5, augmentation = { noise = 0.2 } }
+
+[training]
+epochs = 4
+batch_size = 8
+
+[training.augmentation]
+flip_horizontal = true
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(text: str) -> Recipe:
+        path = tmp_path / "study.toml"
+        path.write_text(text)
+        return load_recipe(path)
+
+    return load
+
+
+def mistakes_in(load, text: str) -> list[str]:
+    with pytest.raises(RecipeError) as raised:
+        load(text)
+    first, *listed = str(raised.value).split("\n  - ")
+    count = "1 mistake" if len(listed) == 1 else f"{len(listed)} mistakes"
+    assert first == f"{count} in study.toml:"
+    return listed
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("", "A recipe needs at least one [[contender]] table."),
+        ("contender = []", "A recipe needs at least one [[contender]] table."),
+        ("contender = 3", "The 'contender' setting must be a list, got 3."),
+        (PLAIN.replace("[[contender]]", "[contender]"), "The 'contender' setting must be a list, got a table."),
+        ('contender = ["x"]', "Contender 1 must be a table, got 'x'."),
+        (PLAIN + PLAIN, "Contenders 'plain', 'plain' would share the folder 'plain': give them other names."),
+        ("nam = 1\n" + PLAIN, "There is no setting 'nam'; did you mean 'name'?"),
+        ("epochs = 1\n" + PLAIN, "There is no setting 'epochs'; it belongs to [training]."),
+        ("name = 3\n" + PLAIN, "The 'name' setting must be text, in quotes, got 3."),
+        ('name = " "\n' + PLAIN, "The 'name' setting must not be blank, got ' '."),
+        ("seed = 1.5\n" + PLAIN, "The 'seed' setting must be a whole number, got 1.5."),
+        ("seed = true\n" + PLAIN, "The 'seed' setting must be a whole number, got true."),
+        (
+            f"seed = 0x{'f' * 500}\n" + PLAIN,
+            "The 'seed' setting must be less than 2147483648, got a number of 2000 bits.",
+        ),
+        ("seed = -1\n" + PLAIN, "The 'seed' setting must be at least 0, got -1."),
+        ('task = "regression"\n' + PLAIN, "The 'task' setting must be classification, got 'regression'."),
+        ("data = 3\n" + PLAIN, "The 'data' setting must be a table, got 3."),
+        (PLAIN + "[data]\nsize_px = 3", "The 'size_px' setting must be at least 8, got 3 ([data])."),
+        (PLAIN + '[data]\nsource = ""', "The 'source' setting must have at least 1 character, got '' ([data])."),
+        (
+            PLAIN + '[data]\nfit = "Pad"',
+            "The 'fit' setting must be one of pad, stretch, crop, got 'Pad' ([data]); did you mean 'pad'?",
+        ),
+        (PLAIN + "[data]\nfit = 3", "The 'fit' setting must be one of pad, stretch, crop, got 3 ([data])."),
+        (
+            PLAIN + "[split]\nfractions = [0.5, 0.1, 0.1]",
+            "'fractions' must sum to 1, got [0.5, 0.1, 0.1], which sum to 0.7 ([split]).",
+        ),
+        (
+            PLAIN + "[split]\nfractions = [0.5, 0.5, 0]",
+            "Number 3 of 'fractions' must be more than 0, got 0 ([split]).",
+        ),
+        (
+            PLAIN + "[split]\nfractions = [0.5, 0.5]",
+            "The 'fractions' setting must have at least 3 items, got 2 ([split]).",
+        ),
+        (
+            PLAIN + "[split]\nfractions = [nan, 0.5, 0.5]",
+            "Number 1 of 'fractions' must be a finite number, got nan ([split]).",
+        ),
+        (
+            PLAIN + "[training]\nlearning_rate = true",
+            "The 'learning_rate' setting must be a number, got true ([training]).",
+        ),
+        (
+            PLAIN + "[training]\nlearning_rate = '1'",
+            "The 'learning_rate' setting must be a number, got '1' ([training]).",
+        ),
+        (
+            PLAIN + "[training]\nlearning_rate = inf",
+            "The 'learning_rate' setting must be a finite number, got inf ([training]).",
+        ),
+        (PLAIN + "[training]\nbatch_size = 1", "The 'batch_size' setting must be at least 2, got 1 ([training])."),
+        (
+            PLAIN + "[training]\nclass_weights = 1",
+            "The 'class_weights' setting must be true or false, got 1 ([training]).",
+        ),
+        (
+            PLAIN + "[training.augmentation]\nrotate_degree = 1",
+            "There is no setting 'rotate_degree' ([training.augmentation]); did you mean 'rotate_degrees'?",
+        ),
+        (
+            PLAIN + '[training]\nkeep = "last"\nearly_stopping = 3',
+            "'early_stopping' waits for a better epoch, and keep = \"last\" calls every epoch the best: "
+            'set keep = "best", or early_stopping = 0 ([training]).',
+        ),
+        ("[[contender]]\nlayers = [{ conv = 4 }]", "A recipe needs the setting 'name' (contender 1)."),
+        (
+            '[[contender]]\nname = "a"',
+            "A plain CNN needs its 'layers', or say architecture = \"vgg16\" (contender 'a').",
+        ),
+        (PLAIN + 'weights = "imagenet"', "'weights' does not go with architecture = \"cnn\" (contender 'plain')."),
+        (
+            '[[contender]]\nname = "a"\narchitecture = "vgg16"\nlayers = [{ conv = 4 }]',
+            "'layers' does not go with architecture = \"vgg16\" (contender 'a').",
+        ),
+        (
+            '[[contender]]\nname = "a"\narchitecture = "vgg16"\nweights = "none"\nfreeze_through = "block3"',
+            "'freeze_through' = 'block3' would freeze random weights, as weights = \"none\": "
+            'take weights = "imagenet", or freeze_through = "none" (contender \'a\').',
+        ),
+        (PLAIN + "training = 3", "The 'training' setting must be a table, got 3 (contender 'plain')."),
+        (
+            PLAIN + "training = { epohcs = 3 }",
+            "There is no setting 'epohcs' (contender 'plain', [training]); did you mean 'epochs'?",
+        ),
+        (
+            PLAIN + 'training = { early_stopping = 2 }\n[training]\nkeep = "last"',
+            "'early_stopping' waits for a better epoch, and keep = \"last\" calls every epoch the best: "
+            "set keep = \"best\", or early_stopping = 0 (contender 'plain', [training]).",
+        ),
+    ],
+)
+def test_each_mistake_says_what_is_expected_and_where(load, text, mistake):
+    assert mistakes_in(load, text) == [mistake]
+
+
+@pytest.mark.parametrize(
+    ("layers", "mistake"),
+    [
+        ("3", "The 'layers' setting must be a list, got 3 (contender 'a')."),
+        ("{ conv = 3 }", "The 'layers' setting must be a list, got a table (contender 'a')."),
+        (
+            "[3]",
+            "Layer 1 is not a layer: it needs one of the keys conv, pool, dropout, flatten, dense, batch_norm, got 3 "
+            "(contender 'a').",
+        ),
+        (
+            "[{ cnov = 3 }]",
+            "Layer 1 is not a layer: it needs one of the keys conv, pool, dropout, flatten, dense, batch_norm, "
+            "got a table (contender 'a'); did you mean 'conv'?",
+        ),
+        (
+            "[{ conv = 1 }, { conv = 3, kernl = 2 }]",
+            "There is no setting 'kernl' (contender 'a', layer 2); did you mean 'kernel'?",
+        ),
+        (
+            "[{ pool = 'max', dense = 2 }]",
+            "There is no setting 'dense' (contender 'a', layer 1); expected one of pool, size, stride.",
+        ),
+        ("[{ conv = 'x' }]", "The 'conv' setting must be a whole number, got 'x' (contender 'a', layer 1)."),
+        ("[{ conv = 0 }]", "The 'conv' setting must be at least 1, got 0 (contender 'a', layer 1)."),
+        ("[{ dropout = 1 }]", "The 'dropout' setting must be less than 1, got 1 (contender 'a', layer 1)."),
+        ("[{ flatten = false }]", "The 'flatten' setting must be true, got false (contender 'a', layer 1)."),
+        ("[{ batch_norm = false }]", "The 'batch_norm' setting must be true, got false (contender 'a', layer 1)."),
+        (
+            "[{ dense = 3, activation = 'rleu' }]",
+            "The 'activation' setting must be one of relu, leaky_relu, elu, gelu, tanh, sigmoid, got 'rleu' "
+            "(contender 'a', layer 1); did you mean 'relu'?",
+        ),
+    ],
+)
+def test_mistakes_in_layers_name_the_layer(load, layers, mistake):
+    assert mistakes_in(load, f'[[contender]]\nname = "a"\nlayers = {layers}\n') == [mistake]
+
+
+def test_mistakes_in_a_head_say_so(load):
+    head = (
+        '[[contender]]\nname = "a"\narchitecture = "vgg16"\nhead = [{ dense = 2 }, { dense = 2, size = 3 }, { x = 1 }]'
+    )
+    first, second = mistakes_in(load, head)
+    assert first.startswith("There is no setting 'size' (contender 'a', layer 2 of the head)")
+    assert second.startswith("Layer 3 is not a layer")
+    assert second.endswith("(contender 'a', [head]).")
+
+
+def test_all_mistakes_are_reported_at_once(load):
+    text = """
+        nam = "x"
+        [dta]
+        [split]
+        fractions = [0.1, 0.1, 0.1]
+        [training]
+        epochs = 0
+        early_stopping = 3
+        keep = "last"
+        [[contender]]
+        name = "a"
+        layers = [{ conv = 1 }, { conv = 1, kernel = 0 }]
+        head = []
+        [[contender]]
+        name = "A"
+        architecture = "vgg17"
+        training = { epochs = "many", optimizer = "adan" }
+    """
+    found = mistakes_in(load, text)
+    wanted = ["'nam'", "'dta'", "fractions", "at least 1, got 0 ([training])", "early_stopping", "layer 2", "'head'"]
+    wanted += ["vgg17", "got 'many' (contender 'A', [training])", "did you mean 'adam'?", "share the folder"]
+    assert len(found) == len(wanted)
+    for words in wanted:
+        assert sum(words in mistake for mistake in found) == 1, words
+
+
+def test_a_mistake_all_contenders_inherit_is_reported_once(load):
+    assert mistakes_in(load, TWO.replace("epochs = 4", "epochs = 'x'").replace("batch_size", "batchsize")) == [
+        "The 'epochs' setting must be a whole number, got 'x' ([training]).",
+        "There is no setting 'batchsize' ([training]); did you mean 'batch_size'?",
+    ]
+
+
+def test_a_mistake_of_its_own_is_reported_beside_the_shared_one(load):
+    text = PLAIN + "training = { epochs = 0 }\n[training]\nepochs = 0\n"
+    assert len(mistakes_in(load, text)) == 2
+
+
+def test_long_and_odd_values_do_not_flood_the_message(load):
+    (mistake,) = mistakes_in(load, PLAIN + f"[data]\nfit = '{'x' * 5000}'")
+    assert len(mistake) < 200
+    (mistake,) = mistakes_in(load, PLAIN + '"a\\nb" = 1')
+    assert mistake.startswith(r"There is no setting 'a\nb' (contender 'plain')")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"contender": [{"name": {"a": 1}, "layers": [[]], "training": []}, 3, None]},
+        {"training": [], "split": "x", "contender": [{"architecture": ["cnn"], "weights": 3, "freeze_through": {}}]},
+        {"contender": [{"name": "a", "layers": [{"conv": {}}, {"pool": None}], "training": {"augmentation": 3}}]},
+        {"training": {"early_stopping": "3", "keep": "last", "augmentation": {"x": {}}}, "contender": {}},
+        {"contender": [{"name": "\ud800", "layers": [{"conv": 3}]}]},
+        {"split": {"fractions": ["a", None, {}]}, "contender": [{"name": "a", "layers": [{"conv": 3}]}]},
+    ],
+)
+def test_whatever_the_types_the_mistakes_are_in_words(content):
+    with pytest.raises(RecipeError, match=r"^\d+ mistakes? in here:\n  - [A-Z']"):
+        check_recipe(content, "here")
+
+
+def test_conflicts_are_refused_however_a_recipe_is_made():
+    with pytest.raises(ValueError, match="early_stopping"):
+        Training(early_stopping=2, keep="last")
+    with pytest.raises(ValueError, match="needs its 'layers'"):
+        Contender(name="a")
