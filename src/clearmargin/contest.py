@@ -90,7 +90,7 @@ def train_contender(
     description = {
         "format": 1,
         "name": name,
-        "architecture": contender.model_dump(mode="json", exclude_none=True),
+        "architecture": contender.without_paths().model_dump(mode="json", exclude_none=True),
         "task": "classification",
         "classes": list(classes),
         "preprocessing": {**asdict(pixels.preprocessing), "mean": list(mean), "std": list(std)},

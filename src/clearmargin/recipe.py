@@ -128,6 +128,19 @@ class Contender(Settings):
     freeze_through: Cut | None = None
     training: Training = Training()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_vgg16(cls, given: Any) -> Any:
+        """VGG16 starts from ImageNet with four blocks frozen, or from random weights with none."""
+        if isinstance(given, dict) and given.get("architecture") == "vgg16":
+            weights = given.get("weights", "imagenet")
+            return {"weights": weights, "freeze_through": "none" if weights == "none" else "block4", **given}
+        return given
+
+    def without_paths(self) -> Contender:
+        """The same as it may be shown: of a path, only the last name."""
+        return self.model_copy(update={"weights": Path(self.weights).name if self.weights else None})
+
     @model_validator(mode="after")
     def _settings_fit_the_architecture(self) -> Contender:
         _refuse(contender_conflicts(dict(self)))
@@ -152,6 +165,12 @@ class Recipe(Settings):
     contender: Annotated[list[Contender], Field(min_length=1, max_length=50)]
     training: Training = Training()
     evaluation: EvaluationSettings = EvaluationSettings()
+
+    def without_paths(self) -> Recipe:
+        """The same as it may be shown: of a path, only the last name."""
+        source = Path(self.data.source).name if self.data.source is not None else None
+        data = self.data.model_copy(update={"source": source})
+        return self.model_copy(update={"data": data, "contender": [each.without_paths() for each in self.contender]})
 
     @model_validator(mode="after")
     def _names_differ(self) -> Recipe:

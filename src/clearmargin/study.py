@@ -173,7 +173,7 @@ class _Study:
 
     def _begin(self, findings: Audit, split: Split) -> None:
         """Make the run folder: from here on there is something to resume."""
-        write_text(self.folder / "recipe.toml", dump_recipe(_without_paths(self.recipe)))
+        write_text(self.folder / "recipe.toml", dump_recipe(self.recipe.without_paths()))
         write_json(self.folder / "audit.json", findings.as_json())
         write_split(self.folder, split)
         self._log(f"{findings.counts['decoded']} of {findings.counts['found']} images, {len(set(split.groups))} groups")
@@ -261,18 +261,11 @@ def _claim(folder: Path, recipe: Recipe, resume: bool) -> None:
         state = "a finished run" if is_finished(folder) else "a run that was interrupted"
         advice = "" if is_finished(folder) else "go on with it by --resume, or "
         raise RunFolderError(f"{folder} holds {state}: {advice}choose another folder with --out.")
-    if load_recipe(folder / "recipe.toml") != _without_paths(recipe):
+    if load_recipe(folder / "recipe.toml") != recipe.without_paths():
         raise RunFolderError(
             f"The run in {folder} was started with another recipe: resume with the same recipe, settings and seed, "
             "or choose another folder with --out."
         )
-
-
-def _without_paths(recipe: Recipe) -> Recipe:
-    """The recipe as it may be shown: of a path, only the last name."""
-    source = recipe.data.source
-    shown = Path(source).name if source is not None else None
-    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"source": shown})})
 
 
 def _grouped(samples: Sequence[Sample], group_by: str) -> Sequence[Sample]:

@@ -106,7 +106,8 @@ def _split(run: RunFiles) -> str:
 
 def _contender(run: RunFiles, contender: ContenderFiles) -> str:
     asked = _settings(run, contender.name)
-    architecture = str(asked.get("architecture") or contender.model.get("architecture", {}).get("kind", "A network"))
+    built = contender.model.get("architecture", {}).get("architecture", "A network")
+    architecture = str(asked.get("architecture") or built)
     parameters = contender.model["parameters"]
     total, trained = parameters["total"], parameters.get("trained")
     share = "all of them" if trained == total else f"{large(trained)} of them"
@@ -142,9 +143,18 @@ def _training(run: RunFiles, contender: ContenderFiles) -> str:
         sentences.append("The weights of the epoch that was best on validation were kept.")
     if asked.get("class_weights"):
         sentences.append("Rare classes weighed more.")
-    changes = _augmentations(asked.get("augmentation") or {})
-    sentences.append(f"Training images were varied by {listed(changes)}." if changes else "No augmentation.")
+    frozen = _settings(run, contender.name).get("freeze_through", "none") != "none"
+    sentences.append(_augmentation(asked.get("augmentation") or {}, frozen))
     return " ".join(sentences)
+
+
+def _augmentation(asked: Mapping[str, Any], frozen: bool) -> str:
+    changes, views = listed(_augmentations(asked)), asked.get("cached_views", 1)
+    if not changes or (frozen and views == 1):  # the one view of an image that is cached is the image itself
+        return "No augmentation."
+    if frozen:
+        return f"Training drew from {views} cached views of each image, all but one varied by {changes}."
+    return f"Training images were varied by {changes}."
 
 
 def _augmentations(asked: Mapping[str, Any]) -> list[str]:

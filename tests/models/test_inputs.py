@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics, to_input
+from clearmargin.models.precision import choose_precision, fastest_precision
+
+
+class Array:
+    """Rows in memory."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.shape, self.dtype = values, values.shape, values.dtype
+        self.largest = 0
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        self.largest = max(self.largest, len(rows))
+        return self.values[rows]
+
+
+@pytest.mark.parametrize(("mean", "std"), [(IMAGENET_MEAN, IMAGENET_STD), ((0.1, 0.0, 1.0), (1.0, 1e-3, 0.5))])
+def test_inputs_equal_the_formula(mean, std):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 3), dtype=np.uint8)
+    inputs = to_input(pixels, mean, std)
+    expected = (pixels.astype(np.float64) / 255 - np.array(mean)) / np.array(std)  # (batch, height, width, channels)
+    assert inputs.dtype == torch.float32
+    assert inputs.shape == (4, 3, 5, 6)
+    assert inputs.is_contiguous(memory_format=torch.channels_last)
+    np.testing.assert_allclose(inputs.numpy(), expected.transpose(0, 3, 1, 2), rtol=1e-5, atol=2e-6 / min(std))
+
+
+def test_inputs_of_one_channel_and_of_pixels_not_in_order():
+    pixels = np.arange(96, dtype=np.uint8).reshape(2, 6, 8, 1)
+    expected = pixels[:, ::2, ::-1].transpose(0, 3, 1, 2) / 255 / 0.5 - 0.5
+    inputs = to_input(pixels[:, ::2, ::-1], (0.25,), (0.5,))
+    np.testing.assert_allclose(inputs.numpy(), expected, atol=1e-6)
+    assert pixels[0, 0, 1, 0] == 1  # the pixels are left as they are
+
+
+@given(st.integers(1, 9), st.integers(1, 4), st.sampled_from([1, 3]), st.integers(0, 2**32 - 1))
+def test_statistics_equal_those_of_all_pixels_at_once(images, chunk, channels, seed):
+    pixels = np.random.default_rng(seed).integers(0, 256, (images, 4, 3, channels), dtype=np.uint8)
+    rows = Array(pixels)
+    mean, std = channel_statistics(rows, chunk)
+    np.testing.assert_allclose(mean, (pixels / 255).mean(axis=(0, 1, 2)), atol=1e-12)
+    np.testing.assert_allclose(std, (pixels / 255).std(axis=(0, 1, 2)), atol=1e-9)
+    assert rows.largest <= chunk
+
+
+@pytest.mark.parametrize("value", [0, 77, 255])
+def test_a_constant_channel_is_not_blown_up(value):
+    pixels = np.full((300, 4, 4, 1), value, dtype=np.uint8)
+    mean, std = channel_statistics(Array(pixels))
+    assert mean == pytest.approx((value / 255,))
+    assert std == (1e-3,)
+    assert to_input(pixels[:1], mean, std).abs().max() < 1e-3
+
+
+def test_precision_is_what_was_asked_for_or_measured():
+    assert choose_precision("float32") == torch.float32
+    assert choose_precision("bfloat16") == torch.bfloat16
+    assert choose_precision("auto") == fastest_precision() in (torch.float32, torch.bfloat16)
+    assert choose_precision("auto") == choose_precision("auto")  # one answer a process

@@ -1,0 +1,256 @@
+import json
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from clearmargin.errors import DiskError, RunFolderError
+from clearmargin.models import build_network
+from clearmargin.models.layers import initialise
+from clearmargin.recipe import Augmentation, Contender, Training
+from clearmargin.training.feeds import CacheFeed, ImageFeed
+from clearmargin.training.loop import Fitted, Labelled, fit
+
+SAMPLES, BATCHES, CLASSES = 12, 3, 3
+LAYERS = [
+    {"conv": 4, "batch_norm": True, "activation": "relu"},
+    {"pool": "max"},
+    {"conv": 6, "kernel": 2},
+    {"pool": "global_average"},
+    {"dropout": 0.3},
+    {"dense": 5, "activation": "relu"},
+]
+CHANGES = Augmentation(flip_horizontal=True, rotate_degrees=10, brightness=0.1, noise=0.1)
+TARGETS = torch.arange(SAMPLES) % CLASSES
+
+Study = Callable[[], tuple[nn.Module, Labelled, Labelled]]
+
+
+@pytest.fixture
+def plain_cnn(pictures) -> Study:
+    """A plain CNN with dropout and batch normalisation on augmented images."""
+
+    def study():
+        contender = Contender.model_validate({"name": "plain", "layers": LAYERS})
+        network = build_network(contender, (3, 8, 8), CLASSES)
+        initialise(network, torch.Generator().manual_seed(3))
+        mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+        train = ImageFeed(pictures(SAMPLES), mean, std, CHANGES)
+        validation = ImageFeed(pictures(SAMPLES, seed=1), mean, std)
+        return network, Labelled(train, TARGETS), Labelled(validation, TARGETS)
+
+    return study
+
+
+@pytest.fixture
+def cached_views() -> Study:
+    """A tail on two views of cached activations."""
+
+    def study():
+        rng = np.random.default_rng(0)
+        values = torch.tensor(rng.normal(size=(3, SAMPLES, 4, 4, 6))).to(torch.bfloat16)
+
+        class View:
+            shape, dtype = (SAMPLES, 4, 4, 6), np.dtype(np.int16)
+
+            def __init__(self, number: int) -> None:
+                self.bits = values[number].view(torch.int16).numpy()
+
+            def read(self, rows: np.ndarray) -> np.ndarray:
+                return self.bits[rows]
+
+        torch.manual_seed(3)
+        tail = nn.Sequential(nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(32, CLASSES))
+        return tail, Labelled(CacheFeed([View(0), View(1)]), TARGETS), Labelled(CacheFeed([View(2)]), TARGETS)
+
+    return study
+
+
+@pytest.fixture(params=["plain_cnn", "cached_views"])
+def study(request) -> Study:
+    return request.getfixturevalue(request.param)
+
+
+def run(study: Study, folder, stop_at: int | None = None, resume=True, seed=5, precision=torch.float32, **settings):
+    """Train for three epochs; with ``stop_at``, the user stops it at the end of that batch."""
+    model, train, validation = study()
+
+    def report(done: int, total: int, note: str) -> None:
+        if done == stop_at:
+            raise KeyboardInterrupt
+
+    fitted = fit(
+        model,
+        train,
+        validation,
+        Training(**{"epochs": 3, "batch_size": 4, "learning_rate": 0.05, "augmentation": CHANGES, **settings}),
+        classes=CLASSES,
+        precision=precision,
+        seed=seed,
+        checkpoint=folder / "plain" / "checkpoint" / "state.safetensors",
+        resume=resume,
+        report=report,
+    )
+    return model, fitted
+
+
+def interrupted(study: Study, folder, stop_at: int, **settings) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(study, folder, stop_at, **settings)
+
+
+def require_same(first: tuple[nn.Module, Fitted], second: tuple[nn.Module, Fitted]) -> None:
+    """The same bits everywhere but in the seconds."""
+    weights, others = first[0].state_dict(), second[0].state_dict()
+    assert [name for name in weights if not torch.equal(weights[name], others[name])] == []
+    histories = [[{**row, "seconds": 0} for row in fitted.history] for _, fitted in (first, second)]
+    assert json.dumps(histories[0]) == json.dumps(histories[1])
+    assert (first[1].best_epoch, first[1].epochs_run) == (second[1].best_epoch, second[1].epochs_run)
+
+
+def path_of(folder):
+    return folder / "plain" / "checkpoint" / "state.safetensors"
+
+
+# Resuming
+
+
+def test_stopped_at_any_batch_it_goes_on_to_the_same_bits(study, tmp_path):
+    whole = run(study, tmp_path / "whole")
+    for stop_at in range(1, 3 * BATCHES + 1):
+        folder = tmp_path / str(stop_at)
+        interrupted(study, folder, stop_at)
+        assert path_of(folder).exists() == (stop_at > BATCHES)
+        require_same(run(study, folder), whole)
+
+
+def test_stopped_again_and_again(study, tmp_path):
+    whole = run(study, tmp_path / "whole")
+    for stop_at in (2, BATCHES + 1, BATCHES + 2, 2 * BATCHES + 2, 3 * BATCHES):
+        interrupted(study, tmp_path / "often", stop_at)
+    require_same(run(study, tmp_path / "often"), whole)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "adam"},
+        {"optimizer": "sgd", "schedule": "cosine"},
+        {"optimizer": "sgd", "momentum": 0},
+        {"optimizer": "rmsprop"},
+        {"optimizer": "rmsprop", "momentum": 0},
+        {"optimizer": "adadelta", "schedule": "constant"},
+        {"keep": "last"},
+        {"early_stopping": 1},
+        {"class_weights": True, "label_smoothing": 0.1},
+        {"precision": "bfloat16"},
+    ],
+)
+def test_every_way_of_training_resumes(study, tmp_path, settings):
+    precision = torch.bfloat16 if settings.get("precision") == "bfloat16" else torch.float32
+    whole = run(study, tmp_path / "whole", precision=precision, **settings)
+    try:
+        run(study, tmp_path / "part", BATCHES + 2, precision=precision, **settings)
+    except KeyboardInterrupt:
+        assert path_of(tmp_path / "part").exists()
+    require_same(run(study, tmp_path / "part", precision=precision, **settings), whole)
+
+
+def test_the_precision_it_began_with_is_kept(plain_cnn, tmp_path):
+    whole = run(plain_cnn, tmp_path / "whole", precision=torch.bfloat16)
+    interrupted(plain_cnn, tmp_path / "part", BATCHES + 1, precision=torch.bfloat16)
+    again = run(plain_cnn, tmp_path / "part", precision=torch.float32)
+    assert again[1].precision == "torch.bfloat16"
+    require_same(again, whole)
+
+
+def test_what_is_finished_is_not_trained_again(study, tmp_path):
+    whole = run(study, tmp_path)
+    require_same(run(study, tmp_path, stop_at=1), whole)
+
+
+def test_without_resume_it_starts_anew(study, tmp_path):
+    whole = run(study, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run(study, tmp_path, stop_at=1, resume=False)
+    require_same(run(study, tmp_path, resume=False), whole)
+
+
+def test_the_seconds_of_both_halves_are_counted(plain_cnn, tmp_path):
+    interrupted(plain_cnn, tmp_path, 2 * BATCHES + 1)
+    _, fitted = run(plain_cnn, tmp_path)
+    assert fitted.seconds == pytest.approx(sum(row["seconds"] for row in fitted.history))
+    assert len(fitted.history) == 3
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    "settings", [{"learning_rate": 0.01}, {"seed": 6}, {"epochs": 4}, {"augmentation": Augmentation()}]
+)
+def test_a_checkpoint_of_other_settings_is_refused(plain_cnn, tmp_path, settings):
+    interrupted(plain_cnn, tmp_path, BATCHES + 1)
+    before = path_of(tmp_path).read_bytes()
+    with pytest.raises(
+        RunFolderError, match=r"plain/checkpoint/state\.safetensors was made with other settings .*--out"
+    ):
+        run(plain_cnn, tmp_path, **settings)
+    assert path_of(tmp_path).read_bytes() == before
+
+
+def test_a_checkpoint_of_another_network_is_refused(plain_cnn, cached_views, tmp_path):
+    interrupted(plain_cnn, tmp_path, BATCHES + 1)
+    with pytest.raises(RunFolderError, match="was made with another network: resume with the same recipe"):
+        run(cached_views, tmp_path)
+
+
+def test_a_damaged_checkpoint_is_always_noticed(plain_cnn, tmp_path):
+    interrupted(plain_cnn, tmp_path, BATCHES + 1)
+    path = path_of(tmp_path)
+    sound = path.read_bytes()
+    header = 8 + int.from_bytes(sound[:8], "little")
+    drawn = random.Random(0)
+    places = [*range(8), *drawn.sample(range(8, header), 150), *drawn.sample(range(header, len(sound)), 150)]
+    damaged = [sound[:cut] for cut in (0, 1, 7, 8, 9, header - 1, header, len(sound) // 2, len(sound) - 1)]
+    damaged += [sound + b"\0", b"\0" * len(sound), b"PK\3\4" + sound]
+    for place in places:
+        flipped = bytearray(sound)
+        flipped[place] ^= 1 << drawn.randrange(8)
+        damaged.append(bytes(flipped))
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(RunFolderError, match=r"state\.safetensors is damaged .*delete it|made with other settings"):
+            run(plain_cnn, tmp_path)
+    path.write_bytes(sound)
+    run(plain_cnn, tmp_path)  # no false alarm
+
+
+def test_a_checkpoint_of_another_format_is_refused(plain_cnn, tmp_path):
+    from safetensors.torch import save_file
+
+    interrupted(plain_cnn, tmp_path, BATCHES + 1)
+    save_file(load_file(path_of(tmp_path)), path_of(tmp_path), metadata={"format": "1", "progress": "{}"})
+    with pytest.raises(RunFolderError, match="it is of format 1, expected"):
+        run(plain_cnn, tmp_path)
+
+
+def test_a_disk_that_refuses_leaves_the_last_checkpoint(plain_cnn, tmp_path, monkeypatch):
+    whole = run(plain_cnn, tmp_path / "whole")
+    interrupted(plain_cnn, tmp_path, BATCHES + 1)
+    sound = path_of(tmp_path).read_bytes()
+
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.replace", refuse)
+        with pytest.raises(DiskError, match="No space left on device"):
+            run(plain_cnn, tmp_path)
+    assert path_of(tmp_path).read_bytes() == sound
+    assert [path.name for path in path_of(tmp_path).parent.iterdir()] == ["state.safetensors"]
+    require_same(run(plain_cnn, tmp_path), whole)
