@@ -1,6 +1,7 @@
 """Times the whole VGG16 study against the tutorial way in Keras, on the same machine, in one call.
 
-    python benchmarks/keras_tutorial.py --data brain-tumor-mri.zip [--images 320] [--env FOLDER]
+    python benchmarks/keras_tutorial.py --data brain-tumor-mri.zip [--sample 640] [--images 320] [--env FOLDER]
+        [--set contender.VGG16.freeze_through=block5 --set training.epochs=12]
 
 Measured: `clearmargin run tumor` with VGG16 as the only contender, from the zip to the report, nothing cached. Then
 Keras on the same split, images, weights and processor, in an environment of its own: start, one epoch with its
@@ -54,9 +55,19 @@ class Ours:
     versions: str
 
 
-def run_ours(data: Path, weights: Path, work: Path) -> Ours:
+def draw_sample(data: Path, images: int, folder: Path) -> Path:
+    """A zip of so many images, drawn with a fixed seed: the data set of both sides."""
+    sampled = folder / data.name
+    with zipfile.ZipFile(data) as source, zipfile.ZipFile(sampled, "w") as target:
+        names = sorted(name for name in source.namelist() if not name.endswith("/"))
+        for name in sorted(random.Random(0).sample(names, min(images, len(names)))):
+            target.writestr(name, source.read(name))
+    return sampled
+
+
+def run_ours(data: Path, weights: Path, changes: list[str], work: Path) -> Ours:
     """Run the study in a process of its own, with an empty cache, and read the run folder it leaves."""
-    recipe = load_recipe("tumor", data=str(data))
+    recipe = load_recipe("tumor", changes, data=str(data))
     only = [contender for contender in recipe.contender if contender.name == CONTENDER]
     page, out = work / "vgg16.toml", work / "run"
     page.write_text(dump_recipe(recipe.model_copy(update={"contender": only})), encoding="utf-8")
@@ -174,6 +185,10 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="a zip of class folders")
     parser.add_argument("--weights", default="imagenet", help="imagenet (default) or a file of VGG16's weights")
+    parser.add_argument(
+        "--set", dest="changes", metavar="KEY=VALUE", action="append", default=[], help="change the recipe's settings"
+    )
+    parser.add_argument("--sample", type=int, help="both sides: a data set of so many images, drawn with a fixed seed")
     parser.add_argument("--images", type=int, help="Keras's side: at most so many images of each part, then scaled")
     parser.add_argument(
         "--env",
@@ -196,8 +211,9 @@ def main() -> None:
         trunk = work / "vgg16.safetensors"
         safetensors.torch.save_file(load_pretrained(options.weights, cache=cache_folder()).tensors, trunk)
         python = make_environment(options.env)
-        ours = run_ours(options.data.resolve(), trunk, work)
-        counts = lay_out(options.data, ours.split, options.images, work / "images")
+        data = draw_sample(options.data, options.sample, work) if options.sample else options.data.resolve()
+        ours = run_ours(data, trunk, options.changes, work)
+        counts = lay_out(data, ours.split, options.images, work / "images")
         report(ours, run_keras(python, work / "images", trunk, ours.size_px, work), counts)
 
 

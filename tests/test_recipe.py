@@ -97,6 +97,20 @@ def test_what_is_written_is_read_back_equal(tmp_path_factory, names, source, fra
     assert load_recipe(path) == recipe
 
 
+@pytest.mark.parametrize(
+    ("given", "weights", "frozen"),
+    [
+        ({}, "imagenet", "block4"),
+        ({"weights": "none"}, "none", "none"),
+        ({"weights": "own.pth"}, "own.pth", "block4"),
+        ({"freeze_through": "block2"}, "imagenet", "block2"),
+    ],
+)
+def test_vgg16_starts_from_imagenet_with_most_of_it_frozen(given, weights, frozen):
+    recipe = check_recipe({"contender": [{"name": "VGG", "architecture": "vgg16", **given}]}, "a test")
+    assert (recipe.contender[0].weights, recipe.contender[0].freeze_through) == (weights, frozen)
+
+
 def test_a_recipe_does_not_change(load):
     recipe = load(PLAIN)
     with pytest.raises(ValueError, match="frozen"):
@@ -136,6 +150,14 @@ def test_a_relative_source_lies_beside_the_recipe(load, tmp_path):
     text = PLAIN + '[data]\nsource = "scans.zip"\n'
     assert load(text).data.source == str(tmp_path.resolve() / "scans.zip")
     assert load(text.replace("scans", "elsewhere")).data.source == "elsewhere.zip"
+
+
+def test_relative_weights_lie_beside_the_recipe_but_imagenet_is_a_word(load, tmp_path):
+    for name in ("own.safetensors", "imagenet"):
+        (tmp_path / name).touch()
+    text = '[[contender]]\nname = "VGG"\narchitecture = "vgg16"\nweights = "own.safetensors"\n'
+    assert load(text).contender[0].weights == str(tmp_path.resolve() / "own.safetensors")
+    assert load(text.replace("own.safetensors", "imagenet")).contender[0].weights == "imagenet"
 
 
 def test_a_source_named_on_the_command_line_is_taken_as_it_is(load, tmp_path):

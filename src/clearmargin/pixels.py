@@ -153,7 +153,7 @@ def _unreadable_finding(unreadable: dict[str, str], found: int) -> tuple[Finding
     return (finding,)
 
 
-Contents = list[tuple[str, bytes | np.ndarray | ImageError]]
+_Contents = list[tuple[str, bytes | np.ndarray | ImageError]]
 
 
 @dataclass(frozen=True)
@@ -204,10 +204,10 @@ def _write(file: FileIO, pixels: np.ndarray) -> None:
         rest = rest[file.write(rest) :]
 
 
-def _chunks(source: Source, row_bytes: int) -> Iterator[Contents]:
+def _chunks(source: Source, row_bytes: int) -> Iterator[_Contents]:
     """What the source holds, by name, in portions bounded by number and by bytes."""
     most = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // row_bytes))
-    chunk: Contents = []
+    chunk: _Contents = []
     size = 0
     for sample, content in zip_longest(source.samples, source.read()):
         if sample is None or content is None:
@@ -230,7 +230,7 @@ def _content_bytes(content: bytes | np.ndarray | ImageError) -> int:
     return content.nbytes if isinstance(content, np.ndarray) else len(content)
 
 
-def _decoded_in_order(chunks: Iterator[Contents], preprocessing: Preprocessing) -> Generator[_Decoded]:
+def _decoded_in_order(chunks: Iterator[_Contents], preprocessing: Preprocessing) -> Generator[_Decoded]:
     """Decode on all cores (Pillow frees the interpreter) while this thread reads; few chunks are under way."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     pending: deque[Future[_Decoded]] = deque()
@@ -247,7 +247,7 @@ def _decoded_in_order(chunks: Iterator[Contents], preprocessing: Preprocessing) 
         pool.shutdown(cancel_futures=True)
 
 
-def _decode_chunk(chunk: Contents, preprocessing: Preprocessing) -> _Decoded:
+def _decode_chunk(chunk: _Contents, preprocessing: Preprocessing) -> _Decoded:
     shape = (preprocessing.size_px, preprocessing.size_px, preprocessing.channels)
     pixels = np.empty((len(chunk), *shape), np.uint8)
     names: list[str] = []

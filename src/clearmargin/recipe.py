@@ -211,9 +211,8 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = (), data: str | N
     """
     text, origin, folder = _read(recipe)
     content = _parse(text, origin)
-    table = content.get("data")
-    if isinstance(table, dict) and folder is not None:
-        _resolve_source(table, folder)
+    if folder is not None:
+        _resolve_paths(content, folder)
     for override in overrides:
         put_override(content, override, slug)
     table = content.setdefault("data", {}) if data is not None else None
@@ -288,9 +287,18 @@ def _unreadable(name: str, error: OSError | ValueError) -> RecipeError:
     return RecipeError(f"There is no recipe '{shown}': expected a TOML file or one of {', '.join(shipped)}.{hint}")
 
 
-def _resolve_source(data: dict[str, Any], folder: Path) -> None:
+def _resolve_paths(content: dict[str, Any], folder: Path) -> None:
+    listed = content.get("contender")
+    for contender in listed if isinstance(listed, list) else []:
+        if isinstance(contender, dict) and contender.get("weights") not in ("imagenet", "imagenet-download", "none"):
+            _resolve_path(contender, "weights", folder)
+    if isinstance(content.get("data"), dict):
+        _resolve_path(content["data"], "source", folder)
+
+
+def _resolve_path(table: dict[str, Any], key: str, folder: Path) -> None:
     """A relative path in a recipe file is meant from where the file lies."""
-    source = data.get("source")
-    if isinstance(source, str) and source:
+    named = table.get(key)
+    if isinstance(named, str) and named:
         with suppress(OSError):  # no file has so long a name
-            data["source"] = str(folder / source) if (folder / source).exists() else source
+            table[key] = str(folder / named) if (folder / named).exists() else named

@@ -48,7 +48,7 @@ class Finding:
     Attributes
     ----------
     kind
-        A stable word for programs: ``unreadable-image``, ``exact-copies``, ``ignored-files`` …
+        A stable word for programs: ``unreadable-images``, ``exact-copies``, ``ignored-files`` …
     message, remedy
         A sentence a clinician understands, and what to do about it.
     samples

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from clearmargin.errors import DiskError, RunFolderError
@@ -147,17 +147,16 @@ def test_stopped_again_and_again(study, tmp_path):
         {"keep": "last"},
         {"early_stopping": 1},
         {"class_weights": True, "label_smoothing": 0.1},
-        {"precision": "bfloat16"},
+        {"precision": torch.bfloat16},
     ],
 )
 def test_every_way_of_training_resumes(study, tmp_path, settings):
-    precision = torch.bfloat16 if settings.get("precision") == "bfloat16" else torch.float32
-    whole = run(study, tmp_path / "whole", precision=precision, **settings)
+    whole = run(study, tmp_path / "whole", **settings)
     try:
-        run(study, tmp_path / "part", BATCHES + 2, precision=precision, **settings)
+        run(study, tmp_path / "part", BATCHES + 2, **settings)
     except KeyboardInterrupt:
         assert path_of(tmp_path / "part").exists()
-    require_same(run(study, tmp_path / "part", precision=precision, **settings), whole)
+    require_same(run(study, tmp_path / "part", **settings), whole)
 
 
 def test_the_precision_it_began_with_is_kept(plain_cnn, tmp_path):
@@ -224,15 +223,13 @@ def test_a_damaged_checkpoint_is_always_noticed(plain_cnn, tmp_path):
         damaged.append(bytes(flipped))
     for content in damaged:
         path.write_bytes(content)
-        with pytest.raises(RunFolderError, match=r"state\.safetensors is damaged .*delete it|made with other settings"):
+        with pytest.raises(RunFolderError, match=r"state\.safetensors is damaged .*delete it"):
             run(plain_cnn, tmp_path)
     path.write_bytes(sound)
     run(plain_cnn, tmp_path)  # no false alarm
 
 
 def test_a_checkpoint_of_another_format_is_refused(plain_cnn, tmp_path):
-    from safetensors.torch import save_file
-
     interrupted(plain_cnn, tmp_path, BATCHES + 1)
     save_file(load_file(path_of(tmp_path)), path_of(tmp_path), metadata={"format": "1", "progress": "{}"})
     with pytest.raises(RunFolderError, match="it is of format 1, expected"):

@@ -126,7 +126,7 @@ def _brain(
 
 
 def _middle(level: float, center: float, half: float) -> float:
-    """1 at a level, 0 from ``half`` away."""
+    """Fade from 1 at ``center`` to 0 at ``half`` above and below."""
     return max(0.0, 1 - ((level - center) / half) ** 2)
 
 
