@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -115,6 +117,9 @@ def test_predict_says_which_images_it_left_out(clearmargin: Command, finished: P
         (["run", "{recipe}", "--data", "{images}", "--set", "training.epoch=3"], "did you mean 'epochs'?"),
         (["run", "{recipe}", "--data", "{images}", "--set", "epochs"], "--set needs KEY=VALUE"),
         (["run", "{recipe}", "--data", "{images}", "--out", "{run}"], "holds a finished run"),
+        (["run", "{recipe}", "--data", "{images}", "--out", "x" * 300], "can't be used as --out"),
+        (["run", "{recipe}", "--data", "{images}", "--set", "evaluation.confidence=0.995"], "must be at least 400"),
+        (["predict", "{run}", "/dev/null"], "is neither a file nor a folder"),
         (["audit", "nowhere"], "nowhere"),
         (["report", "{empty}"], "is not a run folder"),
     ],
@@ -235,3 +240,32 @@ def test_a_picture_with_a_strange_mode_is_predicted(clearmargin: Command, finish
     status, out, err = clearmargin("predict", finished, tmp_path, "--json")
     assert status == 0, err
     assert len(json.loads(out)["predictions"]) == 2
+
+
+def test_ctrl_c_says_how_to_go_on(class_folder: Path, tiny_recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = ["run", str(tiny_recipe), "--data", str(class_folder), "--out", str(out), "--set", "training.epochs=500"]
+    started = subprocess.Popen([sys.executable, "-m", "clearmargin", *words], stderr=subprocess.PIPE, text=True)
+    try:
+        assert started.stderr is not None
+        for line in started.stderr:
+            if "epoch" in line:
+                break
+        started.send_signal(signal.SIGINT)
+        _, err = started.communicate(timeout=60)
+    finally:
+        started.kill()
+    assert started.returncode == 130
+    assert "give the same command again with --resume" in err
+    assert "Traceback" not in err
+
+
+def test_only_regular_files_are_written_over(clearmargin: Command, class_folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    status, _, err = clearmargin("split", class_folder, "--out", tmp_path / "pipe")
+    assert (status, "is not a regular file" in err) == (1, True)
+    (tmp_path / "target.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "target.csv")
+    assert clearmargin("split", class_folder, "--out", tmp_path / "link.csv")[0] == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert "train" in (tmp_path / "target.csv").read_text()

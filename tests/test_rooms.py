@@ -27,6 +27,7 @@ ROOMS = (
     ("report",),
     ("environment",),
     ("runs",),
+    ("claim",),
     ("prediction",),
     ("study",),
 )

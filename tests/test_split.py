@@ -1,6 +1,7 @@
 import json
 import time
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,11 +143,13 @@ def test_copies_chain_patients_together():
     assert len(set(split.parts[10:])) == 1
 
 
-def test_patients_tells_whether_anybody_was_named():
+def test_patients_tells_whether_everybody_was_named():
     samples = singles(a=10, b=10)
     assert not make_split(samples, alone(samples)).patients
-    samples[0] = Sample("x", "a", "P1")
-    assert make_split(samples, alone(samples)).patients
+    one = [replace(samples[0], group="P1"), *samples[1:]]
+    assert not make_split(one, alone(samples)).patients  # a banner too many is better than one too few
+    all_named = [replace(sample, group=f"P{number}") for number, sample in enumerate(samples)]
+    assert make_split(all_named, alone(samples)).patients
 
 
 # --- refusals -----------------------------------------------------------------------------------------------

@@ -126,6 +126,56 @@ def test_a_resumed_run_refuses_other_data(class_folder: Path, tiny_recipe: Path,
         cm.run(tiny_recipe, data=other, out=tmp_path / "run", resume=True)
 
 
+def test_a_resumed_run_refuses_other_pixels_under_the_same_names(
+    class_folder: Path, tiny_recipe: Path, tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(class_folder, images)
+    run = cm.run(tiny_recipe, data=images, out=tmp_path / "run", overrides=["training.epochs=1"])
+    first = images / "alpha" / "000.png"
+    with Image.open(first) as image:
+        changed = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    changed.save(first)
+    with pytest.raises(RunFolderError, match="another SHA-256"):
+        cm.run(tiny_recipe, data=images, out=run.folder, overrides=["training.epochs=1"], resume=True)
+
+
+def test_two_writers_exclude_each_other(class_folder: Path, tiny_recipe: Path, tmp_path: Path) -> None:
+    def start_another(what: str, done: int, total: int, note: str) -> None:
+        if what == "one layer: training":
+            with pytest.raises(RunFolderError, match="Another process is writing"):
+                cm.run(tiny_recipe, data=class_folder, out=tmp_path / "run", resume=True, overrides=few)
+            tried.append(what)
+
+    tried: list[str] = []
+    few = ["training.epochs=1"]
+    run = cm.run(tiny_recipe, data=class_folder, out=tmp_path / "run", overrides=few, progress=start_another)
+    assert tried
+    assert not (run.folder / ".lock").exists()
+
+
+def test_the_run_folder_lies_outside_the_data(class_folder: Path, tiny_recipe: Path) -> None:
+    with pytest.raises(RunFolderError, match="lies inside the data"):
+        cm.run(tiny_recipe, data=class_folder, out=class_folder / "run")
+
+
+def test_the_folder_one_stands_in_is_data_too(
+    class_folder: Path, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(class_folder)
+    run = cm.run(tiny_recipe, data=".", out=tmp_path / "figures", overrides=["training.epochs=1"])
+    assert run.recipe.data.source == class_folder.name
+
+
+def test_a_path_is_never_a_name_of_the_catalogue(
+    class_folder: Path, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(class_folder, tmp_path / "phantom")
+    monkeypatch.chdir(tmp_path)
+    run = cm.run(tiny_recipe, data=Path("phantom"), out=tmp_path / "run", overrides=["training.epochs=1"])
+    assert json.loads((run.folder / "audit.json").read_text())["simulated"] is False
+
+
 def test_a_finished_run_is_not_overwritten(finished: Run, class_folder: Path, tiny_recipe: Path) -> None:
     with pytest.raises(RunFolderError, match="holds a finished run: choose another folder with --out"):
         cm.run(tiny_recipe, data=class_folder, out=finished.folder)
@@ -205,6 +255,13 @@ def test_grouping_by_a_manifest_column(class_folder: Path, tiny_recipe: Path, tm
     few = ["training.epochs=1", "split.group_by=site"]
     run = cm.run(tiny_recipe, data=manifest, out=tmp_path / "run", overrides=few)
     assert set(read_split(run.folder).groups) == {f"site {number}" for number in range(25)}
+    patients = [f"{name},site {number // 10},patient {number // 5}" for number, name in enumerate(named)]
+    manifest.write_text("path,label,site,patient\n" + "\n".join(patients) + "\n")
+    both = cm.run(tiny_recipe, data=manifest, out=tmp_path / "both", overrides=[*few, "split.fractions=[0.6,0.2,0.2]"])
+    split = read_split(both.folder)
+    sites = {name: f"site {number // 10}" for number, name in enumerate(row.split(",")[0] for row in named)}
+    parts = {(sites[name], part) for name, part in zip(split.names, split.parts, strict=True)}
+    assert len(parts) == 10  # every site in one part
     with pytest.raises(SourceError, match="expected patient, site"):
         cm.run(tiny_recipe, data=manifest, out=tmp_path / "other", overrides=["split.group_by=hospital"])
 

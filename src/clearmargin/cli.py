@@ -82,8 +82,12 @@ def _run(recipe: str, data: str | None, out: Path | None, changes: list[str], re
     from clearmargin.console import ConsoleProgress
     from clearmargin.study import run as run_study
 
-    with ConsoleProgress() as progress:
-        finished = run_study(recipe, data=data, out=out, overrides=changes, resume=resume, progress=progress)
+    try:
+        with ConsoleProgress() as progress:
+            finished = run_study(recipe, data=data, out=out, overrides=changes, resume=resume, progress=progress)
+    except KeyboardInterrupt:
+        _say("Stopped. What is done is kept: give the same command again with --resume.")
+        raise typer.Exit(130) from None
     if as_json:
         typer.echo(json.dumps({"run": str(finished.folder), "report": str(finished.report), **finished.evaluation}))
     else:
@@ -262,9 +266,6 @@ def main() -> NoReturn:
     except ClearmarginError as error:
         _say(f"error: {error}")
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        _say("Stopped. What is done is kept: give the same command again with --resume.")
-        sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
     sys.exit(0)

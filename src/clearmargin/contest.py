@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
 
 from clearmargin.evaluation import write_predictions
 from clearmargin.evaluation.inference import predict_part
-from clearmargin.files import atomic_path, file_sha256, write_json, write_table
+from clearmargin.files import file_sha256, write_json, write_table, write_tensors
 from clearmargin.mapped_rows import Subset
 from clearmargin.models import Network, Pretraining, build_network, set_first_weights
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics
@@ -25,6 +24,7 @@ from clearmargin.models.vgg16 import VGG16
 from clearmargin.pixels import Pixels, cache_folder
 from clearmargin.recipe import Contender
 from clearmargin.records import Part, Split
+from clearmargin.training.checkpoint import stored_precision
 from clearmargin.training.feeds import Feeds
 from clearmargin.training.loop import Fitted, Labelled, fit
 
@@ -62,7 +62,8 @@ def train_contender(
     settings, name = contender.training, contender.name
     classes = tuple(sorted(set(split.labels)))
     mean, std = _normalisation(network, pixels, split)
-    precision = choose_precision(settings.precision)
+    checkpoint = folder / "checkpoint" / "state.safetensors"
+    precision = stored_precision(checkpoint) or choose_precision(settings.precision)
     own_seed = contender_seed(seed, contender)
     feeds = Feeds(network, settings, pixels, mean, std, cache=cache_folder(), precision=precision)
 
@@ -73,7 +74,6 @@ def train_contender(
         progress(f"{name}: training", done, total, note)
 
     parts = {part: _targets(split, split.rows(part), classes) for part in ("train", "validation")}
-    checkpoint = folder / "checkpoint" / "state.safetensors"
     fitted = fit(
         feeds.model,
         Labelled(feeds.train(split.rows("train"), trunk), parts["train"]),
@@ -86,7 +86,6 @@ def train_contender(
         resume=True,
         report=training,
     )
-    arithmetic = getattr(torch, fitted.precision.removeprefix("torch."))
     description = {
         "format": 1,
         "name": name,
@@ -100,7 +99,7 @@ def train_contender(
     }
     _write_model(folder, network, fitted, description)
     judged: tuple[Part, ...] = ("validation", "test")
-    predictions = {part: predict_part(feeds, split, part, classes, arithmetic, trunk) for part in judged}
+    predictions = {part: predict_part(feeds, split, part, classes, precision, trunk) for part in judged}
     write_predictions(folder / "predictions.csv", predictions)
     shutil.rmtree(checkpoint.parent, ignore_errors=True)  # nothing is left to resume
 
@@ -163,8 +162,6 @@ def _course(fitted: Fitted, trunk_seconds: float) -> dict[str, Any]:
 def _write_model(folder: Path, network: Network, fitted: Fitted, description: dict[str, Any]) -> None:
     """Weights first, then the description that binds them by hash."""
     weights = folder / "model.safetensors"
-    tensors = {key: value.detach().contiguous() for key, value in network.state_dict().items()}
-    with atomic_path(weights) as temporary:
-        save_file(tensors, temporary)
+    write_tensors(weights, network.state_dict())
     write_table(folder / "history.csv", pd.DataFrame(fitted.history))
     write_json(folder / "model.json", {**description, "weights_sha256": file_sha256(weights)})

@@ -31,6 +31,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     DiskError
         When the file system refuses: full, read-only, no permission.
     """
+    if path.is_symlink():
+        path = path.resolve()  # the link stays, what it points to is replaced
+    if path.exists() and not path.is_file():
+        raise DiskError(f"{path} is not a regular file: choose another name.")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ import pandas as pd
 from clearmargin.decoding import prepare
 from clearmargin.errors import ImageError, SourceError
 from clearmargin.files import table_text
-from clearmargin.runs import BATCH, TrainedContender
+from clearmargin.runs import BATCH, TrainedContender, read_image_file
 from clearmargin.sources.names import IMAGE_EXTENSIONS
 
 
@@ -64,12 +64,9 @@ def predict_files(contender: TrainedContender, paths: Sequence[Path]) -> FilePre
     waiting: list[np.ndarray] = []
     for path in image_files(paths):
         try:
-            waiting.append(prepare(path.read_bytes(), contender.preprocessing).pixels)
+            waiting.append(prepare(read_image_file(path), contender.preprocessing).pixels)
         except ImageError as error:
             failures[str(path)] = str(error)
-            continue
-        except OSError as error:
-            failures[str(path)] = error.strerror or str(error)
             continue
         names.append(str(path))
         if len(waiting) == BATCH:
@@ -100,7 +97,9 @@ def _below(path: Path) -> Iterator[Path]:
     if path.is_dir():
         inside = (entry for entry in path.rglob("*") if entry.suffix.lower() in IMAGE_EXTENSIONS)
         yield from sorted(entry for entry in inside if entry.is_file() and not entry.name.startswith("."))
-    elif path.exists():
+    elif path.is_file():
         yield path
+    elif path.exists():
+        raise SourceError(f"{path} is neither a file nor a folder.")
     else:
         raise SourceError(f"There is no file or folder {path}.")

@@ -19,6 +19,7 @@ from clearmargin.recipe_layers import Layer, Settings
 from clearmargin.recipe_mistakes import (
     conflicts,
     contender_conflicts,
+    evaluation_conflicts,
     mistake_in_words,
     name_conflicts,
     split_conflicts,
@@ -69,7 +70,7 @@ class Training(Settings):
     optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "adadelta"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0, le=1000)
     schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
-    weight_decay: float = Field(default=0.01, ge=0, le=10)
+    weight_decay: float = Field(default=0.0, ge=0, le=10)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     label_smoothing: float = Field(default=0, ge=0, lt=1)
     class_weights: bool = False
@@ -77,6 +78,14 @@ class Training(Settings):
     keep: Literal["best", "last"] = "best"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     augmentation: Augmentation = Augmentation()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_weight_decay(cls, given: Any) -> Any:
+        """AdamW is made for 0.01; the others add it to the gradient, where so much of it would be too much."""
+        if isinstance(given, dict) and given.get("optimizer", "adamw") == "adamw":
+            return {"weight_decay": 0.01, **given}
+        return given
 
     @model_validator(mode="after")
     def _settings_go_together(self) -> Training:
@@ -139,7 +148,7 @@ class Contender(Settings):
 
     def without_paths(self) -> Contender:
         """The same as it may be shown: of a path, only the last name."""
-        return self.model_copy(update={"weights": Path(self.weights).name if self.weights else None})
+        return self.model_copy(update={"weights": Path(self.weights).resolve().name if self.weights else None})
 
     @model_validator(mode="after")
     def _settings_fit_the_architecture(self) -> Contender:
@@ -152,6 +161,11 @@ class EvaluationSettings(Settings):
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     resamples: int = Field(default=2000, ge=200, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _resamples_reach_the_tails(self) -> EvaluationSettings:
+        _refuse(evaluation_conflicts(dict(self)))
+        return self
 
 
 class Recipe(Settings):
@@ -168,7 +182,7 @@ class Recipe(Settings):
 
     def without_paths(self) -> Recipe:
         """The same as it may be shown: of a path, only the last name."""
-        source = Path(self.data.source).name if self.data.source is not None else None
+        source = Path(self.data.source).resolve().name or "data" if self.data.source is not None else None
         data = self.data.model_copy(update={"source": source})
         return self.model_copy(update={"data": data, "contender": [each.without_paths() for each in self.contender]})
 
@@ -219,6 +233,18 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = (), data: str | N
     if isinstance(table, dict):
         table["source"] = data
     return check_recipe(content, origin)
+
+
+def load_stored_recipe(path: Path) -> Recipe:
+    """Read the recipe of a run folder: what it names is not looked for beside it.
+
+    Raises
+    ------
+    RecipeError
+        When it was damaged.
+    """
+    text, origin, _ = _read(path)
+    return check_recipe(_parse(text, origin), origin)
 
 
 def check_recipe(content: Mapping[str, Any], origin: str) -> Recipe:

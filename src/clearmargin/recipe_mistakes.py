@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
@@ -68,6 +69,16 @@ def split_conflicts(split: Mapping[str, Any]) -> Iterator[str]:
         yield f"'fractions' must sum to 1, got {fractions}, which sum to {sum(fractions):.7g}"
 
 
+def evaluation_conflicts(evaluation: Mapping[str, Any]) -> Iterator[str]:
+    """Too few resamples for the tails of an interval: two must lie outside it."""
+    confidence, resamples = evaluation.get("confidence", 0.95), evaluation.get("resamples", 2000)
+    if not isinstance(confidence, float) or not 0.5 < confidence < 1 or not isinstance(resamples, int):
+        return
+    least = math.ceil(2 / (1 - confidence) - 1e-9)
+    if resamples < least:
+        yield f"'resamples' must be at least {least} for confidence = {confidence:g}, got {resamples}"
+
+
 def name_conflicts(names: Sequence[str], slug: Callable[[str], str]) -> Iterator[str]:
     """Contenders whose folders would have the same name."""
     sharing: dict[str, list[str]] = {}
@@ -85,6 +96,7 @@ def conflicts(content: Mapping[str, Any], slug: Callable[[str], str]) -> Iterato
     rules: list[tuple[Place, Any, Callable[[Mapping[str, Any]], Iterator[str]]]] = [
         (("training",), shared, training_conflicts),
         (("split",), content.get("split"), split_conflicts),
+        (("evaluation",), content.get("evaluation"), evaluation_conflicts),
     ]
     already = list(training_conflicts(shared)) if isinstance(shared, Mapping) else []
     for number, contender in enumerate(listed):

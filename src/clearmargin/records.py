@@ -150,7 +150,7 @@ class Split:
     asked
         The fractions asked for, in the order train, validation, test.
     patients
-        False when no sample had a group of its own: an image-level split.
+        True when every sample had a group of its own; False: an image-level split, at least in part.
     given
         True when the parts are the source's own, as shipped.
     """

@@ -16,8 +16,9 @@ import pandas as pd
 from clearmargin.decoding import prepare
 from clearmargin.errors import ImageError, RecipeError, RunFolderError, WeightsError
 from clearmargin.files import file_sha256, read_table
-from clearmargin.recipe import Contender, Recipe, check_recipe, load_recipe, slug
+from clearmargin.recipe import Contender, Recipe, check_recipe, load_stored_recipe, slug
 from clearmargin.records import Preprocessing
+from clearmargin.sources.container import read_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -167,7 +168,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.recipe: Recipe = load_recipe(folder / "recipe.toml")
+        self.recipe: Recipe = load_stored_recipe(folder / "recipe.toml")
         self.evaluation: dict[str, Any] = read_json(folder / "evaluation.json")
         self.contenders = {contender.name: contender for contender in _contenders(folder, self.recipe)}
 
@@ -226,7 +227,11 @@ def open_run(folder: str | Path) -> Run:
         When the folder is not a run, or the run is not finished.
     """
     path = Path(folder)
-    if not (path / "recipe.toml").is_file():
+    try:
+        known = (path / "recipe.toml").is_file()
+    except OSError as error:
+        raise RunFolderError(f"{path} can't be opened: {error.strerror or error}.") from error
+    if not known:
         raise RunFolderError(f"{path} is not a run folder: expected a folder that `clearmargin run` wrote.")
     if not is_finished(path):
         raise RunFolderError(
@@ -292,13 +297,30 @@ def _listed(names: Mapping[str, Any]) -> str:
 
 def _content(image: Any) -> bytes | np.ndarray:
     if isinstance(image, str | Path):
-        try:
-            return Path(image).read_bytes()
-        except OSError as error:
-            raise ImageError(error.strerror or str(error)) from error
+        return read_image_file(Path(image))
     if isinstance(image, bytes | np.ndarray):
         return image
     return _encoded(image)
+
+
+def read_image_file(path: Path) -> bytes:
+    """The bytes of one image file.
+
+    Raises
+    ------
+    ImageError
+        When it can't be read, is not a regular file, or is too large to be one image.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise ImageError("it is not a regular file")
+        with path.open("rb") as file:
+            content = read_image(file)
+    except OSError as error:
+        raise ImageError(error.strerror or str(error)) from error
+    if isinstance(content, ImageError):
+        raise content
+    return content
 
 
 def _encoded(image: Image) -> bytes:

@@ -15,13 +15,15 @@ import numpy as np
 import pandas as pd
 
 from clearmargin.audit import Audit, audit
+from clearmargin.audit.duplicates import join_groups
+from clearmargin.claim import check_apart, check_claim, sole_writer
 from clearmargin.environment import describe_environment, peak_memory_bytes
-from clearmargin.errors import RunFolderError, SourceError
+from clearmargin.errors import DiskError, RunFolderError, SourceError
 from clearmargin.files import write_json, write_table, write_text
 from clearmargin.mapped_rows import Subset
 from clearmargin.pixels import Pixels, open_pixels
 from clearmargin.recipe import Contender, Data, Recipe, dump_recipe, load_recipe, slug
-from clearmargin.records import Predictions, Sample, Split
+from clearmargin.records import Predictions, Sample, Source, Split
 from clearmargin.runs import Run, is_finished, open_run, read_json
 from clearmargin.sources import open_source
 from clearmargin.split import make_split, read_split, write_split
@@ -67,30 +69,34 @@ def run(
     ClearmarginError
         `UsageError` when the input is at fault, `WorkError` when the work failed.
     """
-    settings = load_recipe(recipe, overrides, str(data) if data is not None else None)
+    settings = load_recipe(recipe, overrides, _named(data) if data is not None else None)
     folder = Path(out) if out is not None else Path("runs") / Path(recipe).stem
-    _claim(folder, settings, resume)
-    if is_finished(folder):
-        return open_run(folder)
-    return _Study(settings, folder, progress or _silent).run()
+    check_claim(folder, settings, resume)
+    check_apart(folder, settings.data.source)
+    return _Study(settings, folder, resume, progress or _silent).run()
 
 
 def audit_data(data: str | Path, *, progress: Progress | None = None) -> Audit:
     """Audit data without training on them; decodes at the default size, which a later run finds done."""
-    return _audit(*_decode(Data(source=str(data)), progress or _silent))
+    return _audit(*_decode(Data(source=_named(data)), progress or _silent))
 
 
 def split_data(data: str | Path, out: Path, *, seed: int = 0, progress: Progress | None = None) -> Split:
     """Split data 8:1:1 by group and class and write ``out`` (name, label, group, part)."""
-    pixels, source_kind = _decode(Data(source=str(data)), progress or _silent)
-    made = make_split(pixels.samples, _audit(pixels, source_kind).copies, seed=seed)
+    pixels, source = _decode(Data(source=_named(data)), progress or _silent)
+    made = make_split(pixels.samples, _audit(pixels, source).copies, seed=seed)
     columns = {"name": made.names, "label": made.labels, "group": made.groups, "part": made.parts}
     write_table(out, pd.DataFrame(columns))
     return made
 
 
-def _decode(data: Data, progress: Progress) -> tuple[Pixels, str]:
-    """Every image once; and what kind of source they came from."""
+def _named(data: str | Path) -> str:
+    """Data as a recipe names them: a path is never taken for a name of the catalogue."""
+    return data if isinstance(data, str) else str(data if data.is_absolute() else Path.cwd() / data)
+
+
+def _decode(data: Data, progress: Progress) -> tuple[Pixels, Source]:
+    """Every image once, and the source they came from."""
     if data.source is None:
         raise SourceError("The recipe names no data: say which with --data PATH, or [data] source in the recipe.")
     opened = open_source(data.source, group_pattern=data.group_pattern)
@@ -99,17 +105,17 @@ def _decode(data: Data, progress: Progress) -> tuple[Pixels, str]:
     )
     if not pixels.samples:
         raise SourceError(f"None of the {pixels.found} images can be read. {pixels.findings[-1].message}")
-    return pixels, opened.kind
+    return pixels, opened
 
 
-def _audit(pixels: Pixels, source_kind: str) -> Audit:
+def _audit(pixels: Pixels, source: Source) -> Audit:
     return audit(
         pixels.samples,
         pixels.facts,
         pixels.findings,
         pixels.found,
         simulated=pixels.simulated,
-        source_kind=source_kind,
+        source_kind=source.kind,
     )
 
 
@@ -123,37 +129,52 @@ class _Study:
 
     recipe: Recipe
     folder: Path
+    resume: bool
     progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)
-    started: str = field(default_factory=lambda: _now())
+    started: str = ""
 
     def run(self) -> Run:
         """From data to report; reads like the table of contents."""
         with self._timed("images"):
-            pixels, source_kind = _decode(self.recipe.data, self.progress)
+            pixels, source = _decode(self.recipe.data, self.progress)
+        if self.resume:
+            _require_same_data(self.folder, source)
+            if is_finished(self.folder):
+                return open_run(self.folder)
         with self._timed("audit"):
-            findings = _audit(pixels, source_kind)
+            findings = _audit(pixels, source)
         with self._timed("split"):
             pixels, split = self._split(pixels, findings.copies)
         networks = self._networks(split)
-        self._begin(findings, split)
+        with sole_writer(self.folder):
+            check_claim(self.folder, self.recipe, self.resume)  # again: now nobody else can write
+            self._begin(findings, split, source)
+            self._contend_all(networks, pixels, split)
+            with self._timed("report"):
+                self._report(pixels)
+        return open_run(self.folder)
+
+    def _contend_all(
+        self, networks: Sequence[tuple[Network, Pretraining | None]], pixels: Pixels, split: Split
+    ) -> None:
         predictions: dict[str, Predictions] = {}
         for contender, (network, pretraining) in zip(self.recipe.contender, networks, strict=True):
             predictions[contender.name] = self._contend(contender, network, pretraining, pixels, split)
-        with self._timed("evaluation"):
-            self._evaluate(predictions, split)
-        with self._timed("report"):
-            self._report(pixels)
-        return open_run(self.folder)
+            self._save_environment()
+        if not (self.folder / "evaluation.json").is_file():  # else it was stopped while writing the report
+            with self._timed("evaluation"):
+                self._evaluate(predictions, split)
 
     def _split(self, pixels: Pixels, copies: np.ndarray) -> tuple[Pixels, Split]:
         asked = self.recipe.split
         if asked.near_duplicates == "drop":
             kept = _first_of_each(copies, pixels.facts["name"])
             pixels, copies = _only(pixels, kept), copies[kept]
+        samples, together = _grouped(pixels.samples, copies, asked.group_by)
         split = make_split(
-            _grouped(pixels.samples, asked.group_by),
-            copies,
+            samples,
+            together,
             fractions=asked.fractions,
             seed=self.recipe.seed,
             use_given=asked.use_given,
@@ -171,11 +192,16 @@ class _Study:
         shape, classes = (pre.channels, pre.size_px, pre.size_px), len(set(split.labels))
         return [first_network(contender, shape, classes, self.recipe.seed) for contender in self.recipe.contender]
 
-    def _begin(self, findings: Audit, split: Split) -> None:
-        """Make the run folder: from here on there is something to resume."""
+    def _begin(self, findings: Audit, split: Split, source: Source) -> None:
+        """Write what was asked for and found: from here on there is something to resume."""
+        stored = self.folder / "environment.json"
+        earlier = read_json(stored) if stored.is_file() else {}
+        self.started = earlier.get("started", _now())
+        self.seconds = {**earlier.get("seconds", {}), **self.seconds}
         write_text(self.folder / "recipe.toml", dump_recipe(self.recipe.without_paths()))
-        write_json(self.folder / "audit.json", findings.as_json())
+        write_json(self.folder / "audit.json", {**findings.as_json(), "data_sha256": source.fingerprint()})
         write_split(self.folder, split)
+        self._save_environment()
         self._log(f"{findings.counts['decoded']} of {findings.counts['found']} images, {len(set(split.groups))} groups")
 
     def _contend(
@@ -221,65 +247,59 @@ class _Study:
         from clearmargin.report import write_report
 
         self.progress("Writing the report", 0, 0, "")
+        self._save_environment(finished=_now())
+        write_report(self.folder, lambda names: _pictures(pixels, names))
+
+    def _save_environment(self, finished: str | None = None) -> None:
         environment = {
             **describe_environment(),
             "seed": self.recipe.seed,
             "started": self.started,
-            "finished": _now(),
+            "finished": finished,
             "seconds": {step: round(seconds, 3) for step, seconds in self.seconds.items()},
             "peak_memory_bytes": peak_memory_bytes(),
         }
         write_json(self.folder / "environment.json", environment)
-        write_report(self.folder, lambda names: _pictures(pixels, names))
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:
         started = time.perf_counter()
-        yield
-        self.seconds[step] = time.perf_counter() - started
+        try:
+            yield
+        finally:  # a resumed run adds to what the interrupted one took
+            self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - started
 
     def _log(self, message: str) -> None:
-        with (self.folder / "run.log").open("a", encoding="utf-8", errors="surrogateescape") as log:
-            log.write(f"{_now()} {message}\n")
+        try:
+            with (self.folder / "run.log").open("a", encoding="utf-8", errors="backslashreplace") as log:
+                log.write(f"{_now()} {message}\n")
+        except OSError as error:
+            raise DiskError(f"Could not write run.log in {self.folder}: {error.strerror or error}.") from error
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _claim(folder: Path, recipe: Recipe, resume: bool) -> None:
-    """Refuse a folder that holds something which this run would spoil or could not go on with."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise RunFolderError(f"{folder} is a file: --out needs a folder that is new or empty.")
-    if not any(folder.iterdir()):
-        return
-    if not (folder / "recipe.toml").is_file():
-        raise RunFolderError(f"{folder} holds other files: choose a new or empty folder with --out.")
-    if not resume:
-        state = "a finished run" if is_finished(folder) else "a run that was interrupted"
-        advice = "" if is_finished(folder) else "go on with it by --resume, or "
-        raise RunFolderError(f"{folder} holds {state}: {advice}choose another folder with --out.")
-    if load_recipe(folder / "recipe.toml") != recipe.without_paths():
-        raise RunFolderError(
-            f"The run in {folder} was started with another recipe: resume with the same recipe, settings and seed, "
-            "or choose another folder with --out."
-        )
+def _grouped(samples: Sequence[Sample], copies: np.ndarray, group_by: str) -> tuple[Sequence[Sample], np.ndarray]:
+    """Samples with their groups, and clusters that stay together as well.
 
-
-def _grouped(samples: Sequence[Sample], group_by: str) -> Sequence[Sample]:
-    """Samples with the group the recipe names: ``patient`` is the source's own, others are manifest columns."""
+    ``patient`` is the source's own group. Another manifest column joins what shares a value in it; patients, where
+    they are known, still stay whole.
+    """
     if group_by == "patient":
-        return samples
+        return samples, copies
     known = sorted({key for sample in samples for key in sample.attributes})
     if group_by not in known:
-        raise SourceError(
-            f"There is no column '{group_by}' to group by ([split] group_by): expected patient"
-            + "".join(f", {key}" for key in known)
-            + "."
-        )
-    return [replace(sample, group=sample.attributes.get(group_by) or None) for sample in samples]
+        columns = ", ".join(["patient", *known])
+        raise SourceError(f"There is no column '{group_by}' to group by ([split] group_by): expected {columns}.")
+    values = [sample.attributes.get(group_by) or None for sample in samples]
+    if all(sample.group is None for sample in samples):
+        return [replace(sample, group=value) for sample, value in zip(samples, values, strict=True)], copies
+    # a sample without a value is alone with its own number
+    keys = [value if value is not None else row for row, value in enumerate(values)]
+    number = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    return samples, join_groups(copies, np.array([number[key] for key in keys], dtype=np.int64))
 
 
 def _first_of_each(copies: np.ndarray, names: pd.Series) -> np.ndarray:
@@ -294,6 +314,17 @@ def _only(pixels: Pixels, rows: np.ndarray) -> Pixels:
     samples = tuple(pixels.samples[row] for row in rows)
     facts = pixels.facts.iloc[rows].reset_index(drop=True)
     return replace(pixels, rows=Subset(pixels.rows, rows), samples=samples, facts=facts, key=key)
+
+
+def _require_same_data(folder: Path, source: Source) -> None:
+    """Refuse to go on with other data than a run was started with, even under the same names."""
+    if not (folder / "audit.json").is_file():
+        return
+    if read_json(folder / "audit.json").get("data_sha256") != source.fingerprint():
+        raise RunFolderError(
+            f"The data are not those the run in {folder} was started with (another SHA-256): "
+            "give the same data, or choose another folder with --out."
+        )
 
 
 def _require_same(stored: Split, made: Split, folder: Path) -> None:

@@ -12,7 +12,8 @@ from torch import nn
 
 from clearmargin.errors import DivergenceError
 from clearmargin.recipe import Training
-from clearmargin.training.loop import Labelled, class_weights, epoch_batches, fit, forward, judge
+from clearmargin.training.loop import Labelled, epoch_batches, fit, forward, judge
+from clearmargin.training.objectives import ClassLabels, Numbers, class_weights
 
 
 class Vectors:
@@ -54,6 +55,9 @@ def train(tmp_path, model, report=None, train=None, validation=None, precision=t
         checkpoint=tmp_path / "checkpoint" / "state.safetensors",
         report=report,
     )
+
+
+LABELS = ClassLabels(Training(), 3, torch.arange(3))
 
 
 def weights(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -121,10 +125,8 @@ def test_the_best_epoch_is_kept_or_the_last(tmp_path):
     assert scores[kept.best_epoch - 1] == max(scores)
     assert taken.best_epoch == 6
     part = blobs(30, 1)
-    assert (
-        judge(best, part, 3, torch.float32)["validation_loss"] == kept.history[kept.best_epoch - 1]["validation_loss"]
-    )
-    assert judge(last, part, 3, torch.float32)["validation_loss"] == taken.history[-1]["validation_loss"]
+    assert judge(best, part, LABELS, torch.float32)["loss"] == kept.history[kept.best_epoch - 1]["validation_loss"]
+    assert judge(last, part, LABELS, torch.float32)["loss"] == taken.history[-1]["validation_loss"]
 
 
 def test_training_stops_when_nothing_gets_better(tmp_path):
@@ -217,19 +219,38 @@ def test_an_odd_number_of_images_in_pairs_passes_through_batch_normalisation(tmp
 @pytest.mark.parametrize("seed", range(3))
 def test_judging_equals_scikit_learn(seed):
     part, model = blobs(40, seed), network(seed)
-    found = judge(model, part, 3, torch.float32)
+    found = judge(model, part, LABELS, torch.float32)
     with torch.inference_mode():
         probabilities = torch.softmax(model.eval()(part.feed.inputs).double(), dim=1).numpy()
     predicted, targets = probabilities.argmax(axis=1), part.targets.numpy()
-    assert found["validation_loss"] == pytest.approx(log_loss(targets, probabilities), rel=1e-5)
-    assert found["validation_accuracy"] == pytest.approx((predicted == targets).mean())
-    assert found["validation_balanced_accuracy"] == pytest.approx(balanced_accuracy_score(targets, predicted))
+    assert found["loss"] == pytest.approx(log_loss(targets, probabilities), rel=1e-5)
+    assert found["accuracy"] == pytest.approx((predicted == targets).mean())
+    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(targets, predicted))
+
+
+def test_numbers_are_learned_by_squared_error(tmp_path):
+    rng = np.random.default_rng(0)
+    points = torch.tensor(rng.normal(size=(80, 2)), dtype=torch.float32)
+    part = Labelled(Vectors(points), 3 * points[:, 0] - points[:, 1] + 2)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 1))
+    settings = Training(epochs=60, batch_size=16, learning_rate=0.1, weight_decay=0.0)
+    checkpoint = tmp_path / "state.safetensors"
+    fitted = fit(model, part, part, settings, classes=None, precision=torch.float32, seed=0, checkpoint=checkpoint)
+    assert set(fitted.history[0]) == {
+        "epoch", "learning_rate", "train_loss", "validation_loss", "validation_mean_absolute_error", "seconds"
+    }  # fmt: skip
+    assert fitted.history[fitted.best_epoch - 1]["validation_loss"] < 1e-3
+    np.testing.assert_allclose(model[0].weight.detach(), [[3, -1]], atol=0.05)
+    outputs, targets = forward(model, part.feed, torch.float32), part.targets
+    expected = ((outputs[:, 0] - targets) ** 2).mean().item()
+    assert Numbers().measures(outputs, targets)["loss"] == pytest.approx(expected)
 
 
 def test_judging_passes_over_classes_that_are_not_there():
     part = blobs(20, 0, classes=2)
-    found = judge(network(), part, 3, torch.float32)
-    assert 0 <= found["validation_balanced_accuracy"] <= 1
+    found = judge(network(), part, LABELS, torch.float32)
+    assert 0 <= found["balanced_accuracy"] <= 1
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64])

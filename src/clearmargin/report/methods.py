@@ -97,7 +97,9 @@ def _split(run: RunFiles) -> str:
     if run.split.get("given"):
         return "The parts are the source's own, as shipped; nothing was moved between them."
     asked = ", ".join(f"{fraction:g}" for fraction in run.split["asked"])
-    kept = "patient" if run.split["patients"] else "image and its exact copies"
+    column = run.recipe.get("split", {}).get("group_by", "patient")
+    named = "patient" if column == "patient" else f"group of one '{column}'"
+    kept = named if run.split["patients"] else "image and its exact copies"
     return (
         f"Drawn anew from seed {run.environment['seed']}, stratified by class, fractions asked for {asked} "
         f"(training, validation, test). Each {kept} went to one part as a whole."
@@ -174,7 +176,7 @@ def _evaluation(run: RunFiles) -> str:
 
 def _evaluation_number(result: Mapping[str, Any]) -> str:
     number = result.get("evaluation_number")
-    return f"This is evaluation number {number} on this test part. " if number is not None else ""
+    return f"This is evaluation number {number} of this run. " if number is not None else ""
 
 
 def _settings(run: RunFiles, name: str) -> Mapping[str, Any]:

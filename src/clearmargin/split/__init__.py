@@ -68,7 +68,7 @@ def make_split(
         _check_given_classes(parts, labels, classes)
     else:
         parts = _new_parts(labels, groups, asked, PARTS, rng)
-    patients = any(sample.group is not None for sample in samples)
+    patients = all(sample.group is not None for sample in samples)
     split = Split(names, labels, groups, parts, asked, patients, given=use_given)
     check_split(split, crossing_accepted=crossing_groups(split) if use_given and accept_leaks else 0)
     return split

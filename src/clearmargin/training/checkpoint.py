@@ -87,6 +87,16 @@ def load_checkpoint(
     return progress, {key: value.clone() for key, value in _below("best.", tensors).items()}
 
 
+def stored_precision(path: Path) -> torch.dtype | None:
+    """The number format of an interrupted training, None when there is none or it can't be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            name = json.loads((file.metadata() or {})["progress"])["precision"]
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError):
+        return None  # `load_checkpoint` says what is wrong with it
+    return {"torch.float32": torch.float32, "torch.bfloat16": torch.bfloat16}.get(name)
+
+
 def _read(path: Path) -> tuple[Progress, dict[str, torch.Tensor]]:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}

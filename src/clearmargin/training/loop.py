@@ -13,18 +13,26 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn, optim
-from torch.nn import functional
 
 from clearmargin.errors import DivergenceError
 from clearmargin.recipe import Training
 from clearmargin.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from clearmargin.training.feeds import Feed, Report
+from clearmargin.training.objectives import ClassLabels, Numbers, Objective
 from clearmargin.training.optimizers import build_optimizer, set_learning_rate
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Samples of one part as the loop wants them: a feed, and class numbers int64 of shape (samples,)."""
+    """Samples of one part as the loop wants them.
+
+    Attributes
+    ----------
+    feed
+        Their inputs.
+    targets
+        Class numbers, int64 (samples,); or, to learn numbers, float32 (samples,).
+    """
 
     feed: Feed
     targets: torch.Tensor
@@ -48,7 +56,7 @@ def fit(
     validation: Labelled,
     settings: Training,
     *,
-    classes: int,
+    classes: int | None,
     precision: torch.dtype,
     seed: int,
     checkpoint: Path,
@@ -63,6 +71,8 @@ def fit(
         Takes what the feeds give; returns logits (batch, classes).
     validation
         Judges every epoch; nothing learns from it but the choice of the epoch.
+    classes
+        How many there are; None to learn numbers, by squared error.
     precision
         Number format of the arithmetic; weights and optimiser stay float32.
     checkpoint
@@ -81,25 +91,26 @@ def fit(
     """
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = build_optimizer(model.parameters(), settings)
+    objective = Numbers() if classes is None else ClassLabels(settings, classes, train.targets)
     asked = {"training": settings.model_dump(), "seed": seed, "classes": classes, "samples": len(train.feed)}
     progress = Progress(settings=json.dumps(asked), precision=str(precision))
     best: dict[str, torch.Tensor] = {}
     if resume and checkpoint.exists():
         progress, best = load_checkpoint(checkpoint, progress.settings, model, optimizer)
         precision = getattr(torch, progress.precision.removeprefix("torch."))
-    weights = class_weights(train.targets, classes) if settings.class_weights else None
 
     for epoch in range(progress.epochs_done, settings.epochs):
         if _out_of_patience(progress, settings):
             break
         started = time.perf_counter()
-        row = train_epoch(model, train, optimizer, settings, weights, precision, seed, epoch, report)
-        row |= judge(model, validation, classes, precision)
+        row = train_epoch(model, train, objective, optimizer, settings, precision, seed, epoch, report)
+        judged = judge(model, validation, objective, precision)
+        row |= {f"validation_{name}": value for name, value in judged.items()}
         row = {"epoch": epoch + 1, **row, "seconds": time.perf_counter() - started}
         _require_finite(row, epoch)
         progress.history.append(row)
         progress.epochs_done, progress.seconds = epoch + 1, progress.seconds + row["seconds"]
-        score = _score(row)
+        score = objective.score(judged)
         if settings.keep == "last" or score > progress.best_score:
             progress.best_epoch, progress.best_score = epoch + 1, score
             best = copy.deepcopy(model.state_dict())
@@ -115,53 +126,42 @@ def fit(
 def train_epoch(
     model: nn.Module,
     train: Labelled,
+    objective: Objective,
     optimizer: optim.Optimizer,
     settings: Training,
-    weights: torch.Tensor | None,
     precision: torch.dtype,
     seed: int,
     epoch: int,
     report: Report | None,
 ) -> dict[str, float]:
-    """One pass over the training part; return its rate, loss and accuracy as they were on the way."""
+    """One pass over the training part; return its rate, loss and shares as they were on the way."""
     generator = seed_epoch(seed, epoch)
     model.train()
-    batches = epoch_batches(len(train.feed), settings.batch_size, seed, epoch)
-    steps, loss_sum, right, rate = len(batches) * settings.epochs, 0.0, 0, 0.0
-    for number, rows in enumerate(batches):
+    samples = len(train.feed)
+    batches = epoch_batches(samples, settings.batch_size, seed, epoch)
+    steps, row = len(batches) * settings.epochs, {"learning_rate": 0.0, "train_loss": 0.0}
+    for step, rows in enumerate(batches, start=epoch * len(batches)):
         inputs, targets = train.feed.batch(rows, generator), train.targets[torch.from_numpy(rows)]
-        step = epoch * len(batches) + number
-        rate = set_learning_rate(optimizer, settings, step, steps)
+        row["learning_rate"] = set_learning_rate(optimizer, settings, step, steps)
         optimizer.zero_grad(set_to_none=True)
         with computing_in(precision):
-            logits = model(inputs)  # (batch, classes)
-        logits = logits.float()
-        loss = functional.cross_entropy(logits, targets, weights, label_smoothing=settings.label_smoothing)
+            outputs = model(inputs)  # (batch, classes)
+        outputs = outputs.float()
+        loss = objective.loss(outputs, targets)
         loss.backward()
         optimizer.step()
-        loss_sum += loss.item() * len(rows)
-        right += int((logits.argmax(dim=1) == targets).sum())
-        if not math.isfinite(loss_sum):
+        for name, value in {"loss": loss.item(), **objective.shares(outputs, targets)}.items():
+            row[f"train_{name}"] = row.get(f"train_{name}", 0.0) + value * len(rows) / samples
+        if not math.isfinite(row["train_loss"]):
             break  # `fit` says so in words
         if report is not None:
             report(step + 1, steps, f"epoch {epoch + 1}/{settings.epochs}, loss {loss.item():.3f}")
-    samples = len(train.feed)
-    return {"learning_rate": rate, "train_loss": loss_sum / samples, "train_accuracy": right / samples}
+    return row
 
 
-def judge(model: nn.Module, part: Labelled, classes: int, precision: torch.dtype) -> dict[str, float]:
-    """Loss, accuracy and balanced accuracy on a part, without learning from it."""
-    logits = forward(model, part.feed, precision)
-    loss = functional.cross_entropy(logits, part.targets).item()
-    predicted = logits.argmax(dim=1)
-    hits = torch.bincount(part.targets[predicted == part.targets], minlength=classes)
-    present = torch.bincount(part.targets, minlength=classes)
-    recall = hits[present > 0] / present[present > 0]
-    return {
-        "validation_loss": loss,
-        "validation_accuracy": (predicted == part.targets).float().mean().item(),
-        "validation_balanced_accuracy": recall.mean().item(),
-    }
+def judge(model: nn.Module, part: Labelled, objective: Objective, precision: torch.dtype) -> dict[str, float]:
+    """Figures of a part, without learning from it."""
+    return objective.measures(forward(model, part.feed, precision), part.targets)
 
 
 def forward(
@@ -197,20 +197,9 @@ def seed_epoch(seed: int, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state[1]))  # augmentation and views
 
 
-def class_weights(targets: torch.Tensor, classes: int) -> torch.Tensor:
-    """N / (classes · n of the class), as scikit-learn's ``class_weight="balanced"``; float32 (classes,)."""
-    counts = torch.bincount(targets, minlength=classes).clamp(min=1)
-    return len(targets) / (classes * counts.float())
-
-
 def computing_in(precision: torch.dtype) -> AbstractContextManager[object]:
     """Within it, convolutions and dense layers compute in this number format."""
     return torch.autocast("cpu", dtype=precision) if precision is not torch.float32 else nullcontext()
-
-
-def _score(row: dict[str, float]) -> float:
-    """What the best epoch is chosen by: balanced accuracy, and among equals the smaller loss."""
-    return row["validation_balanced_accuracy"] - 1e-6 * min(row["validation_loss"], 1e3)
 
 
 def _out_of_patience(progress: Progress, settings: Training) -> bool:

@@ -20,7 +20,7 @@ def build_optimizer(parameters: Iterable[nn.Parameter], settings: Training) -> o
         case "adamw":
             return optim.AdamW(trained, lr=rate, weight_decay=decay, fused=True)
         case "adam":
-            return optim.Adam(trained, lr=rate, fused=True)
+            return optim.Adam(trained, lr=rate, weight_decay=decay, fused=True)
         case "sgd":
             momentum = settings.momentum
             return optim.SGD(trained, lr=rate, momentum=momentum, weight_decay=decay, nesterov=momentum > 0, fused=True)

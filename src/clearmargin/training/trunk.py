@@ -55,10 +55,9 @@ class TrunkCache:
         precision: torch.dtype,
         view: int = 0,
         augmentation: Augmentation | None = None,
-        seed: int = 0,
     ) -> None:
         self._trunk, self._images, self._mean, self._std, self._precision = trunk, images, mean, std, precision
-        self._view, self._augmentation, self._seed = view, augmentation, seed
+        self._view, self._augmentation = view, augmentation
         changes = augmentation.model_dump(exclude={"cached_views"}) if view and augmentation is not None else None
         meaning = {
             "format": FORMAT,
@@ -69,7 +68,7 @@ class TrunkCache:
             "std": std,
             "precision": str(precision),
             "view": view,
-            **({"augmentation": changes, "seed": seed} if changes else {}),
+            **({"augmentation": changes} if changes else {}),
         }
         key = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()
         self._folder = folder / "trunk" / key[:32]
@@ -141,7 +140,7 @@ class TrunkCache:
             return activations.contiguous().view(torch.int16).numpy()
 
     def _generator(self, row: int) -> torch.Generator:
-        state = np.random.SeedSequence([self._seed, self._view, int(row)]).generate_state(1, np.uint64)
+        state = np.random.SeedSequence([self._view, int(row)]).generate_state(1, np.uint64)
         return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
 
     def _prepared_trunk(self) -> nn.Module:

@@ -1,0 +1,84 @@
+"""A run folder belongs to one run: what is in it already, and who is writing now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from clearmargin.errors import DiskError, RunFolderError
+from clearmargin.recipe import Recipe, load_stored_recipe
+from clearmargin.runs import is_finished
+
+LOCK = ".lock"
+
+
+def check_claim(folder: Path, recipe: Recipe, resume: bool) -> None:
+    """Refuse a folder that holds something which this run would spoil or could not go on with.
+
+    Raises
+    ------
+    RunFolderError
+        When the folder is a file, can't be read, holds other files, or holds a run that may not be gone on with.
+    """
+    try:
+        holds = {entry.name for entry in folder.iterdir()} - {LOCK} if folder.exists() else set()
+    except NotADirectoryError as error:
+        raise RunFolderError(f"{folder} is a file: --out needs a folder that is new or empty.") from error
+    except OSError as error:
+        raise RunFolderError(f"{folder} can't be used as --out: {error.strerror or error}.") from error
+    if not holds:
+        return
+    if "recipe.toml" not in holds:
+        raise RunFolderError(f"{folder} holds other files: choose a new or empty folder with --out.")
+    if not resume:
+        state = "a finished run" if is_finished(folder) else "a run that was interrupted"
+        advice = "" if is_finished(folder) else "go on with it by --resume, or "
+        raise RunFolderError(f"{folder} holds {state}: {advice}choose another folder with --out.")
+    if load_stored_recipe(folder / "recipe.toml") != recipe.without_paths():
+        raise RunFolderError(
+            f"The run in {folder} was started with another recipe: resume with the same recipe, settings and seed, "
+            "or choose another folder with --out."
+        )
+
+
+def check_apart(folder: Path, data: str | None) -> None:
+    """Refuse a run folder inside the data, where the next study would take its pictures for samples.
+
+    Raises
+    ------
+    RunFolderError
+        When it lies there.
+    """
+    if data is not None and Path(data).is_dir() and folder.resolve().is_relative_to(Path(data).resolve()):
+        raise RunFolderError(f"{folder} lies inside the data ({data}): choose a folder outside with --out.")
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Make the folder and hold its lock; the lock of a process that died is free.
+
+    Raises
+    ------
+    RunFolderError
+        When another process is writing there.
+    DiskError
+        When the folder can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunFolderError(
+            f"Another process is writing to {folder}: wait for it, or choose another folder with --out."
+        ) from None
+    except OSError as error:
+        raise DiskError(f"The run folder {folder} can't be made: {error.strerror or error}.") from error
+    try:
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)  # still held: nobody else can have it meanwhile
+        lock.release()
