@@ -29,9 +29,10 @@ ROOMS = (
     ("runs",),
     ("claim",),
     ("prediction",),
+    ("console",),
     ("study",),
 )
-DOORS = ("__init__", "__main__", "cli", "console", "estimators", "serving", "cluster", "learn")
+DOORS = ("__init__", "__main__", "cli", "estimators", "serving", "cluster", "learn")
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
 HEAVY = ("torch", "numpy", "pandas", "matplotlib", "sklearn", "scipy", "PIL", "pydantic", "rich", "jinja2")
 RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names} | dict.fromkeys(DOORS, len(ROOMS))

@@ -79,12 +79,10 @@ def run(
 
 
 def _run(recipe: str, data: str | None, out: Path | None, changes: list[str], resume: bool, as_json: bool) -> None:
-    from clearmargin.console import ConsoleProgress
     from clearmargin.study import run as run_study
 
     try:
-        with ConsoleProgress() as progress:
-            finished = run_study(recipe, data=data, out=out, overrides=changes, resume=resume, progress=progress)
+        finished = run_study(recipe, data=data, out=out, overrides=changes, resume=resume)
     except KeyboardInterrupt:
         _say("Stopped. What is done is kept: give the same command again with --resume.")
         raise typer.Exit(130) from None
@@ -163,11 +161,9 @@ def _print_predictions(result: FilePredictions) -> None:
 @app.command("audit")
 def audit(data: Annotated[str, typer.Argument(metavar="DATA")], as_json: JsonOption = False) -> None:
     """Look for what is wrong with the data: findings, as a table or as JSON."""
-    from clearmargin.console import ConsoleProgress
     from clearmargin.study import audit_data
 
-    with ConsoleProgress() as progress:
-        found = audit_data(data, progress=progress)
+    found = audit_data(data)
     if as_json:
         typer.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
         return
@@ -195,11 +191,9 @@ def split(
     seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
 ) -> None:
     """Split data 8:1:1 by patient, copies and class, and write who goes where."""
-    from clearmargin.console import ConsoleProgress
     from clearmargin.study import split_data
 
-    with ConsoleProgress() as progress:
-        made = split_data(data, out, seed=seed, progress=progress)
+    made = split_data(data, out, seed=seed)
     for part in ("train", "validation", "test"):
         typer.echo(f"{part}: {len(made.rows(part))} images")
     typer.echo(f"Written: {out}")

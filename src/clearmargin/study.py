@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ import pandas as pd
 from clearmargin.audit import Audit, audit
 from clearmargin.audit.duplicates import join_groups
 from clearmargin.claim import check_apart, check_claim, sole_writer
+from clearmargin.console import ConsoleProgress
 from clearmargin.environment import describe_environment, peak_memory_bytes
 from clearmargin.errors import DiskError, RunFolderError, SourceError
 from clearmargin.files import write_json, write_table, write_text
@@ -58,7 +59,7 @@ def run(
     resume
         Go on with a run that was interrupted; a finished one is opened as it is.
     progress
-        Called with (what, done, in all, note) as the work goes on.
+        Called with (what, done, in all, note) as the work goes on; None shows it on stderr.
 
     Returns
     -------
@@ -73,17 +74,20 @@ def run(
     folder = Path(out) if out is not None else Path("runs") / Path(recipe).stem
     check_claim(folder, settings, resume)
     check_apart(folder, settings.data.source)
-    return _Study(settings, folder, resume, progress or _silent).run()
+    with _shown(progress) as shown:
+        return _Study(settings, folder, resume, shown).run()
 
 
 def audit_data(data: str | Path, *, progress: Progress | None = None) -> Audit:
     """Audit data without training on them; decodes at the default size, which a later run finds done."""
-    return _audit(*_decode(Data(source=_named(data)), progress or _silent))
+    with _shown(progress) as shown:
+        return _audit(*_decode(Data(source=_named(data)), shown))
 
 
 def split_data(data: str | Path, out: Path, *, seed: int = 0, progress: Progress | None = None) -> Split:
     """Split data 8:1:1 by group and class and write ``out`` (name, label, group, part)."""
-    pixels, source = _decode(Data(source=_named(data)), progress or _silent)
+    with _shown(progress) as shown:
+        pixels, source = _decode(Data(source=_named(data)), shown)
     made = make_split(pixels.samples, _audit(pixels, source).copies, seed=seed)
     columns = {"name": made.names, "label": made.labels, "group": made.groups, "part": made.parts}
     write_table(out, pd.DataFrame(columns))
@@ -119,8 +123,8 @@ def _audit(pixels: Pixels, source: Source) -> Audit:
     )
 
 
-def _silent(what: str, done: int, total: int, note: str) -> None:
-    """Progress for those who don't want any."""
+def _shown(progress: Progress | None) -> AbstractContextManager[Progress]:
+    return ConsoleProgress() if progress is None else nullcontext(progress)
 
 
 @dataclass
