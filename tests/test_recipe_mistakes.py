@@ -62,7 +62,7 @@ def mistakes_in(load, text: str) -> list[str]:
             "The 'seed' setting must be less than 2147483648, got a number of 2000 bits.",
         ),
         ("seed = -1\n" + PLAIN, "The 'seed' setting must be at least 0, got -1."),
-        ('task = "regression"\n' + PLAIN, "The 'task' setting must be classification, got 'regression'."),
+        ('task = "ranking"\n' + PLAIN, "The 'task' setting must be one of classification, regression, got 'ranking'."),
         ("data = 3\n" + PLAIN, "The 'data' setting must be a table, got 3."),
         (PLAIN + "[data]\nsize_px = 3", "The 'size_px' setting must be at least 8, got 3 ([data])."),
         (PLAIN + '[data]\nsource = ""', "The 'source' setting must have at least 1 character, got '' ([data])."),

@@ -21,9 +21,9 @@ from clearmargin.models import Network, Pretraining, build_network, set_first_we
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics
 from clearmargin.models.precision import choose_precision
 from clearmargin.models.vgg16 import VGG16
-from clearmargin.pixels import Pixels, cache_folder
+from clearmargin.pixels import cache_folder
 from clearmargin.recipe import Contender
-from clearmargin.records import Part, Split
+from clearmargin.records import Inputs, Part, Split
 from clearmargin.training.checkpoint import stored_precision
 from clearmargin.training.feeds import Feeds
 from clearmargin.training.loop import Fitted, Labelled, fit
@@ -49,7 +49,7 @@ def train_contender(
     contender: Contender,
     network: Network,
     pretraining: Pretraining | None,
-    pixels: Pixels,
+    pixels: Inputs,
     split: Split,
     folder: Path,
     seed: int,
@@ -110,7 +110,7 @@ def contender_seed(seed: int, contender: Contender) -> int:
     return int(mixed.generate_state(1, np.uint32)[0] >> 1)
 
 
-def _normalisation(network: Network, pixels: Pixels, split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(network: Network, pixels: Inputs, split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """ImageNet's for a network that was trained there, the training part's own for the others."""
     if isinstance(network, VGG16):
         return IMAGENET_MEAN, IMAGENET_STD

@@ -26,7 +26,7 @@ from clearmargin.atomic_folder import atomic_folder, disk_errors
 from clearmargin.decoding import Facts, prepare
 from clearmargin.errors import ImageError, SourceError, WorkError
 from clearmargin.mapped_rows import MappedRows
-from clearmargin.records import Finding, Preprocessing, Rows, Sample, Source
+from clearmargin.records import Finding, Inputs, Preprocessing, Source
 
 _FORMAT = 1  # raise it when the files, or the way an image is decoded, change
 _CHUNK_IMAGES = 32  # decoded by one task: 60,000 tiny images must not become 60,000 tasks
@@ -44,43 +44,13 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("clearmargin"))
 
 
-@dataclass(frozen=True)
-class Pixels:
-    """The decoded images of a source.
-
-    Attributes
-    ----------
-    rows
-        uint8 of shape (images, size_px, size_px, channels).
-    samples
-        The decoded ones only: ``samples[i]`` is row ``i``.
-    facts
-        One line per row: ``name`` and the fields of `decoding.Facts`.
-    findings
-        The source's own, and one ``unreadable-images`` when something could not be decoded.
-    found
-        How many samples the source has, unreadable ones included.
-    key
-        SHA-256 (hex) over the source's fingerprint and the preprocessing.
-    """
-
-    rows: Rows
-    samples: tuple[Sample, ...]
-    facts: pd.DataFrame
-    findings: tuple[Finding, ...]
-    found: int
-    key: str
-    preprocessing: Preprocessing
-    simulated: bool
-
-
 def open_pixels(
     source: Source,
     preprocessing: Preprocessing,
     *,
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Pixels:
+) -> Inputs:
     """Open the decoded images of a source, decoding them first if nobody has yet.
 
     Parameters
@@ -109,7 +79,7 @@ def open_pixels(
         raise WorkError(f"{folder} was written and can't be read back. Delete it and try again.")
     rows, facts, unreadable = stored
     by_name = {sample.name: sample for sample in source.samples}
-    return Pixels(
+    return Inputs(
         rows=rows,
         samples=tuple(by_name[name] for name in facts["name"]),
         facts=facts,

@@ -63,7 +63,11 @@ class Augmentation(Settings):
 
 
 class Training(Settings):
-    """How a contender learns."""
+    """How a contender learns.
+
+    Without a ``loss``, classes are learned by cross-entropy and numbers by squared error. ``huber_delta`` is in
+    standard deviations of the target.
+    """
 
     epochs: int = Field(default=12, ge=1, le=100_000)
     batch_size: int = Field(default=32, ge=2, le=65536)  # batch normalisation can't learn from one
@@ -72,6 +76,8 @@ class Training(Settings):
     schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
     weight_decay: float = Field(default=0.0, ge=0, le=10)
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    loss: Literal["cross-entropy", "squared", "absolute", "huber"] | None = None
+    huber_delta: float = Field(default=1.0, gt=0, le=1000)
     label_smoothing: float = Field(default=0, ge=0, lt=1)
     class_weights: bool = False
     early_stopping: int = Field(default=0, ge=0)
@@ -94,9 +100,14 @@ class Training(Settings):
 
 
 class Data(Settings):
-    """Where the samples come from and how an image becomes a square."""
+    """Where the samples come from and how an image becomes a square.
+
+    With a ``target``, the source is a table: that column is learned from ``features``, all others when left out.
+    """
 
     source: str | None = Field(default=None, min_length=1)
+    target: str | None = Field(default=None, min_length=1)
+    features: list[str] | None = Field(default=None, min_length=1)
     size_px: int = Field(default=224, ge=8, le=2048)
     fit: Literal["pad", "stretch", "crop"] = "pad"
     color: Literal["rgb", "gray"] = "rgb"
@@ -130,7 +141,7 @@ class Contender(Settings):
     """One model in the comparison."""
 
     name: str = Field(min_length=1, max_length=100, pattern=r"\S")
-    architecture: Literal["cnn", "vgg16"] = "cnn"
+    architecture: Literal["cnn", "vgg16", "resnet18"] = "cnn"
     layers: list[Layer] | None = None
     head: list[Layer] | None = None
     weights: str | None = Field(default=None, min_length=1)
@@ -157,10 +168,14 @@ class Contender(Settings):
 
 
 class EvaluationSettings(Settings):
-    """How figures get their intervals."""
+    """How figures get their intervals, and over how many seeds the study is repeated.
+
+    Each of the ``repeats`` after the first splits and trains anew with the next seed; only its figures are kept.
+    """
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     resamples: int = Field(default=2000, ge=200, le=1_000_000)
+    repeats: int = Field(default=1, ge=1, le=1000)
 
     @model_validator(mode="after")
     def _resamples_reach_the_tails(self) -> EvaluationSettings:
@@ -172,7 +187,7 @@ class Recipe(Settings):
     """A study, from data to report."""
 
     name: str = Field(default="Study", min_length=1, max_length=200, pattern=r"\S")
-    task: Literal["classification"] = "classification"
+    task: Literal["classification", "regression"] = "classification"
     seed: int = Field(default=0, ge=0, lt=2**31)
     data: Data = Data()
     split: SplitSettings = SplitSettings()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from clearmargin.errors import ImageError
 
@@ -25,7 +26,7 @@ class Sample:
     name
         Unique in its source; relative, with ``/`` between folders; never a path of the machine.
     label
-        The class name, or the target of a regression.
+        The class name; or the target of a regression, as text while it is listed and a number from then on.
     group
         Samples of one group stay together (a patient); None when nobody said.
     part
@@ -68,7 +69,7 @@ class Source(Protocol):
     Attributes
     ----------
     kind
-        ``folder``, ``zip``, ``tar``, ``manifest``, ``npz``, ``idx``, ``cifar``, ``phantom``.
+        ``folder``, ``zip``, ``tar``, ``manifest``, ``npz``, ``idx``, ``cifar``, ``phantom``, ``table``.
     samples
         Everything that is there, in an order that depends on the content only.
     findings
@@ -125,6 +126,23 @@ class Preprocessing:
     def channels(self) -> int:
         return 3 if self.color == "rgb" else 1
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What a network takes, without the batch: (channels, height, width)."""
+        return self.channels, self.size_px, self.size_px
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """How a row of a table becomes an array: which columns, in which order. Travels with the weights."""
+
+    names: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What a network takes, without the batch: (1, columns)."""
+        return 1, len(self.names)
+
 
 class Rows(Protocol):
     """Rows of equal shape that are read when asked for, so that memory stays flat.
@@ -139,13 +157,45 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True)
+class Inputs:
+    """Everything that can be used of a source, as numbers.
+
+    Attributes
+    ----------
+    rows
+        Images: uint8 of shape (images, size_px, size_px, channels). A table: float32 of shape (rows, columns).
+    samples
+        The readable ones only: ``samples[i]`` is row ``i``.
+    facts
+        One line per row, with ``name`` and ``content_sha256``, ``pixel_sha256`` (of what is in ``rows``); for images
+        also the other fields of `decoding.Facts`.
+    findings
+        The source's own, and those of reading it.
+    found
+        How many samples the source has, unreadable ones included.
+    key
+        SHA-256 (hex) over the source's fingerprint and the preprocessing.
+    """
+
+    rows: Rows
+    samples: tuple[Sample, ...]
+    facts: pd.DataFrame
+    findings: tuple[Finding, ...]
+    found: int
+    key: str
+    preprocessing: Preprocessing | Columns
+    simulated: bool
+
+
+@dataclass(frozen=True)
 class Split:
     """Who goes where.
 
     Attributes
     ----------
     names, labels, groups, parts
-        Object arrays of shape (samples,), aligned. ``groups`` holds the identifier of what must
+        Object arrays of shape (samples,), aligned. ``labels`` holds class names, or the targets of a regression as
+        Python floats. ``groups`` holds the identifier of what must
         stay together (a patient, a cluster of copies, or their union): never None here.
     asked
         The fractions asked for, in the order train, validation, test.
@@ -189,3 +239,21 @@ class Predictions:
     groups: np.ndarray
     classes: tuple[str, ...]
     probabilities: np.ndarray
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What one contender says about one part of a regression.
+
+    Attributes
+    ----------
+    names, groups
+        Object arrays of shape (samples,).
+    targets, values
+        float64 of shape (samples,), true and predicted, in the unit of the target.
+    """
+
+    names: np.ndarray
+    targets: np.ndarray
+    groups: np.ndarray
+    values: np.ndarray

@@ -22,9 +22,9 @@ from clearmargin.environment import describe_environment, peak_memory_bytes
 from clearmargin.errors import DiskError, RunFolderError, SourceError
 from clearmargin.files import write_json, write_table, write_text
 from clearmargin.mapped_rows import Subset
-from clearmargin.pixels import Pixels, open_pixels
+from clearmargin.pixels import open_pixels
 from clearmargin.recipe import Contender, Data, Recipe, dump_recipe, load_recipe, slug
-from clearmargin.records import Predictions, Sample, Source, Split
+from clearmargin.records import Inputs, Predictions, Sample, Source, Split
 from clearmargin.runs import Run, is_finished, open_run, read_json
 from clearmargin.sources import open_source
 from clearmargin.split import make_split, read_split, write_split
@@ -99,7 +99,7 @@ def _named(data: str | Path) -> str:
     return data if isinstance(data, str) else str(data if data.is_absolute() else Path.cwd() / data)
 
 
-def _decode(data: Data, progress: Progress) -> tuple[Pixels, Source]:
+def _decode(data: Data, progress: Progress) -> tuple[Inputs, Source]:
     """Every image once, and the source they came from."""
     if data.source is None:
         raise SourceError("The recipe names no data: say which with --data PATH, or [data] source in the recipe.")
@@ -112,7 +112,7 @@ def _decode(data: Data, progress: Progress) -> tuple[Pixels, Source]:
     return pixels, opened
 
 
-def _audit(pixels: Pixels, source: Source) -> Audit:
+def _audit(pixels: Inputs, source: Source) -> Audit:
     return audit(
         pixels.samples,
         pixels.facts,
@@ -160,7 +160,7 @@ class _Study:
         return open_run(self.folder)
 
     def _contend_all(
-        self, networks: Sequence[tuple[Network, Pretraining | None]], pixels: Pixels, split: Split
+        self, networks: Sequence[tuple[Network, Pretraining | None]], pixels: Inputs, split: Split
     ) -> None:
         predictions: dict[str, Predictions] = {}
         for contender, (network, pretraining) in zip(self.recipe.contender, networks, strict=True):
@@ -170,7 +170,7 @@ class _Study:
             with self._timed("evaluation"):
                 self._evaluate(predictions, split)
 
-    def _split(self, pixels: Pixels, copies: np.ndarray) -> tuple[Pixels, Split]:
+    def _split(self, pixels: Inputs, copies: np.ndarray) -> tuple[Inputs, Split]:
         asked = self.recipe.split
         if asked.near_duplicates == "drop":
             kept = _first_of_each(copies, pixels.facts["name"])
@@ -209,7 +209,7 @@ class _Study:
         self._log(f"{findings.counts['decoded']} of {findings.counts['found']} images, {len(set(split.groups))} groups")
 
     def _contend(
-        self, contender: Contender, network: Network, pretraining: Pretraining | None, pixels: Pixels, split: Split
+        self, contender: Contender, network: Network, pretraining: Pretraining | None, pixels: Inputs, split: Split
     ) -> Predictions:
         """Train one contender, unless an interrupted run did; then read what it says of the test part."""
         from clearmargin.contest import train_contender
@@ -247,7 +247,7 @@ class _Study:
         for comparison in figures["comparisons"]:
             self._log(comparison["sentence"])
 
-    def _report(self, pixels: Pixels) -> None:
+    def _report(self, pixels: Inputs) -> None:
         from clearmargin.report import write_report
 
         self.progress("Writing the report", 0, 0, "")
@@ -313,7 +313,7 @@ def _first_of_each(copies: np.ndarray, names: pd.Series) -> np.ndarray:
     return np.sort(order[first])
 
 
-def _only(pixels: Pixels, rows: np.ndarray) -> Pixels:
+def _only(pixels: Inputs, rows: np.ndarray) -> Inputs:
     key = hashlib.sha256(pixels.key.encode() + rows.astype("<i8").tobytes()).hexdigest()
     samples = tuple(pixels.samples[row] for row in rows)
     facts = pixels.facts.iloc[rows].reset_index(drop=True)
@@ -343,7 +343,7 @@ def _assignments(split: Split) -> dict[str, tuple[str, str, str]]:
     return dict(zip(split.names, zip(split.labels, split.groups, split.parts, strict=True), strict=True))
 
 
-def _pictures(pixels: Pixels, names: Sequence[str]) -> dict[str, np.ndarray]:
+def _pictures(pixels: Inputs, names: Sequence[str]) -> dict[str, np.ndarray]:
     place = {sample.name: row for row, sample in enumerate(pixels.samples)}
     rows = np.array([place[name] for name in names], dtype=np.int64)
     return dict(zip(names, pixels.rows.read(rows), strict=True))

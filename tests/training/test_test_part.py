@@ -12,9 +12,8 @@ from safetensors.torch import save_file
 from clearmargin.contest import first_network, train_contender
 from clearmargin.evaluation import read_predictions
 from clearmargin.models.weight_files import TRUNK_SHAPES
-from clearmargin.pixels import Pixels
 from clearmargin.recipe import Contender
-from clearmargin.records import Preprocessing, Sample, Split
+from clearmargin.records import Inputs, Preprocessing, Sample, Split
 
 PARTS = np.array(["train"] * 10 + ["validation"] * 4 + ["test"] * 6, dtype=object)
 TEST = np.flatnonzero(PARTS == "test")
@@ -49,7 +48,7 @@ def train(tmp_path, monkeypatch):
         folder = tmp_path / name
         monkeypatch.setenv("CLEARMARGIN_CACHE", str(tmp_path / f"{name} cache"))
         names = np.array([f"{number}.png" for number in range(len(values))], dtype=object)
-        pixels = Pixels(
+        pixels = Inputs(
             rows=Guarded(values, folder / "model.safetensors"),
             samples=tuple(Sample(*pair) for pair in zip(names, labels, strict=True)),
             facts=pd.DataFrame({"name": names}),

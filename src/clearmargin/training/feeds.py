@@ -14,9 +14,8 @@ from torch import nn
 from clearmargin.mapped_rows import Subset
 from clearmargin.models import Network
 from clearmargin.models.inputs import to_input
-from clearmargin.pixels import Pixels
 from clearmargin.recipe import Augmentation, Training
-from clearmargin.records import Rows
+from clearmargin.records import Inputs, Rows
 from clearmargin.training.augmentation import augment
 from clearmargin.training.trunk import TrunkCache
 
@@ -84,7 +83,7 @@ class Feeds:
         self,
         network: Network,
         settings: Training,
-        pixels: Pixels,
+        pixels: Inputs,
         mean: tuple[float, ...],
         std: tuple[float, ...],
         *,
