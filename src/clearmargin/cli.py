@@ -143,7 +143,8 @@ def _print_repeats(figures: dict[str, Any], metrics: dict[str, str]) -> None:
     table = _figures_table(title, tuple(metrics.values()))
     for name, said in {**repeats["contenders"], **repeats["baselines"]}.items():
         cells = [said[metric] for metric in metrics]
-        table.add_row(_plain(name), *(f"{c['mean']:.3f} ± {c['sd']:.3f} ({c['min']:.3f}–{c['max']:.3f})" for c in cells))
+        told = [f"{c['mean']:.3f} ± {c['sd']:.3f} ({c['min']:.3f}–{c['max']:.3f})" for c in cells]
+        table.add_row(_plain(name), *told)
     _print(table)
     for comparison in repeats["comparisons"]:
         typer.echo(comparison["sentence"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from clearmargin.files import file_sha256, write_json, write_table, write_tensors
 from clearmargin.mapped_rows import Subset
@@ -20,10 +21,10 @@ from clearmargin.models.precision import choose_precision
 from clearmargin.models.vgg16 import VGG16
 from clearmargin.pixels import cache_folder
 from clearmargin.recipe import Contender
-from clearmargin.records import Columns, Inputs, Part, Split
+from clearmargin.records import Columns, Estimates, Inputs, Part, Predictions, Split
 from clearmargin.task import Classification, Task
 from clearmargin.training.checkpoint import stored_precision
-from clearmargin.training.feeds import Feeds
+from clearmargin.training.feeds import Feeds, Report
 from clearmargin.training.loop import Fitted, Labelled, fit, forward
 
 Progress = Callable[[str, int, int, str], None]  # what, done, in all (0: unknown), a note
@@ -96,12 +97,17 @@ def train_contender(
     }
     _write_model(folder, network, fitted, description)
     judged: tuple[Part, ...] = ("validation", "test")
-    said: dict[Part, Any] = {}
-    for part in judged:
-        rows = split.rows(part)
-        said[part] = task.answers(split, rows, forward(feeds.model, feeds.plain(rows, trunk), precision))
+    said = {part: predict_part(feeds, task, split, part, precision, trunk) for part in judged}
     task.write(folder / "predictions.csv", said)
     shutil.rmtree(checkpoint.parent, ignore_errors=True)  # nothing is left to resume
+
+
+def predict_part(
+    feeds: Feeds, task: Task, split: Split, part: Part, precision: torch.dtype, report: Report | None = None
+) -> Predictions | Estimates:
+    """What a trained network says of one part, in the order of the split."""
+    rows = split.rows(part)
+    return task.answers(split, rows, forward(feeds.model, feeds.plain(rows, report), precision))
 
 
 def contender_seed(seed: int, contender: Contender) -> int:

@@ -14,12 +14,10 @@ from clearmargin.evaluation.bootstrap import headline
 from clearmargin.evaluation.estimates import write_estimates
 from clearmargin.evaluation.metrics import label_index, predicted_index
 from clearmargin.evaluation.regression import evaluate_estimates
-from clearmargin.evaluation.regression_metrics import mae, mse, r2, rmse
+from clearmargin.evaluation.regression_metrics import REGRESSION_METRICS, error_sums
 from clearmargin.recipe import Recipe, slug
 from clearmargin.records import Estimates, Inputs, Predictions, Split
 from clearmargin.task import Classification, Task
-
-REGRESSION_METRICS = {"rmse": rmse, "mae": mae, "mse": mse, "r2": r2}
 
 
 def judge_contenders(
@@ -60,7 +58,8 @@ def baselines_on_test(inputs: Inputs, split: Split, seed: int) -> dict[str, Esti
 def point_figures(said: Predictions | Estimates) -> dict[str, float]:
     """The headline figures of one contender, without intervals."""
     if isinstance(said, Estimates):
-        return {name: float(metric(said.targets, said.values)) for name, metric in REGRESSION_METRICS.items()}
+        sums = error_sums(said.targets, said.values).total()
+        return {name: float(metric(sums)) for name, metric in REGRESSION_METRICS.items()}
     truth = label_index(said.labels, said.classes)
     mistakes = int((predicted_index(said.probabilities) != truth).sum())
     return {**headline(truth, said.probabilities), "errors": mistakes}
