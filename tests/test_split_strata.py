@@ -74,3 +74,4 @@ def test_a_numeric_split_survives_the_file(tmp_path):
     again = read_split(tmp_path)
     assert again.numeric
     assert again.labels.tolist() == split.labels.tolist()
+    assert "'" not in (tmp_path / "split.csv").read_text()  # numbers, negative ones too, and no text

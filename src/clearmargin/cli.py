@@ -40,6 +40,9 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, e.g. training.epochs=3. Repeatable."),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+TargetOption = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="The data are a table, and this column is to be predicted.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -211,18 +214,21 @@ def _print_predictions(result: FilePredictions) -> None:
 
 
 @app.command("audit")
-def audit(data: Annotated[str, typer.Argument(metavar="DATA")], as_json: JsonOption = False) -> None:
+def audit(
+    data: Annotated[str, typer.Argument(metavar="DATA")], target: TargetOption = None, as_json: JsonOption = False
+) -> None:
     """Look for what is wrong with the data. Prints findings, as a table or as JSON."""
     from clearmargin.study import audit_data
 
-    found = audit_data(data)
+    found = audit_data(data, target=target)
     if as_json:
         typer.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
         return
     from rich.table import Table
 
     counts = found.counts
-    typer.echo(f"{counts['decoded']} of {counts['found']} images can be used, in {len(found.classes)} classes.")
+    what = "rows can be used" if target else f"images can be used, in {len(found.classes)} classes"
+    typer.echo(f"{counts['decoded']:,} of {counts['found']:,} {what}.")
     table = Table(show_lines=True)
     for heading in ("severity", "finding", "what to do"):
         table.add_column(heading)
@@ -241,13 +247,14 @@ def split(
         "split.csv"
     ),
     seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
+    target: TargetOption = None,
 ) -> None:
     """Split data by patient, copies and class. 8:1:1; writes who goes where."""
     from clearmargin.study import split_data
 
-    made = split_data(data, out, seed=seed)
+    made = split_data(data, out, seed=seed, target=target)
     for part in ("train", "validation", "test"):
-        typer.echo(f"{part}: {len(made.rows(part))} images")
+        typer.echo(f"{part}: {len(made.rows(part)):,} {'rows' if target else 'images'}")
     typer.echo(f"Written: {out}")
 
 

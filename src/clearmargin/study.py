@@ -74,16 +74,21 @@ def run(
         return _Study(settings, folder, resume, shown).run()
 
 
-def audit_data(data: str | Path, *, progress: Progress | None = None) -> Audit:
-    """Audit data without training on them; decodes at the default size, which a later run finds done."""
+def audit_data(data: str | Path, *, target: str | None = None, progress: Progress | None = None) -> Audit:
+    """Audit data without training on them; decodes images at the default size, which a later run finds done.
+
+    With a ``target`` the data are a table, and that column is what would be learned.
+    """
     with _shown(progress) as shown:
-        return audit_inputs(*read_inputs(Data(source=named(data)), shown))
+        return audit_inputs(*read_inputs(Data(source=named(data), target=target), shown))
 
 
-def split_data(data: str | Path, out: Path, *, seed: int = 0, progress: Progress | None = None) -> Split:
-    """Split data 8:1:1 by group and class and write ``out`` (name, label, group, part)."""
+def split_data(
+    data: str | Path, out: Path, *, seed: int = 0, target: str | None = None, progress: Progress | None = None
+) -> Split:
+    """Split data 8:1:1 by group and class (or quartile of the target) and write ``out`` (name, label, group, part)."""
     with _shown(progress) as shown:
-        pixels, source = read_inputs(Data(source=named(data)), shown)
+        pixels, source = read_inputs(Data(source=named(data), target=target), shown)
     made = make_split(pixels.samples, audit_inputs(pixels, source).copies, seed=seed)
     columns = {"name": made.names, "label": made.labels, "group": made.groups, "part": made.parts}
     write_table(out, pd.DataFrame(columns))

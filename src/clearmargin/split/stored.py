@@ -20,7 +20,8 @@ _COLUMNS = ("name", "label", "group", "part")
 
 def write_split(folder: Path, split: Split) -> None:
     """Write ``split.csv`` (name, label, group, part) and ``split.json`` (what it amounts to) into a run folder."""
-    columns = (split.names, split.labels, split.groups, split.parts)
+    labels = split.labels.astype(float) if split.numeric else split.labels
+    columns = (split.names, labels, split.groups, split.parts)
     write_table(folder / "split.csv", pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True))))
     write_json(folder / "split.json", _summary(split))
 
