@@ -187,7 +187,7 @@ def test_single_class_no_samples_and_numbers_are_refused():
     with pytest.raises(SourceError, match="found no samples at all"):
         make_split([], np.arange(0))
     with pytest.raises(SourceError, match=r"'x' has 3\.5"):
-        make_split([Sample("x", 3.5)], np.arange(1))
+        make_split([Sample("y", "a"), Sample("x", 3.5)], np.arange(2))
 
 
 def test_repeated_names_are_refused():
@@ -302,6 +302,7 @@ def test_summary_says_what_the_split_amounts_to(tmp_path):
         "format": 1,
         "asked": [0.8, 0.1, 0.1],
         "achieved": {"train": 0.8, "validation": 0.1, "test": 0.1},
+        "numeric": False,
         "counts": {"train": {"a": 64, "b": 16}, "validation": {"a": 8, "b": 2}, "test": {"a": 8, "b": 2}},
         "groups": {"train": 80, "validation": 10, "test": 10},
         "patients": False,

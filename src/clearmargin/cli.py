@@ -40,6 +40,9 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, e.g. training.epochs=3. Repeatable."),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+TargetOption = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="The data are a table, and this column is to be predicted.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -67,7 +70,9 @@ def demo(
 
 @app.command("run")
 def run(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped name (tumor, demo) or a TOML file.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A shipped name (tumor, mnist, cifar10, boston …) or a TOML file.")
+    ],
     data: DataOption = None,
     out: OutOption = None,
     changes: SetOption = None,
@@ -93,22 +98,69 @@ def _run(recipe: str, data: str | None, out: Path | None, changes: list[str], re
 
 
 def _print_result(finished: Run) -> None:
-    from rich.table import Table
-
     figures = finished.evaluation
-    table = Table(title=f"{figures['n']} test images", title_justify="left")
-    table.add_column("contender")
-    for heading in ("accuracy", "balanced accuracy", "macro F1", "AUC", "mistakes"):
-        table.add_column(heading, justify="right")
-    for name, said in figures["contenders"].items():
-        cells = [_figure(said["metrics"][metric]) for metric in ("accuracy", "balanced_accuracy", "macro_f1", "auc")]
-        table.add_row(_plain(name), *cells, str(said["errors"]))
-    baseline = figures["baseline"]
-    table.add_row("always the commonest class", f"{baseline['accuracy']:.3f}", f"{baseline['balanced_accuracy']:.3f}")
-    _print(table)
+    if figures["task"] == "regression":
+        _print_regression(figures)
+    else:
+        _print_classification(figures)
     for comparison in figures["comparisons"]:
         typer.echo(comparison["sentence"])
     typer.echo(f"Report: {finished.report}")
+
+
+def _print_classification(figures: dict[str, Any]) -> None:
+    metrics = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
+    table = _figures_table(
+        f"{figures['n']:,} test images", ("accuracy", "balanced accuracy", "macro F1", "AUC", "mistakes")
+    )
+    for name, said in figures["contenders"].items():
+        cells = [_figure(said["metrics"][metric]) for metric in metrics]
+        table.add_row(_plain(name), *cells, f"{said['errors']:,}")
+    baseline = figures["baseline"]
+    table.add_row("always the commonest class", f"{baseline['accuracy']:.3f}", f"{baseline['balanced_accuracy']:.3f}")
+    _print(table)
+    _print_repeats(figures, {"balanced_accuracy": "balanced accuracy", "accuracy": "accuracy", "errors": "mistakes"})
+
+
+def _print_regression(figures: dict[str, Any]) -> None:
+    metrics = ("rmse", "mae", "mse", "r2")
+    title = f"{_plain(figures['target'])} in {figures['n']:,} test rows"
+    table = _figures_table(title, ("RMSE", "MAE", "MSE", "R²"))
+    for name, said in {**figures["contenders"], **figures["baselines"]}.items():
+        table.add_row(_plain(name), *(_figure(said["metrics"][metric]) for metric in metrics))
+    for reference in figures["references"]:
+        table.add_row(
+            _plain(reference["name"]),
+            *(f"{reference['value']:.3f}" if reference["metric"] == metric else "" for metric in metrics),
+        )
+    _print(table)
+    _print_repeats(figures, {"rmse": "RMSE", "mae": "MAE", "r2": "R²"})
+
+
+def _print_repeats(figures: dict[str, Any], metrics: dict[str, str]) -> None:
+    """Mean, spread and range over the seeds, when there are several."""
+    if "repeats" not in figures:
+        return
+    repeats = figures["repeats"]
+    title = f"mean ± standard deviation (range) over {len(repeats['seeds'])} seeds"
+    table = _figures_table(title, tuple(metrics.values()))
+    for name, said in {**repeats["contenders"], **repeats["baselines"]}.items():
+        cells = [said[metric] for metric in metrics]
+        told = [f"{c['mean']:.3f} ± {c['sd']:.3f} ({c['min']:.3f}–{c['max']:.3f})" for c in cells]
+        table.add_row(_plain(name), *told)
+    _print(table)
+    for comparison in repeats["comparisons"]:
+        typer.echo(comparison["sentence"])
+
+
+def _figures_table(title: str, headings: tuple[str, ...]) -> Any:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("contender")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    return table
 
 
 def _figure(figure: dict[str, Any]) -> str:
@@ -121,12 +173,14 @@ def _figure(figure: dict[str, Any]) -> str:
 @app.command("predict")
 def predict(
     run: RunFolder,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE|FOLDER...", help="Images, or folders of them.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE|FOLDER|TABLE...", help="Images, folders of them, or tables.")
+    ],
     contender: Annotated[str | None, typer.Option(metavar="NAME", help="Model; default: best on validation.")] = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
 ) -> None:
-    """Predict the class of images with a model of a finished run."""
+    """Predict images, or the rows of a CSV table, with a model of a finished run."""
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other: take one.")
     from clearmargin.prediction import predict_files
@@ -154,23 +208,27 @@ def _print_predictions(result: FilePredictions) -> None:
     for place, heading in enumerate(result.table.columns):
         table.add_column(_plain(heading), justify="left" if place < 2 else "right", overflow="fold")
     for row in result.table.itertuples(index=False, name=None):
-        table.add_row(_plain(row[0]), _plain(row[1]), *(f"{probability:.3f}" for probability in row[2:]))
+        said = f"{row[1]:.6g}" if isinstance(row[1], float) else _plain(row[1])
+        table.add_row(_plain(row[0]), said, *(f"{probability:.3f}" for probability in row[2:]))
     _print(table)
 
 
 @app.command("audit")
-def audit(data: Annotated[str, typer.Argument(metavar="DATA")], as_json: JsonOption = False) -> None:
+def audit(
+    data: Annotated[str, typer.Argument(metavar="DATA")], target: TargetOption = None, as_json: JsonOption = False
+) -> None:
     """Look for what is wrong with the data. Prints findings, as a table or as JSON."""
     from clearmargin.study import audit_data
 
-    found = audit_data(data)
+    found = audit_data(data, target=target)
     if as_json:
         typer.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
         return
     from rich.table import Table
 
     counts = found.counts
-    typer.echo(f"{counts['decoded']} of {counts['found']} images can be used, in {len(found.classes)} classes.")
+    what = "rows can be used" if target else f"images can be used, in {len(found.classes)} classes"
+    typer.echo(f"{counts['decoded']:,} of {counts['found']:,} {what}.")
     table = Table(show_lines=True)
     for heading in ("severity", "finding", "what to do"):
         table.add_column(heading)
@@ -189,13 +247,14 @@ def split(
         "split.csv"
     ),
     seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
+    target: TargetOption = None,
 ) -> None:
     """Split data by patient, copies and class. 8:1:1; writes who goes where."""
     from clearmargin.study import split_data
 
-    made = split_data(data, out, seed=seed)
+    made = split_data(data, out, seed=seed, target=target)
     for part in ("train", "validation", "test"):
-        typer.echo(f"{part}: {len(made.rows(part))} images")
+        typer.echo(f"{part}: {len(made.rows(part)):,} {'rows' if target else 'images'}")
     typer.echo(f"Written: {out}")
 
 

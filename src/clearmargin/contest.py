@@ -13,26 +13,25 @@ import numpy as np
 import pandas as pd
 import torch
 
-from clearmargin.evaluation import write_predictions
-from clearmargin.evaluation.inference import predict_part
 from clearmargin.files import file_sha256, write_json, write_table, write_tensors
 from clearmargin.mapped_rows import Subset
 from clearmargin.models import Network, Pretraining, build_network, set_first_weights
-from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics
+from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics, column_statistics
 from clearmargin.models.precision import choose_precision
 from clearmargin.models.vgg16 import VGG16
 from clearmargin.pixels import cache_folder
 from clearmargin.recipe import Contender
-from clearmargin.records import Inputs, Part, Split
+from clearmargin.records import Columns, Estimates, Inputs, Part, Predictions, Split
+from clearmargin.task import Classification, Task
 from clearmargin.training.checkpoint import stored_precision
-from clearmargin.training.feeds import Feeds
-from clearmargin.training.loop import Fitted, Labelled, fit
+from clearmargin.training.feeds import Feeds, Report
+from clearmargin.training.loop import Fitted, Labelled, fit, forward
 
 Progress = Callable[[str, int, int, str], None]  # what, done, in all (0: unknown), a note
 
 
 def first_network(
-    contender: Contender, shape: tuple[int, int, int], classes: int, seed: int
+    contender: Contender, shape: tuple[int, ...], outputs: int, seed: int
 ) -> tuple[Network, Pretraining | None]:
     """Build a contender's network and set its first weights.
 
@@ -41,7 +40,7 @@ def first_network(
     RecipeError, WeightsError
         When its layers or its pretrained weights can't work.
     """
-    network = build_network(contender, shape, classes)
+    network = build_network(contender, shape, outputs)
     return network, set_first_weights(network, contender, contender_seed(seed, contender), cache_folder())
 
 
@@ -49,7 +48,8 @@ def train_contender(
     contender: Contender,
     network: Network,
     pretraining: Pretraining | None,
-    pixels: Inputs,
+    task: Task,
+    inputs: Inputs,
     split: Split,
     folder: Path,
     seed: int,
@@ -60,12 +60,11 @@ def train_contender(
     A checkpoint in ``folder`` is gone on from. Only after the model is on the disk, the test part is looked at.
     """
     settings, name = contender.training, contender.name
-    classes = tuple(sorted(set(split.labels)))
-    mean, std = _normalisation(network, pixels, split)
+    mean, std = _normalisation(network, inputs, split)
     checkpoint = folder / "checkpoint" / "state.safetensors"
     precision = stored_precision(checkpoint) or choose_precision(settings.precision)
     own_seed = contender_seed(seed, contender)
-    feeds = Feeds(network, settings, pixels, mean, std, cache=cache_folder(), precision=precision)
+    feeds = Feeds(network, settings, inputs, mean, std, cache=cache_folder(), precision=precision)
 
     def trunk(done: int, total: int, note: str) -> None:
         progress(f"{name}: frozen layers", done, total, note)
@@ -73,13 +72,13 @@ def train_contender(
     def training(done: int, total: int, note: str) -> None:
         progress(f"{name}: training", done, total, note)
 
-    parts = {part: _targets(split, split.rows(part), classes) for part in ("train", "validation")}
+    train, validation = split.rows("train"), split.rows("validation")
     fitted = fit(
         feeds.model,
-        Labelled(feeds.train(split.rows("train"), trunk), parts["train"]),
-        Labelled(feeds.plain(split.rows("validation"), trunk), parts["validation"]),
+        Labelled(feeds.train(train, trunk), task.targets(split, train)),
+        Labelled(feeds.plain(validation, trunk), task.targets(split, validation)),
         settings,
-        classes=len(classes),
+        classes=task.outputs if isinstance(task, Classification) else None,
         precision=precision,
         seed=own_seed,
         checkpoint=checkpoint,
@@ -90,18 +89,25 @@ def train_contender(
         "format": 1,
         "name": name,
         "architecture": contender.without_paths().model_dump(mode="json", exclude_none=True),
-        "task": "classification",
-        "classes": list(classes),
-        "preprocessing": {**asdict(pixels.preprocessing), "mean": list(mean), "std": list(std)},
+        **task.described(),
+        "preprocessing": {**_prepared(inputs), "mean": list(mean), "std": list(std)},
         **_pretraining(pretraining),
         **_size(network),
         **_course(fitted, feeds.trunk_seconds),
     }
     _write_model(folder, network, fitted, description)
     judged: tuple[Part, ...] = ("validation", "test")
-    predictions = {part: predict_part(feeds, split, part, classes, precision, trunk) for part in judged}
-    write_predictions(folder / "predictions.csv", predictions)
+    said = {part: predict_part(feeds, task, split, part, precision, trunk) for part in judged}
+    task.write(folder / "predictions.csv", said)
     shutil.rmtree(checkpoint.parent, ignore_errors=True)  # nothing is left to resume
+
+
+def predict_part(
+    feeds: Feeds, task: Task, split: Split, part: Part, precision: torch.dtype, report: Report | None = None
+) -> Predictions | Estimates:
+    """What a trained network says of one part, in the order of the split."""
+    rows = split.rows(part)
+    return task.answers(split, rows, forward(feeds.model, feeds.plain(rows, report), precision))
 
 
 def contender_seed(seed: int, contender: Contender) -> int:
@@ -110,16 +116,18 @@ def contender_seed(seed: int, contender: Contender) -> int:
     return int(mixed.generate_state(1, np.uint32)[0] >> 1)
 
 
-def _normalisation(network: Network, pixels: Inputs, split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(network: Network, inputs: Inputs, split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """ImageNet's for a network that was trained there, the training part's own for the others."""
     if isinstance(network, VGG16):
         return IMAGENET_MEAN, IMAGENET_STD
-    return channel_statistics(Subset(pixels.rows, split.rows("train")))
+    learned = Subset(inputs.rows, split.rows("train"))
+    return column_statistics(learned) if isinstance(inputs.preprocessing, Columns) else channel_statistics(learned)
 
 
-def _targets(split: Split, rows: np.ndarray, classes: tuple[str, ...]) -> torch.Tensor:
-    number = {name: place for place, name in enumerate(classes)}
-    return torch.tensor([number[label] for label in split.labels[rows]], dtype=torch.int64)
+def _prepared(inputs: Inputs) -> dict[str, Any]:
+    """How a sample becomes an array, as ``model.json`` says it."""
+    how = inputs.preprocessing
+    return {"columns": list(how.names)} if isinstance(how, Columns) else asdict(how)
 
 
 def _pretraining(pretraining: Pretraining | None) -> dict[str, Any]:
@@ -145,7 +153,7 @@ def _size(network: Network) -> dict[str, Any]:
 def _course(fitted: Fitted, trunk_seconds: float) -> dict[str, Any]:
     """How training went, and what the chosen epoch reached on validation."""
     best = fitted.history[fitted.best_epoch - 1]
-    measures = ("loss", "accuracy", "balanced_accuracy")
+    measures = [key.removeprefix("validation_") for key in best if key.startswith("validation_")]
     return {
         "training": {
             "epochs_run": fitted.epochs_run,

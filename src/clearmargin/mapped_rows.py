@@ -117,3 +117,15 @@ class Subset:
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Read rows by their number in this subset."""
         return self._rows.read(self._index[rows])
+
+
+class ArrayRows:
+    """Rows of an array that is in memory anyway: implements `records.Rows`."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values = values
+        self.shape, self.dtype = values.shape, values.dtype
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Copy rows out, in the order asked for."""
+        return self._values[rows]

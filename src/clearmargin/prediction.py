@@ -1,4 +1,4 @@
-"""Predictions for files and folders, one batch in memory at a time."""
+"""Predictions for files and folders of images, one batch in memory at a time, and for tables."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import pandas as pd
 from clearmargin.decoding import prepare
 from clearmargin.errors import ImageError, SourceError
 from clearmargin.files import table_text
+from clearmargin.records import Columns
 from clearmargin.runs import BATCH, TrainedContender, read_image_file
 from clearmargin.sources.names import IMAGE_EXTENSIONS
+from clearmargin.sources.table import read_rows, table_numbers
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class FilePredictions:
     contender
         Its name.
     table
-        As `TrainedContender.predict` returns it; ``image`` is the path as given.
+        As `TrainedContender.predict` returns it; ``image`` is the path as given, ``row`` the number in its table.
     failures
         Reasons by path, of files that could not be decoded.
     """
@@ -37,12 +39,11 @@ class FilePredictions:
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for programs."""
-        classes = list(self.table.columns[2:])
-        rows = self.table.itertuples(index=False, name=None)
-        listed = [
-            {"image": row[0], "predicted": row[1], "probabilities": dict(zip(classes, row[2:], strict=True))}
-            for row in rows
-        ]
+        first, classes = self.table.columns[0], list(self.table.columns[2:])
+        listed = []
+        for row in self.table.itertuples(index=False, name=None):
+            said = {"probabilities": dict(zip(classes, row[2:], strict=True))} if classes else {}
+            listed.append({first: row[0], "predicted": row[1], **said})
         return {"contender": self.contender, "predictions": listed, "failures": self.failures}
 
     def as_csv(self) -> str:
@@ -51,20 +52,23 @@ class FilePredictions:
 
 
 def predict_files(contender: TrainedContender, paths: Sequence[Path]) -> FilePredictions:
-    """Predict images and all images in folders, at any depth, in the order of their names.
+    """Predict images and all images in folders, at any depth, in the order of their names; or the rows of tables.
 
     Raises
     ------
     SourceError
-        When a path does not exist, or there is no image in what was given.
+        When a path does not exist, or there is no image in what was given; or a table lacks what the model needs.
     """
+    how = contender.preprocessing
+    if isinstance(how, Columns):
+        return FilePredictions(contender.name, _predict_tables(contender, how, paths), {})
     names: list[str] = []
     failures: dict[str, str] = {}
     probabilities: list[np.ndarray] = []
     waiting: list[np.ndarray] = []
     for path in image_files(paths):
         try:
-            waiting.append(prepare(read_image_file(path), contender.preprocessing).pixels)
+            waiting.append(prepare(read_image_file(path), how).pixels)
         except ImageError as error:
             failures[str(path)] = str(error)
             continue
@@ -74,6 +78,16 @@ def predict_files(contender: TrainedContender, paths: Sequence[Path]) -> FilePre
             waiting = []
     probabilities.append(contender.probabilities(waiting))
     return FilePredictions(contender.name, contender.table(names, np.concatenate(probabilities)), failures)
+
+
+def _predict_tables(contender: TrainedContender, how: Columns, paths: Sequence[Path]) -> pd.DataFrame:
+    frames = []
+    for path in paths:
+        header, rows = read_rows(path)
+        values = table_numbers(header, rows, how.names, path)
+        named = [f"row {number}" if len(paths) == 1 else f"{path}, row {number}" for number in range(1, len(rows) + 1)]
+        frames.append(pd.DataFrame({"row": named, "predicted": contender.estimates(values.astype(np.float32))}))
+    return pd.concat(frames, ignore_index=True)
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:

@@ -167,15 +167,25 @@ class Contender(Settings):
         return self
 
 
+class Reference(Settings):
+    """A figure from elsewhere that the report shows beside the study's own."""
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"\S")
+    metric: str = Field(min_length=1, max_length=50)
+    value: float
+
+
 class EvaluationSettings(Settings):
     """How figures get their intervals, and over how many seeds the study is repeated.
 
-    Each of the ``repeats`` after the first splits and trains anew with the next seed; only its figures are kept.
+    Each of the ``repeats`` after the first splits and trains anew with the next seed; its predictions are kept, its
+    weights are not.
     """
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     resamples: int = Field(default=2000, ge=200, le=1_000_000)
     repeats: int = Field(default=1, ge=1, le=1000)
+    references: list[Reference] = Field(default=[], max_length=20)
 
     @model_validator(mode="after")
     def _resamples_reach_the_tails(self) -> EvaluationSettings:

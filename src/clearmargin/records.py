@@ -213,6 +213,11 @@ class Split:
     patients: bool
     given: bool = False
 
+    @property
+    def numeric(self) -> bool:
+        """True when the labels are the targets of a regression."""
+        return bool(len(self.labels)) and not isinstance(self.labels[0], str)
+
     def rows(self, part: Part) -> np.ndarray:
         """Indices (int64, ascending) of the samples in a part."""
         import numpy as np

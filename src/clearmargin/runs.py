@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,21 +14,24 @@ import numpy as np
 import pandas as pd
 
 from clearmargin.decoding import prepare
-from clearmargin.errors import ImageError, RecipeError, RunFolderError, WeightsError
+from clearmargin.errors import ImageError, RecipeError, RunFolderError, UsageError, WeightsError
 from clearmargin.files import file_sha256, read_table
 from clearmargin.recipe import Contender, Recipe, check_recipe, load_stored_recipe, slug
-from clearmargin.records import Preprocessing
+from clearmargin.records import Columns, Preprocessing
 from clearmargin.sources.container import read_image
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
     from clearmargin.models import Network
+    from clearmargin.task import Task
 
     Picture: TypeAlias = str | Path | bytes | np.ndarray | Image
 
 LARGEST_DESCRIPTION_BYTES = 50_000_000
 BATCH = 8
+TABLE_BATCH = 4096
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
 
 
@@ -52,13 +55,24 @@ class TrainedContender:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names, in the order of the probabilities."""
-        return tuple(self.description["classes"])
+        """Class names, in the order of the probabilities; none for a regression."""
+        return tuple(self.description.get("classes", ()))
 
     @property
-    def preprocessing(self) -> Preprocessing:
-        """How an image becomes what the network takes."""
+    def task(self) -> Task:
+        """What the network was trained to answer."""
+        from clearmargin.task import Classification, Regression
+
+        if self.description["task"] == "regression":
+            return Regression(**self.description["target"])
+        return Classification(self.classes)
+
+    @property
+    def preprocessing(self) -> Preprocessing | Columns:
+        """How an image, or a row of a table, becomes what the network takes."""
         said = self.description["preprocessing"]
+        if "columns" in said:
+            return Columns(tuple(said["columns"]))
         return Preprocessing(said["size_px"], said["fit"], said["color"])
 
     @cached_property
@@ -85,32 +99,39 @@ class TrainedContender:
                 f"The weights of '{self.name}' in {path} are not those this run was finished with: the SHA-256 "
                 "differs from model.json. Take the folder from where it is whole, or run the study again."
             )
-        preprocessing = self.preprocessing
-        shape = (preprocessing.channels, preprocessing.size_px, preprocessing.size_px)
-        network = build_network(Contender.model_validate(self.description["architecture"]), shape, len(self.classes))
+        architecture = Contender.model_validate(self.description["architecture"])
+        network = build_network(architecture, self.preprocessing.shape, self.task.outputs)
         load_weights(network, path)
         return network.eval()
 
-    def predict(self, images: Picture | Sequence[Picture]) -> pd.DataFrame:
-        """Predict the class of images.
+    def predict(self, samples: Picture | Sequence[Picture] | pd.DataFrame) -> pd.DataFrame:
+        """Predict the class of images, or the target of rows of a table.
 
         Parameters
         ----------
-        images
+        samples
             One image or several: paths, encoded bytes, Pillow images, uint8 arrays of shape
-            (height, width[, 3]), or one array of shape (images, height, width, 3).
+            (height, width[, 3]), or one array of shape (images, height, width, 3). For a model of a table: a
+            DataFrame that has its columns.
 
         Returns
         -------
-        One row per image: ``image`` (name or number), ``predicted``, and a column of probabilities per class.
+        One row per sample: ``image`` (name or number), ``predicted``, and a column of probabilities per class; of a
+        table ``row`` and ``predicted``, in the unit of the target.
 
         Raises
         ------
         ImageError
             Naming the first image that can't be decoded.
+        UsageError
+            When the model takes images and gets a table, the other way round, or a table without its columns.
         """
-        several = isinstance(images, list | tuple) or (isinstance(images, np.ndarray) and images.ndim == 4)
-        listed: list[Any] = list(images) if several else [images]  # type: ignore[arg-type]
+        if isinstance(self.preprocessing, Columns):
+            return self._predict_rows(samples)
+        if isinstance(samples, pd.DataFrame):
+            raise UsageError(f"'{self.name}' takes images, got a table.")
+        several = isinstance(samples, list | tuple) or (isinstance(samples, np.ndarray) and samples.ndim == 4)
+        listed: list[Any] = list(samples) if several else [samples]  # type: ignore[arg-type]
         names = [
             image.name if isinstance(image, Path) else image if isinstance(image, str) else str(number)
             for number, image in enumerate(listed)
@@ -118,29 +139,59 @@ class TrainedContender:
         pixels = [self.prepare(image, name) for image, name in zip(listed, names, strict=True)]
         return self.table(names, self.probabilities(pixels))
 
+    def _predict_rows(self, table: Any) -> pd.DataFrame:
+        columns = list(self.description["preprocessing"]["columns"])
+        if not isinstance(table, pd.DataFrame):
+            raise UsageError(f"'{self.name}' takes a table with the columns {', '.join(columns)}: give a DataFrame.")
+        lacking = [name for name in columns if name not in table.columns]
+        if lacking:
+            raise UsageError(f"The table lacks {', '.join(map(repr, lacking))}, which '{self.name}' needs.")
+        values = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+        if not np.isfinite(values).all():
+            row, column = np.argwhere(~np.isfinite(values))[0]
+            raise UsageError(f"Row {row + 1} of the table has no number for {columns[column]!r}.")
+        predicted = self.estimates(values.astype(np.float32))
+        return pd.DataFrame({"row": table.index.to_numpy(), "predicted": predicted})
+
     def prepare(self, image: Picture, name: str) -> np.ndarray:
         """Decode one image as the training images were: uint8 (size_px, size_px, channels)."""
+        how = self.preprocessing
+        if isinstance(how, Columns):
+            raise UsageError(f"'{self.name}' takes rows of a table, not images.")
         try:
-            return prepare(_content(image), self.preprocessing).pixels
+            return prepare(_content(image), how).pixels
         except ImageError as error:
             raise ImageError(f"{name} can't be used: {error}") from error
 
     def probabilities(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
         """Class probabilities, float64 (images, classes), of prepared images."""
+        from clearmargin.evaluation.inference import softmax
+
+        batches = (np.stack(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH))
+        return np.concatenate([np.empty((0, len(self.classes))), *map(softmax, self._outputs(batches))])
+
+    def estimates(self, rows: np.ndarray) -> np.ndarray:
+        """Values in the unit of the target, float64 (rows,), for rows of a table, float32 (rows, columns)."""
+        from clearmargin.task import Regression
+
+        task = self.task
+        if not isinstance(task, Regression):
+            raise UsageError(f"'{self.name}' answers with classes, not with numbers.")
+        batches = (rows[start : start + TABLE_BATCH] for start in range(0, len(rows), TABLE_BATCH))
+        return np.concatenate([np.empty(0), *map(task.values, self._outputs(batches))])
+
+    def _outputs(self, batches: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
+        """What the network says of each batch, float32 (batch, outputs), computed as in training."""
         import torch
 
-        from clearmargin.evaluation.inference import softmax
         from clearmargin.models.inputs import to_input
         from clearmargin.training.loop import computing_in
 
         said = self.description["preprocessing"]
         precision = getattr(torch, self.description["training"]["precision"])  # as in training: the same answers
-        pieces: list[np.ndarray] = [np.empty((0, len(self.classes)))]
         with torch.inference_mode(), computing_in(precision):
-            for start in range(0, len(pixels), BATCH):
-                inputs = to_input(np.stack(pixels[start : start + BATCH]), tuple(said["mean"]), tuple(said["std"]))
-                pieces.append(softmax(self.network(inputs)))
-        return np.concatenate(pieces)
+            for batch in batches:
+                yield self.network(to_input(batch, tuple(said["mean"]), tuple(said["std"]))).float()
 
     def table(self, names: Sequence[str], probabilities: np.ndarray) -> pd.DataFrame:
         """Names and probabilities as the table `predict` returns."""
@@ -177,11 +228,11 @@ class Run:
 
     @property
     def best(self) -> TrainedContender:
-        """The contender with the highest balanced accuracy on validation; among equals the smaller loss."""
+        """The best contender on validation: by balanced accuracy, among equals (and of a regression) by loss."""
 
         def quality(contender: TrainedContender) -> tuple[float, float]:
             said = contender.description["validation"]
-            return said["balanced_accuracy"], -said["loss"]
+            return said.get("balanced_accuracy", 0.0), -said["loss"]
 
         return max(self.contenders.values(), key=quality)
 
@@ -204,10 +255,11 @@ class Run:
     def predictions(self) -> pd.DataFrame:
         """Predictions of all contenders for validation and test, with a first column ``contender``."""
         frames = []
+        text: tuple[str, ...] = ("part", "name", "group")
+        if self.evaluation["task"] == "classification":
+            text += ("label", "predicted")
         for contender in self.contenders.values():
-            frame = read_table(
-                contender.folder / "predictions.csv", text=("part", "name", "label", "group", "predicted")
-            )
+            frame = read_table(contender.folder / "predictions.csv", text=text)
             frame.insert(0, "contender", contender.name)
             frames.append(frame)
         return pd.concat(frames, ignore_index=True)
@@ -270,25 +322,43 @@ def _contenders(folder: Path, recipe: Recipe) -> Iterator[TrainedContender]:
 def _checked(description: Any, place: Path) -> dict[str, Any]:
     """Refuse a model.json that could not be one of ours before anything is built from it."""
     try:
-        pre = description["preprocessing"]
-        size = pre["size_px"]
         sound = (
-            isinstance(size, int)
-            and 8 <= size <= 2048
-            and pre["fit"] in ("pad", "stretch", "crop")
-            and pre["color"] in ("rgb", "gray")
-            and len(pre["mean"]) == len(pre["std"]) == (3 if pre["color"] == "rgb" else 1)
-            and all(isinstance(name, str) for name in description["classes"])
-            and len(description["classes"]) >= 2
+            _sound_input(description["preprocessing"])
+            and _sound_task(description)
             and isinstance(description["weights_sha256"], str)
             and description["training"]["precision"] in ("float32", "bfloat16")
         )
-        check_recipe({"contender": [description["architecture"]]}, f"{place.name}/model.json")
+        table = {"target": "target"} if description["task"] == "regression" else {}
+        contender = description["architecture"]
+        check_recipe({"task": description["task"], "data": table, "contender": [contender]}, f"{place.name}/model.json")
     except (KeyError, TypeError):
         sound = False
     if not sound:
         raise RunFolderError(f"{place / 'model.json'} is damaged: it does not describe a model. Run the study again.")
     return dict(description)
+
+
+def _sound_input(pre: Any) -> bool:
+    if "columns" in pre:
+        names, inputs = pre["columns"], len(pre["columns"])
+        sound = inputs > 0 and all(isinstance(name, str) for name in names)
+    else:
+        size, inputs = pre["size_px"], 3 if pre["color"] == "rgb" else 1
+        sound = isinstance(size, int) and 8 <= size <= 2048
+        sound = sound and pre["fit"] in ("pad", "stretch", "crop") and pre["color"] in ("rgb", "gray")
+    return sound and _are_numbers(pre["mean"], inputs) and _are_numbers(pre["std"], inputs)
+
+
+def _sound_task(description: Any) -> bool:
+    if description["task"] == "regression":
+        target = description["target"]
+        return isinstance(target["name"], str) and _are_numbers([target["mean"], target["std"]], 2)
+    names = description["classes"]
+    return len(names) >= 2 and all(isinstance(name, str) for name in names)
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    return len(values) == count and all(isinstance(value, int | float) for value in values)
 
 
 def _listed(names: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from clearmargin.evaluation import read_predictions
 from clearmargin.models.weight_files import TRUNK_SHAPES
 from clearmargin.recipe import Contender
 from clearmargin.records import Inputs, Preprocessing, Sample, Split
+from clearmargin.task import Classification
 
 PARTS = np.array(["train"] * 10 + ["validation"] * 4 + ["test"] * 6, dtype=object)
 TEST = np.flatnonzero(PARTS == "test")
@@ -61,7 +62,8 @@ def train(tmp_path, monkeypatch):
         split = Split(names, labels, names, PARTS, (0.5, 0.2, 0.3), patients=False)
         contender = Contender.model_validate(described)
         network, pretraining = first_network(contender, (3, values.shape[1], values.shape[2]), 2, seed=1)
-        train_contender(contender, network, pretraining, pixels, split, folder, 1, lambda *_: None)
+        task = Classification(("no", "yes"))
+        train_contender(contender, network, pretraining, task, pixels, split, folder, 1, lambda *_: None)
         return folder
 
     return train

@@ -18,6 +18,7 @@ from clearmargin.audit.copies import (
 )
 from clearmargin.audit.evidence import Evidence
 from clearmargin.audit.makeup import class_balance, mixed_modes, mixed_sizes
+from clearmargin.audit.rows import few_rows, identical_rows, outlying_targets
 from clearmargin.records import PARTS, Finding, Sample, Severity
 
 Check = Callable[[Evidence], Iterable[Finding]]
@@ -31,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     mixed_sizes,
     mixed_modes,
 )
+TABLE_CHECKS: tuple[Check, ...] = (identical_rows, few_rows, outlying_targets)
 _FORMAT = 1
 _RANK: dict[Severity, int] = {"serious": 0, "warning": 1, "note": 2}
 
@@ -92,15 +94,15 @@ def audit(
     simulated: bool,
     source_kind: str,
 ) -> Audit:
-    """Run every check of `CHECKS` over the samples that could be decoded.
+    """Run every check of `CHECKS` (of a table: `TABLE_CHECKS`) over the samples that could be read.
 
     Parameters
     ----------
     samples
         The decoded samples.
     facts
-        One row for each, in the same order, with the columns content_sha256, pixel_sha256, width_px, height_px,
-        mode, format and bytes.
+        One row for each, in the same order, with the column pixel_sha256; of images also content_sha256, width_px,
+        height_px, mode, format and bytes.
     findings
         What the source and the decoding have noticed already.
     found
@@ -114,7 +116,8 @@ def audit(
         When there is not one row of facts for each sample.
     """
     evidence = Evidence.gather(samples, facts)
-    noticed = [*findings, *(finding for check in CHECKS for finding in check(evidence))]
+    checks = TABLE_CHECKS if source_kind == "table" else CHECKS
+    noticed = [*findings, *(finding for check in checks for finding in check(evidence))]
     given: dict[str, dict[str, int]] = {
         part: evidence.class_counts(part) for part in PARTS if (evidence.parts == part).any()
     }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from clearmargin.evaluation.metrics import label_index
 from clearmargin.records import Predictions
 
 SUM_TOLERANCE = 1e-6
+SAME_SPLIT = "Evaluate all contenders on the same split."
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def align(contenders: Mapping[str, Predictions]) -> AlignedPredictions:
     for name, predictions in contenders.items():
         _check_same(first_name, first, name, predictions)
         _check_probabilities(name, predictions)
-    units, n_units = _numbered(first.groups)
+    units, n_units = numbered_groups(first.groups)
     return AlignedPredictions(
         classes=first.classes,
         truth=label_index(first.labels, first.classes),
@@ -84,25 +86,35 @@ def _check_classes(classes: tuple[str, ...]) -> None:
 
 
 def _check_same(first_name: str, first: Predictions, name: str, other: Predictions) -> None:
-    pair = f"The contenders {first_name!r} and {name!r}"
-    remedy = "Evaluate all contenders on the same split."
     if other.classes != first.classes:
         raise UsageError(
-            f"{pair} must have the same classes in the same order, got {list(first.classes)} "
-            f"and {list(other.classes)}. {remedy}"
+            f"The contenders {first_name!r} and {name!r} must have the same classes in the same order, got "
+            f"{list(first.classes)} and {list(other.classes)}. {SAME_SPLIT}"
         )
-    for column in ("names", "labels", "groups"):
+    check_same_samples(first_name, first, name, other, ("names", "labels", "groups"))
+
+
+def check_same_samples(first_name: str, first: Any, name: str, other: Any, columns: Sequence[str]) -> None:
+    """Check that two contenders speak about the same samples, column by column.
+
+    Raises
+    ------
+    UsageError
+        Naming the first sample that differs.
+    """
+    pair = f"The contenders {first_name!r} and {name!r}"
+    for column in columns:
         ours, theirs = getattr(first, column), getattr(other, column)
         if len(ours) != len(theirs):
             raise UsageError(
-                f"{pair} must speak about the same samples, got {len(ours)} and {len(theirs)} {column}. {remedy}"
+                f"{pair} must speak about the same samples, got {len(ours)} and {len(theirs)} {column}. {SAME_SPLIT}"
             )
         differing = np.flatnonzero(ours != theirs)
         if differing.size:
             row = differing[0]
             raise UsageError(
                 f"{pair} must speak about the same samples in the same order: their {column} differ in "
-                f"{differing.size} row(s), first in row {row}: {ours[row]!r} and {theirs[row]!r}. {remedy}"
+                f"{differing.size} row(s), first in row {row}: {ours[row]!r} and {theirs[row]!r}. {SAME_SPLIT}"
             )
 
 
@@ -130,7 +142,7 @@ def _check_probabilities(name: str, predictions: Predictions) -> None:
         )
 
 
-def _numbered(groups: np.ndarray) -> tuple[np.ndarray, int]:
+def numbered_groups(groups: np.ndarray) -> tuple[np.ndarray, int]:
     """Number the groups in order of appearance; a sample without a group is a group of its own."""
     number: dict[object, int] = {}
     units = np.empty(len(groups), dtype=np.int64)

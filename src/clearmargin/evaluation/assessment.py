@@ -50,7 +50,7 @@ def evaluate(
     WorkError
         When probabilities are not finite, negative, or don't sum to one.
     """
-    _check_settings(confidence, resamples, seed)
+    check_settings(confidence, resamples, seed)
     aligned = align(contenders)
     resampled = bootstrap(aligned, resamples, seed)
     return {
@@ -73,7 +73,14 @@ def evaluate(
     }
 
 
-def _check_settings(confidence: float, resamples: int, seed: int) -> None:
+def check_settings(confidence: float, resamples: int, seed: int) -> None:
+    """Refuse settings of intervals that can't work.
+
+    Raises
+    ------
+    UsageError
+        Naming the setting.
+    """
     if not 0 < confidence < 1:
         raise UsageError(f"The 'confidence' of intervals must lie between 0 and 1, got {confidence}.")
     least = int(np.ceil(2 / (1 - confidence) - 1e-9))

@@ -32,6 +32,7 @@ from clearmargin.evaluation.metrics import predicted_index
 from clearmargin.evaluation.paired import (
     ROUNDING,
     holm,
+    level,
     mcnemar_exact,
     mcnemar_mid_p,
     other_at_least_as_good,
@@ -149,7 +150,7 @@ def _record(
     aligned: AlignedPredictions, pair: Pair, p_value: float, p_holm: float, n_pairs: int, confidence: float
 ) -> dict[str, Any]:
     only_first, only_second = pair.only_first_right, pair.only_second_right
-    clear = pair.difference["low"] > 0 and p_holm < 1 - confidence
+    clear = pair.difference["low"] > 0 and p_holm < level(confidence)
     if aligned.clustered:
         p_method = f"sign flips over {aligned.n_units} groups; McNemar's test assumes independent samples"
     else:

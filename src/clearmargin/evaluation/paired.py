@@ -13,6 +13,11 @@ from clearmargin.evaluation.bootstrap import chunks
 ROUNDING = 1e-12
 
 
+def level(confidence: float) -> float:
+    """The level of a test that goes with an interval: 0.05 for 0.95, without the rounding of a subtraction."""
+    return round(1 - confidence, 12)
+
+
 def mcnemar_exact(only_first: int, only_second: int) -> float:
     """McNemar's exact test, two-sided: twice the binomial tail, at most 1.
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from clearmargin.evaluation.paired import level
+
+SIGNIFICANT_DIGITS = 2
 
 
 def sentence(record: Mapping[str, Any], n_samples: int, n_groups: int | None, n_pairs: int, confidence: float) -> str:
@@ -18,14 +23,14 @@ def sentence(record: Mapping[str, Any], n_samples: int, n_groups: int | None, n_
     n_pairs
         How many pairs are compared; p-values are adjusted for that many.
     """
-    first, second, level = record["first"], record["second"], 1 - confidence
+    first, second, bar = record["first"], record["second"], level(confidence)
     interval = _interval(record["difference"], confidence)
-    test = _test(record, n_groups, n_pairs, level)
+    test = _test(record, n_groups, n_pairs, bar)
     points = _points(record["difference"]["value"])
     if record["distinguishable"]:
         return f"{first} is better than {second}: balanced accuracy {points} points higher ({interval}; {test})."
     on = f"{n_samples} images" + (f" in {n_groups} groups" if n_groups is not None else "")
-    above, significant = record["difference"]["low"] > 0, record["p_holm"] < level
+    above, significant = record["difference"]["low"] > 0, record["p_holm"] < bar
     if above and significant:
         more = _points(-record["accuracy_difference"]["value"])
         return (
@@ -45,26 +50,27 @@ def _interval(difference: Mapping[str, Any], confidence: float) -> str:
     return f"{100 * confidence:.6g} % interval {low} to {high}"
 
 
-def _test(record: Mapping[str, Any], n_groups: int | None, n_pairs: int, level: float) -> str:
+def _test(record: Mapping[str, Any], n_groups: int | None, n_pairs: int, bar: float) -> str:
     name = "McNemar mid-p" if n_groups is None else f"sign flips over {n_groups} groups, p"
-    text = f"{name} {_probability(record['p_value'], level)}"
+    text = f"{name} {probability_text(record['p_value'], bar)}"
     if n_pairs > 1:
-        text += f", adjusted for {n_pairs} comparisons {_probability(record['p_holm'], level)}"
+        text += f", adjusted for {n_pairs} comparisons {probability_text(record['p_holm'], bar)}"
     return text
 
 
 def _points(share: float) -> str:
     """A share in percentage points, with so many decimals that nothing but zero prints as zero."""
-    return _on_its_side(100 * share, 0.0, 1)
+    return on_its_side(100 * share, 0.0, 1)
 
 
-def _probability(p: float, level: float) -> str:
-    if p < min(1e-4, level):
+def probability_text(p: float, bar: float) -> str:
+    """A p-value as ``= 0.012`` or ``< 0.0001``, printed on the side of the bar it lies on."""
+    if p < min(1e-4, bar):
         return "< 0.0001"
-    return f"= {_on_its_side(p, level, 3 if p >= 0.001 else 4)}"
+    return f"= {on_its_side(p, bar, 3 if p >= 0.001 else 4)}"
 
 
-def _on_its_side(value: float, threshold: float, decimals: int) -> str:
+def on_its_side(value: float, threshold: float, decimals: int) -> str:
     """The shortest print, from so many decimals up, that lies on the same side of the threshold as the value."""
     for digits in range(decimals, 17):
         text = f"{value:.{digits}f}"
@@ -72,3 +78,9 @@ def _on_its_side(value: float, threshold: float, decimals: int) -> str:
         if (printed < threshold, printed > threshold) == (value < threshold, value > threshold):
             return text.removeprefix("-") if printed == 0 else text
     return repr(value)
+
+
+def decimals(numbers: Iterable[float]) -> int:
+    """So many decimals that the largest of the numbers is printed with two significant digits, whatever its unit."""
+    largest = max((abs(number) for number in numbers if math.isfinite(number)), default=0.0)
+    return max(0, SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(largest))) if largest else 1

@@ -1,4 +1,4 @@
-"""Pixels become what a network takes: scaled, normalised, channels last in memory."""
+"""Pixels and rows of tables become what a network takes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,27 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 SMALLEST_STD = 1e-3  # the noise of a constant channel is not blown up
 
 
-def to_input(pixels: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
-    """Scale to [0, 1], subtract the mean, divide by the standard deviation, per channel.
+def to_input(rows: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """Normalise images (pixels scaled to [0, 1]) per channel, or rows of a table per column.
 
     Parameters
     ----------
-    pixels
-        uint8, (batch, height, width, channels).
+    rows
+        Images: uint8, (batch, height, width, channels). A table: float32, (batch, columns).
+    mean, std
+        One of each for every channel or column.
 
     Returns
     -------
-    float32, (batch, channels, height, width), channels last in memory.
+    float32. Images: (batch, channels, height, width), channels last in memory. A table: (batch, 1, columns).
     """
+    if rows.ndim == 2:
+        centred = rows - np.array(mean, dtype=np.float64)
+        return torch.from_numpy((centred / np.array(std)).astype(np.float32)).unsqueeze(1)
+    return _pixels_to_input(rows, mean, std)
+
+
+def _pixels_to_input(pixels: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
     inputs = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float()
     scale = torch.tensor([1 / (255 * s) for s in std]).view(1, -1, 1, 1)
     shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)]).view(1, -1, 1, 1)
@@ -48,3 +57,17 @@ def channel_statistics(rows: Rows, chunk: int = 256) -> tuple[tuple[float, ...],
     variances = counts @ values**2 / counts.sum(axis=1) - means**2
     deviations = np.sqrt(np.maximum(variances, SMALLEST_STD**2))
     return tuple(map(float, means)), tuple(map(float, deviations))
+
+
+def column_statistics(rows: Rows) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of every column of a table; a column that never changes has a deviation of 1.
+
+    Parameters
+    ----------
+    rows
+        float32, (rows, columns); at least one row.
+    """
+    values = rows.read(np.arange(rows.shape[0])).astype(np.float64)
+    deviations = values.std(axis=0)
+    constant = deviations <= 1e-9 * np.maximum(np.abs(values).max(axis=0), 1e-300)
+    return tuple(map(float, values.mean(axis=0))), tuple(map(float, np.where(constant, 1.0, deviations)))

@@ -6,7 +6,7 @@ A new kind is one row in `FILE_KINDS` (one file) or `CONTENTS` (what a folder, z
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clearmargin.errors import SourceError
@@ -23,10 +23,11 @@ from clearmargin.sources.location import locate
 from clearmargin.sources.manifest import is_manifest, open_manifest
 from clearmargin.sources.names import IMAGE_EXTENSIONS
 from clearmargin.sources.npz import is_npz, open_npz
+from clearmargin.sources.table import Table, open_table
 from clearmargin.sources.tar_archive import is_tar, list_tar
 from clearmargin.sources.zip_archive import is_zip, list_zip
 
-__all__ = ["Dataset", "catalogue", "open_source", "resolve"]
+__all__ = ["Dataset", "Table", "catalogue", "open_source", "open_table_source", "resolve"]
 
 Listed = ImageFiles | ImageBlocks
 
@@ -93,6 +94,20 @@ def open_source(data: str | Path, *, group_pattern: str | None = None) -> Source
     source = _open_path(place)
     # Source declares plain attributes, which a frozen class can't match in the eyes of a type checker.
     return source if group_pattern is None else with_groups(source, group_pattern)
+
+
+def open_table_source(data: str | Path, target: str, features: Sequence[str] | None = None) -> Table:
+    """Open a table of numbers: a CSV file, or the catalogue's name of one.
+
+    Raises
+    ------
+    SourceError
+        The path is missing, or is no table that can be used; see `clearmargin.sources.table.open_table`.
+    """
+    place = locate(data)
+    if isinstance(place, Dataset):
+        raise SourceError(f"{place.name!r} is a set of images, not a table: leave [data] target out.")
+    return open_table(place, target, features)
 
 
 def _open_phantom(group_pattern: str | None) -> Source:

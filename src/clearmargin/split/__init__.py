@@ -14,6 +14,7 @@ from clearmargin.records import PARTS, Sample, Split
 from clearmargin.split.allotment import allot
 from clearmargin.split.groups import check_split, column, crossing_groups, first_few, groups_in_two_parts, name_groups
 from clearmargin.split.stored import read_split, write_split
+from clearmargin.split.strata import partition, quantile_strata
 
 __all__ = ["check_split", "crossing_groups", "make_split", "read_split", "write_split"]
 
@@ -30,12 +31,15 @@ def make_split(
     """Divide samples among train, validation and test by groups, each class in proportion.
 
     The outcome depends on the seed, the names, labels and groups, and not on the order of the samples.
-    How the lot is drawn, and what it favours, is written in `clearmargin.split.allotment`.
+    How the lot is drawn, and what it favours, is written in `clearmargin.split.allotment`. Of a regression, quantiles
+    of the target take the place of classes; where no rows belong together, each gives the numbers that caret's
+    ``createDataPartition`` gives (`clearmargin.split.strata`).
 
     Parameters
     ----------
     samples
-        With class names for labels; a sample without a patient is a group of its own.
+        With class names, or the numbers of a regression, for labels; a sample without a patient is a group of its
+        own.
     copies
         Integers of shape (samples,): samples with the same number stay together, and so do their patients.
     fractions
@@ -53,21 +57,23 @@ def make_split(
         When there is a single class, a class with too few groups, or the given parts are incomplete or leak.
     """
     asked = _checked_fractions(fractions)
-    classes = _checked_classes(samples)
+    numeric = bool(samples) and not any(isinstance(sample.label, str) for sample in samples)
+    classes = [] if numeric else _checked_classes(samples)
     names = column([sample.name for sample in samples])
     if len(set(names)) < len(names):
         twice = [name for name, count in Counter(names).items() if count > 1]
         raise SourceError(f"Names must be unique, but {first_few(twice)} occur more than once. Rename these files.")
     groups = name_groups(samples, copies)
     labels = column([sample.label for sample in samples])
+    strata = column(f"quantile {k + 1}" for k in quantile_strata(labels.astype(float))) if numeric else labels
     rng = np.random.default_rng(seed)
     if use_given:
         parts = _given_parts(samples, groups, accept_leaks)
         if not (parts == "validation").any():
-            parts = _cut_validation(parts, labels, groups, asked, rng)
+            parts = _cut_validation(parts, strata, groups, asked, rng, numeric)
         _check_given_classes(parts, labels, classes)
     else:
-        parts = _new_parts(labels, groups, asked, PARTS, rng)
+        parts = _new_parts(strata, groups, asked, PARTS, rng, numeric)
     patients = all(sample.group is not None for sample in samples)
     split = Split(names, labels, groups, parts, asked, patients, given=use_given)
     check_split(split, crossing_accepted=crossing_groups(split) if use_given and accept_leaks else 0)
@@ -112,8 +118,11 @@ def _new_parts(
     fractions: Sequence[float],
     parts: Sequence[str],
     rng: np.random.Generator,
+    numeric: bool,
 ) -> np.ndarray:
     """Draw a part for every sample, group by group: object array of shape (samples,)."""
+    if numeric and len(set(groups)) == len(groups):
+        return _partitioned(labels, groups, fractions, parts, rng)
     group_of, group_names = pd.factorize(groups, sort=True)
     class_of, classes = pd.factorize(labels, sort=True)
     counts = csr_array((np.ones(len(labels), np.int64), (group_of, class_of)), shape=(len(group_names), len(classes)))
@@ -124,6 +133,21 @@ def _new_parts(
         raise SourceError(_too_few(classes[scarce], independent[scarce], counts.sum(axis=0)[scarce], parts))
     drawn = allot(counts, fractions, rng)
     return column(np.array(parts, dtype=object)[drawn[group_of]])
+
+
+def _partitioned(
+    strata: np.ndarray, names: np.ndarray, fractions: Sequence[float], parts: Sequence[str], rng: np.random.Generator
+) -> np.ndarray:
+    """Cut the last part off first, as ``createDataPartition`` would, then the one before it from what is left."""
+    drawn = np.empty(len(strata), dtype=object)
+    left = np.argsort(names.astype(str), kind="stable")  # the order of the samples must not matter
+    numbers = pd.factorize(strata, sort=True)[0]
+    for place in range(len(parts) - 1, 0, -1):
+        stays = partition(numbers[left], sum(fractions[:place]) / sum(fractions[: place + 1]), rng)
+        drawn[left[~stays]] = parts[place]
+        left = left[stays]
+    drawn[left] = parts[0]
+    return drawn
 
 
 def _too_few(classes: Iterable[str], independent: Iterable[int], images: Iterable[int], parts: Sequence[str]) -> str:
@@ -173,12 +197,14 @@ def _cut_validation(
     groups: np.ndarray,
     asked: tuple[float, float, float],
     rng: np.random.Generator,
+    numeric: bool,
 ) -> np.ndarray:
     """Cut a validation part from the given train part, by groups."""
     rows = np.flatnonzero(parts == "train")
     validation = asked[1] / (asked[0] + asked[1])
     cut = parts.copy()
-    cut[rows] = _new_parts(labels[rows], groups[rows], (1 - validation, validation), ("train", "validation"), rng)
+    fractions = (1 - validation, validation)
+    cut[rows] = _new_parts(labels[rows], groups[rows], fractions, ("train", "validation"), rng, numeric)
     return cut
 
 

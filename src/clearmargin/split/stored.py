@@ -20,7 +20,8 @@ _COLUMNS = ("name", "label", "group", "part")
 
 def write_split(folder: Path, split: Split) -> None:
     """Write ``split.csv`` (name, label, group, part) and ``split.json`` (what it amounts to) into a run folder."""
-    columns = (split.names, split.labels, split.groups, split.parts)
+    labels = split.labels.astype(float) if split.numeric else split.labels
+    columns = (split.names, labels, split.groups, split.parts)
     write_table(folder / "split.csv", pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True))))
     write_json(folder / "split.json", _summary(split))
 
@@ -49,6 +50,8 @@ def read_split(folder: Path) -> Split:
     try:
         train, validation, test = (float(fraction) for fraction in summary["asked"])
         names, labels, groups, parts = (column(table[name]) for name in _COLUMNS)
+        if summary["numeric"]:
+            labels = column(map(float, labels))
         asked = (train, validation, test)
         split = Split(names, labels, groups, parts, asked, summary["patients"], summary["given"])
         check_split(split, crossing_accepted=summary["crossing_groups"] if split.given else 0)
@@ -77,16 +80,23 @@ def _read_summary(path: Path) -> dict[str, Any]:
 
 
 def _summary(split: Split) -> dict[str, Any]:
-    classes = sorted(set(split.labels))
     sizes = Counter(split.parts)
-    counts = Counter(zip(split.parts, split.labels, strict=True))
     return {
         "format": _FORMAT,
         "asked": list(split.asked),
         "achieved": {part: sizes[part] / len(split.names) for part in PARTS},
-        "counts": {part: {label: counts[part, label] for label in classes} for part in PARTS},
+        "numeric": split.numeric,
+        "counts": _counts(split),
         "groups": {part: len(set(split.groups[split.parts == part])) for part in PARTS},
         "patients": split.patients,
         "given": split.given,
         "crossing_groups": crossing_groups(split),
     }
+
+
+def _counts(split: Split) -> dict[str, dict[str, int]]:
+    """Samples of each class in each part; of a regression, ``rows``."""
+    if split.numeric:
+        return {part: {"rows": len(split.rows(part))} for part in PARTS}
+    counts = Counter(zip(split.parts, split.labels, strict=True))
+    return {part: {label: counts[part, label] for label in sorted(set(split.labels))} for part in PARTS}

@@ -1,0 +1,66 @@
+"""What a run writes about itself as it goes: its log, how long each step took, and on what machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from clearmargin.environment import describe_environment, peak_memory_bytes
+from clearmargin.errors import DiskError
+from clearmargin.files import write_json
+from clearmargin.runs import read_json
+
+
+@dataclass
+class Journal:
+    """``run.log`` and ``environment.json`` of a run folder; a resumed run adds to what the interrupted one wrote."""
+
+    folder: Path
+    seed: int
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: str = ""
+
+    def begin(self) -> None:
+        """Take over what an interrupted run wrote, and write the machine down."""
+        stored = self.folder / "environment.json"
+        earlier = read_json(stored) if stored.is_file() else {}
+        self.started = earlier.get("started", _now())
+        self.seconds = {**earlier.get("seconds", {}), **self.seconds}
+        self.save()
+
+    def save(self, *, finished: bool = False) -> None:
+        """Write ``environment.json``."""
+        environment = {
+            **describe_environment(),
+            "seed": self.seed,
+            "started": self.started,
+            "finished": _now() if finished else None,
+            "seconds": {step: round(seconds, 3) for step, seconds in self.seconds.items()},
+            "peak_memory_bytes": peak_memory_bytes(),
+        }
+        write_json(self.folder / "environment.json", environment)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Add the time inside to that of a step."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - started
+
+    def log(self, message: str) -> None:
+        """Add a line to ``run.log``."""
+        try:
+            with (self.folder / "run.log").open("a", encoding="utf-8", errors="backslashreplace") as log:
+                log.write(f"{_now()} {message}\n")
+        except OSError as error:
+            raise DiskError(f"Could not write run.log in {self.folder}: {error.strerror or error}.") from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

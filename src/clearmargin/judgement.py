@@ -1,0 +1,65 @@
+"""What the contenders are worth on the test part: each task by its own measures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clearmargin.evaluation.assessment import evaluate
+from clearmargin.evaluation.baselines import baseline_estimates
+from clearmargin.evaluation.bootstrap import headline
+from clearmargin.evaluation.estimates import write_estimates
+from clearmargin.evaluation.metrics import label_index, predicted_index
+from clearmargin.evaluation.regression import evaluate_estimates
+from clearmargin.evaluation.regression_metrics import REGRESSION_METRICS, error_sums
+from clearmargin.recipe import Recipe, slug
+from clearmargin.records import Estimates, Inputs, Predictions, Split
+from clearmargin.task import Classification, Task
+
+
+def judge_contenders(
+    said: Mapping[str, Any], task: Task, inputs: Inputs, split: Split, recipe: Recipe, folder: Path
+) -> dict[str, Any]:
+    """The content of ``evaluation.json``; baselines of a regression are written beside the contenders' predictions.
+
+    Parameters
+    ----------
+    said
+        What each contender says of the test part: `Predictions` or `Estimates`.
+    """
+    asked = recipe.evaluation
+    settings: dict[str, Any] = {
+        "confidence": asked.confidence,
+        "resamples": asked.resamples,
+        "seed": recipe.seed,
+    }
+    if isinstance(task, Classification):
+        return evaluate(said, train_labels=split.labels[split.rows("train")], **settings)
+    baselines = baselines_on_test(inputs, split, recipe.seed)
+    for name, estimates in baselines.items():
+        write_estimates(folder / "baselines" / slug(name) / "predictions.csv", {"test": estimates})
+    figures = evaluate_estimates(said, baselines=baselines, target=task.name, **settings)
+    return {**figures, "references": [reference.model_dump() for reference in asked.references]}
+
+
+def baselines_on_test(inputs: Inputs, split: Split, seed: int) -> dict[str, Estimates]:
+    """What simple methods say of the test part, having learned from training and validation."""
+    known = np.concatenate([split.rows("train"), split.rows("validation")])
+    test = split.rows("test")
+    targets = split.labels[known].astype(np.float64)
+    learned = baseline_estimates(inputs.rows.read(known), targets, inputs.rows.read(test), seed)
+    true = split.labels[test].astype(np.float64)
+    return {name: Estimates(split.names[test], true, split.groups[test], values) for name, values in learned.items()}
+
+
+def point_figures(said: Predictions | Estimates) -> dict[str, float]:
+    """The headline figures of one contender, without intervals."""
+    if isinstance(said, Estimates):
+        sums = error_sums(said.targets, said.values).total()
+        return {name: float(metric(sums)) for name, metric in REGRESSION_METRICS.items()}
+    truth = label_index(said.labels, said.classes)
+    mistakes = int((predicted_index(said.probabilities) != truth).sum())
+    return {**headline(truth, said.probabilities), "errors": mistakes}

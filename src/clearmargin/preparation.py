@@ -1,0 +1,133 @@
+"""From what a recipe names to samples as numbers, audited and divided among the parts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clearmargin.audit import Audit, audit
+from clearmargin.audit.duplicates import join_groups
+from clearmargin.columns import table_inputs
+from clearmargin.errors import SourceError
+from clearmargin.mapped_rows import Subset
+from clearmargin.pixels import open_pixels
+from clearmargin.recipe import Data, SplitSettings
+from clearmargin.records import Inputs, Sample, Source, Split
+from clearmargin.sources import Table, open_source, open_table_source
+from clearmargin.split import make_split
+
+Progress = Callable[[str, int, int, str], None]  # what, done, in all (0: unknown), a note
+
+
+def named(data: str | Path) -> str:
+    """Data as a recipe names them: a path is never taken for a name of the catalogue."""
+    return data if isinstance(data, str) else str(data if data.is_absolute() else Path.cwd() / data)
+
+
+def open_data(data: Data) -> Source | Table:
+    """List what is there, and decode nothing yet.
+
+    Raises
+    ------
+    SourceError
+        When the recipe names no data, or they can't be used.
+    """
+    if data.source is None:
+        raise SourceError("The recipe names no data: say which with --data PATH, or [data] source in the recipe.")
+    if data.target is not None:
+        return open_table_source(data.source, data.target, data.features)
+    return open_source(data.source, group_pattern=data.group_pattern)
+
+
+def read_inputs(data: Data, progress: Progress) -> tuple[Inputs, Source | Table]:
+    """Every image (or row) as numbers, and the source they came from.
+
+    Raises
+    ------
+    SourceError
+        When nothing can be read.
+    """
+    source = open_data(data)
+    if isinstance(source, Table):
+        return table_inputs(source), source
+    pixels = open_pixels(
+        source, data.preprocessing, progress=lambda done, total: progress("Reading images", done, total, "")
+    )
+    if not pixels.samples:
+        raise SourceError(f"None of the {pixels.found} images can be read. {pixels.findings[-1].message}")
+    return pixels, source
+
+
+def audit_inputs(inputs: Inputs, source: Source | Table) -> Audit:
+    """What is wrong with the samples."""
+    return audit(
+        inputs.samples,
+        inputs.facts,
+        inputs.findings,
+        inputs.found,
+        simulated=inputs.simulated,
+        source_kind=source.kind,
+    )
+
+
+def divide(inputs: Inputs, copies: np.ndarray, asked: SplitSettings, seed: int) -> tuple[Inputs, Split]:
+    """The split a recipe asks for, and the samples that are in it.
+
+    Raises
+    ------
+    SourceError
+        When the data can't be divided so.
+    """
+    if asked.near_duplicates == "drop":
+        kept = _first_of_each(copies, inputs.facts["name"])
+        inputs, copies = _only(inputs, kept), copies[kept]
+    samples, together = _grouped(inputs.samples, copies, asked.group_by)
+    split = make_split(
+        samples,
+        together,
+        fractions=asked.fractions,
+        seed=seed,
+        use_given=asked.use_given,
+        accept_leaks=asked.accept_leaks,
+    )
+    return inputs, split
+
+
+def _grouped(samples: Sequence[Sample], copies: np.ndarray, group_by: str) -> tuple[Sequence[Sample], np.ndarray]:
+    """Samples with their groups, and clusters that stay together as well.
+
+    ``patient`` is the source's own group. Another manifest column joins what shares a value in it; patients, where
+    they are known, still stay whole.
+    """
+    if group_by == "patient":
+        return samples, copies
+    known = sorted({key for sample in samples for key in sample.attributes})
+    if group_by not in known:
+        columns = ", ".join(["patient", *known])
+        raise SourceError(f"There is no column '{group_by}' to group by ([split] group_by): expected {columns}.")
+    values = [sample.attributes.get(group_by) or None for sample in samples]
+    if all(sample.group is None for sample in samples):
+        return [replace(sample, group=value) for sample, value in zip(samples, values, strict=True)], copies
+    # a sample without a value is alone with its own number
+    keys = [value if value is not None else row for row, value in enumerate(values)]
+    number = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    return samples, join_groups(copies, np.array([number[key] for key in keys], dtype=np.int64))
+
+
+def _first_of_each(copies: np.ndarray, names: pd.Series) -> np.ndarray:
+    """Rows (ascending) that keep one of each cluster of copies: the first by name."""
+    order = np.argsort(names.to_numpy(dtype=str), kind="stable")
+    _, first = np.unique(copies[order], return_index=True)
+    return np.sort(order[first])
+
+
+def _only(inputs: Inputs, rows: np.ndarray) -> Inputs:
+    key = hashlib.sha256(inputs.key.encode() + rows.astype("<i8").tobytes()).hexdigest()
+    samples = tuple(inputs.samples[row] for row in rows)
+    facts = inputs.facts.iloc[rows].reset_index(drop=True)
+    return replace(inputs, rows=Subset(inputs.rows, rows), samples=samples, facts=facts, key=key)

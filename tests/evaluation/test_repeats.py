@@ -1,0 +1,154 @@
+"""Repeated studies: mean and spread, and a test that knows that splits overlap."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from clearmargin.errors import UsageError, WorkError
+from clearmargin.evaluation import summarise_repeats
+from clearmargin.evaluation.repeats import corrected_interval
+
+
+def table(values, kinds=None, metric="rmse"):
+    kinds = kinds or {}
+    rows = [
+        {"seed": seed, "contender": name, "kind": kinds.get(name, "contender"), metric: figure}
+        for name, figures in values.items()
+        for seed, figure in enumerate(figures)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_mean_spread_and_the_corrected_interval():
+    figures = np.array([3.1, 3.4, 2.9, 3.8, 3.3])
+    found = summarise_repeats(table({"CNN": figures}), n_train=432, n_test=74, metrics=["rmse"])
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    summary = found["contenders"]["CNN"]["rmse"]
+    assert found["seeds"] == [0, 1, 2, 3, 4]
+    assert summary["values"] == figures.tolist()
+    assert (summary["n"], summary["min"], summary["max"]) == (5, 2.9, 3.8)
+    assert summary["mean"] == pytest.approx(3.3)
+    assert summary["sd"] == pytest.approx(np.std(figures, ddof=1))
+    reach = stats.t.ppf(0.975, 4) * np.sqrt((1 / 5 + 74 / 432) * np.var(figures, ddof=1))
+    assert (summary["low"], summary["high"]) == pytest.approx((3.3 - reach, 3.3 + reach))
+    assert summary["method"] == "corrected resampled t (Nadeau & Bengio 2003)"
+
+
+def test_without_a_test_part_it_is_the_usual_t_test():
+    values = np.random.default_rng(0).normal(0.4, 1, 12)
+    low, high, t, p = corrected_interval(values, 0.0, 0.95)
+    expected = stats.ttest_1samp(values, 0)
+    assert (t, p) == pytest.approx((expected.statistic, expected.pvalue))
+    assert (low, high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+
+
+def test_pairs_with_baselines_and_holm():
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=20)
+    frame = table(
+        {"CNN": 3.3 + 0.5 * shared, "wide": 3.31 + 0.5 * shared + 0.3 * rng.normal(size=20), "ridge": 4.7 + 0.5 * shared
+         + 0.1 * rng.normal(size=20), "trees": 2.4 + 0.5 * shared + 0.1 * rng.normal(size=20)},
+        {"ridge": "baseline", "trees": "baseline"},
+    )  # fmt: skip
+    found = summarise_repeats(frame, n_train=432, n_test=74, metrics=["rmse"])
+    pairs = {(pair["first"], pair["second"]): pair for pair in found["comparisons"]}
+    assert set(pairs) == {("CNN", "wide"), ("CNN", "ridge"), ("trees", "CNN"), ("wide", "ridge"), ("trees", "wide")}
+    assert pairs["trees", "CNN"]["baseline"] == "trees"
+    assert pairs["CNN", "ridge"]["baseline"] == "ridge"
+    assert pairs["CNN", "wide"]["baseline"] is None
+    assert pairs["trees", "CNN"]["first_better"] == 20
+    assert pairs["CNN", "ridge"]["distinguishable"] is True
+    assert pairs["CNN", "wide"]["distinguishable"] is False
+    assert pairs["CNN", "ridge"]["sentence"].startswith(
+        "Over 20 splits, CNN is better than ridge: mean RMSE lower by 1.4 (95 % interval 1."
+    )
+    assert "adjusted for 5 comparisons" in pairs["CNN", "ridge"]["sentence"]
+    assert "can't be told apart: mean RMSE differs by" in pairs["CNN", "wide"]["sentence"]
+    assert all(pair["p_holm"] >= pair["p_value"] for pair in pairs.values())
+
+
+def test_of_accuracies_the_higher_one_is_better():
+    frame = table({"low": [0.8, 0.81, 0.82], "high": [0.9, 0.915, 0.92]}, metric="accuracy")
+    (pair,) = summarise_repeats(frame, n_train=900, n_test=100, metrics=["accuracy"])["comparisons"]
+    assert pair["first"] == "high"
+    assert pair["difference"]["value"] == pytest.approx(0.101666, abs=1e-5)
+    assert "mean accuracy higher by 0.10" in pair["sentence"]
+
+
+def test_what_is_undefined_is_left_out_and_counted():
+    frame = table({"a": [1.0, np.nan, 2.0], "b": [np.nan] * 3, "c": [1.5, 2.5, 2.5]})
+    found = summarise_repeats(frame, n_train=9, n_test=1, metrics=["rmse"])
+    assert found["contenders"]["a"]["rmse"]["n"] == 2
+    assert found["contenders"]["a"]["rmse"]["values"] == [1.0, None, 2.0]
+    assert found["contenders"]["b"]["rmse"]["mean"] is None
+    assert [(pair["first"], pair["second"], pair["n"]) for pair in found["comparisons"]] == [("a", "c", 2)]
+
+
+def test_one_repeat_and_no_spread_claim_no_interval():
+    single = summarise_repeats(table({"a": [1.0], "b": [2.0]}), n_train=9, n_test=1, metrics=["rmse"])
+    assert single["contenders"]["a"]["rmse"]["sd"] is None
+    assert single["contenders"]["a"]["rmse"]["low"] is None
+    assert single["comparisons"] == []
+    same = summarise_repeats(
+        table({"a": [1.0] * 4, "b": [1.0] * 4, "c": [2.0] * 4}), n_train=9, n_test=1, metrics=["rmse"]
+    )
+    assert same["contenders"]["a"]["rmse"]["method"] == "no interval: the repeats show no spread"
+    verdicts = {(pair["first"], pair["second"]): pair["p_value"] for pair in same["comparisons"]}
+    assert verdicts == {("a", "b"): 1, ("a", "c"): 0, ("b", "c"): 0}
+
+
+def test_the_same_test_rows_for_every_seed_give_a_spread_and_no_test():
+    frame = table({"a": [0.99, 0.991, 0.992], "b": [0.98, 0.982, 0.981]}, metric="accuracy")
+    found = summarise_repeats(frame, n_train=60_000, n_test=10_000, metrics=["accuracy"], same_test=True)
+    assert found["comparisons"] == []
+    summary = found["contenders"]["a"]["accuracy"]
+    assert summary["sd"] == pytest.approx(0.001)
+    assert summary["low"] is None
+    assert summary["method"] == "no interval: every seed was tested on the same rows"
+
+
+def test_splits_of_one_data_set_are_not_independent():
+    """Two learners of the same quality: the naive paired t-test names a winner far too often, the corrected seldom.
+
+    The learners see one half of the columns each, all equally (un)informative, so that in truth neither is better. The
+    data set is drawn anew for each study; its 20 splits overlap.
+    """
+    rng = np.random.default_rng(0)
+    n, n_train, splits, studies = 120, 102, 20, 300
+    rejected = {"naive": 0, "corrected": 0}
+    for _ in range(studies):
+        inputs = rng.normal(size=(n, 6))
+        targets = inputs.sum(axis=1) + rng.normal(size=n)
+        apart = np.empty(splits)
+        for split in range(splits):
+            order = rng.permutation(n)
+            train, test = order[:n_train], order[n_train:]
+            errors = []
+            for columns in (slice(0, 3), slice(3, 6)):
+                seen = inputs[train, columns]
+                weights = np.linalg.solve(seen.T @ seen, seen.T @ targets[train])
+                errors.append(np.sqrt(((inputs[test, columns] @ weights - targets[test]) ** 2).mean()))
+            apart[split] = errors[0] - errors[1]
+        for name, extra in (("naive", 0.0), ("corrected", (n - n_train) / n_train)):
+            rejected[name] += corrected_interval(apart, extra, 0.95)[3] < 0.05
+    assert rejected["naive"] / studies > 0.25
+    assert 0.005 < rejected["corrected"] / studies < 0.1
+
+
+@pytest.mark.parametrize(("frame", "settings", "error", "message"), [
+    (table({"a": [1.0]}), {"metrics": ["rmsse"]}, UsageError, r"among rmse, .*got \['rmsse'\]"),
+    (table({"a": [1.0]}), {"metrics": []}, UsageError, "got none"),
+    (table({"a": [1.0]}), {"n_train": 0}, UsageError, "got 0 to train and 1 to test"),
+    (table({"a": [1.0]}), {"metrics": ["mae"]}, WorkError, "lacks mae"),
+    (table({"a": [1.0]}).iloc[:0], {}, WorkError, "is empty"),
+    (table({"a": [1.0]}, {"a": "model"}), {}, WorkError, r"must be contender or baseline, got \['model'\]"),
+    (pd.concat([table({"a": [1.0]})] * 2), {}, WorkError, "holds 'a' twice for seed 0"),
+], ids=["metric", "no metric", "rows", "column", "empty", "kind", "twice"])  # fmt: skip
+def test_what_cant_be_summed_up_is_refused(frame, settings, error, message):
+    with pytest.raises(error, match=message):
+        summarise_repeats(frame, **{"n_train": 9, "n_test": 1, "metrics": ["rmse"], **settings})
