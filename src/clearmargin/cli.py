@@ -13,6 +13,7 @@ import typer
 from clearmargin.errors import ClearmarginError, UsageError
 
 if TYPE_CHECKING:
+    from clearmargin.description import NetworkDescription, StudyDescription
     from clearmargin.prediction import FilePredictions
     from clearmargin.runs import Run
 
@@ -211,6 +212,55 @@ def _print_predictions(result: FilePredictions) -> None:
         said = f"{row[1]:.6g}" if isinstance(row[1], float) else _plain(row[1])
         table.add_row(_plain(row[0]), said, *(f"{probability:.3f}" for probability in row[2:]))
     _print(table)
+
+
+@app.command("describe")
+def describe(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped name, or a TOML file.")],
+    data: DataOption = None,
+    changes: SetOption = None,
+    classes: Annotated[
+        int | None, typer.Option(metavar="N", min=2, help="How many classes there are, when the data are not at hand.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Describe the networks of a recipe. Layers, output shapes, parameters, multiply-adds, receptive fields."""
+    from clearmargin.description import describe as describe_study
+
+    described = describe_study(recipe, data=data, overrides=changes or [], classes=classes)
+    if as_json:
+        typer.echo(json.dumps(described.as_json(), ensure_ascii=False, indent=1))
+        return
+    for network in described.contenders:
+        _print_network(network, described)
+
+
+def _print_network(network: NetworkDescription, study: StudyDescription) -> None:
+    from rich.table import Table
+
+    table = Table(title=_plain(network.name), title_justify="left")
+    table.add_column("layer", overflow="fold")
+    for heading in ("output", "trained", *(["frozen"] if network.frozen else []), "multiply-adds", "receptive field"):
+        table.add_column(heading, justify="right")
+
+    def parameters(trained: int, frozen: int) -> list[str]:
+        return [f"{trained:,}", *([f"{frozen:,}"] if network.frozen else [])]
+
+    image = len(study.input) == 3
+    table.add_row("input", _sides(study.input))
+    for row in network.layers:
+        split = (row.parameters, 0) if row.trained else (0, row.parameters)
+        seen = f"{row.receptive_field}x{row.receptive_field}" if image else str(row.receptive_field)
+        cells = [_sides(row.output), *parameters(*split), f"{row.multiply_adds:,}", seen]
+        table.add_row(row.layer, *cells)
+    table.add_section()
+    table.add_row("total", "", *parameters(network.trained, network.frozen), f"{network.multiply_adds:,}")
+    _print(table)
+    typer.echo(f"{network.trained + network.frozen:,} parameters")
+
+
+def _sides(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 @app.command("audit")

@@ -15,16 +15,19 @@ import tomli_w
 from pydantic import Field, ValidationError, model_validator
 
 from clearmargin.errors import RecipeError
-from clearmargin.recipe_layers import Layer, Settings
-from clearmargin.recipe_mistakes import (
+from clearmargin.recipe_conflicts import (
+    IMAGE_SETTINGS,
     conflicts,
     contender_conflicts,
     evaluation_conflicts,
-    mistake_in_words,
+    layer_conflicts,
     name_conflicts,
     split_conflicts,
+    task_conflicts,
     training_conflicts,
 )
+from clearmargin.recipe_layers import Layer, Settings
+from clearmargin.recipe_mistakes import mistake_in_words
 from clearmargin.recipe_overrides import inherit_training, is_inherited, put_override
 from clearmargin.records import Preprocessing
 
@@ -66,7 +69,7 @@ class Training(Settings):
     """How a contender learns.
 
     Without a ``loss``, classes are learned by cross-entropy and numbers by squared error. ``huber_delta`` is in
-    standard deviations of the target.
+    standard deviations of the target. Adadelta's rho and epsilon are those of Keras, 0.95 and 1e-7.
     """
 
     epochs: int = Field(default=12, ge=1, le=100_000)
@@ -163,7 +166,8 @@ class Contender(Settings):
 
     @model_validator(mode="after")
     def _settings_fit_the_architecture(self) -> Contender:
-        _refuse(contender_conflicts(dict(self)))
+        settings = dict(self)
+        _refuse([*contender_conflicts(settings), *(said for _, said in layer_conflicts(settings))])
         return self
 
 
@@ -212,8 +216,9 @@ class Recipe(Settings):
         return self.model_copy(update={"data": data, "contender": [each.without_paths() for each in self.contender]})
 
     @model_validator(mode="after")
-    def _names_differ(self) -> Recipe:
-        _refuse(name_conflicts([contender.name for contender in self.contender], slug))
+    def _settings_fit_names_and_task(self) -> Recipe:
+        names = name_conflicts([contender.name for contender in self.contender], slug)
+        _refuse([*names, *(said for _, said in task_conflicts(self.model_dump(exclude_unset=True)))])
         return self
 
 
@@ -294,7 +299,10 @@ def check_recipe(content: Mapping[str, Any], origin: str) -> Recipe:
 
 def dump_recipe(recipe: Recipe) -> str:
     """The whole recipe as TOML, defaults filled in; `load_recipe` reads it back to an equal one."""
-    return tomli_w.dumps(recipe.model_dump(exclude_none=True))
+    content = recipe.model_dump(exclude_none=True)
+    if recipe.task == "regression":  # where settings of images would be a mistake
+        content["data"] = {key: value for key, value in content["data"].items() if key not in IMAGE_SETTINGS}
+    return tomli_w.dumps(content)
 
 
 def _read(recipe: str | Path) -> tuple[str, str, Path | None]:

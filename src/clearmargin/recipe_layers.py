@@ -81,7 +81,7 @@ class Activate(Settings):
     alpha: Alpha = None
 
 
-# A table is of the first kind whose key it has: an activation is a layer only where nothing else is.
+# A table is of the first kind whose key it has; an activation is a layer only where nothing else is.
 LAYER_KINDS: dict[str, type[Settings]] = {
     "conv": Conv,
     "pool": Pool,
@@ -95,7 +95,9 @@ LAYER_KINDS: dict[str, type[Settings]] = {
 
 def _layer_kind(value: Any) -> str | None:
     keys = value if isinstance(value, Mapping) else type(value).model_fields if isinstance(value, Settings) else ()
-    return next((kind for kind in LAYER_KINDS if kind in keys), None)
+    kind = next((kind for kind in LAYER_KINDS if kind in keys), None)
+    strange = kind == "activation" and any(key not in Activate.model_fields for key in keys)
+    return None if strange else kind  # { cnov = 3, activation = "relu" } is no activation
 
 
 Layer = Annotated[

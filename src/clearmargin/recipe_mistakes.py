@@ -1,10 +1,9 @@
-"""What can be wrong with a recipe, in words: one setting at a time, and settings that do not go together."""
+"""What can be wrong with one setting of a recipe, in words."""
 
 from __future__ import annotations
 
 import difflib
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -32,85 +31,6 @@ _EXPECTED: dict[str, str] = {
 }
 
 
-def contender_conflicts(contender: Mapping[str, Any]) -> Iterator[str]:
-    """Settings of a contender that do not go together; those of a wrong type are left to others."""
-    architecture = contender.get("architecture", "cnn")
-    foreign = {"cnn": ("head", "weights", "freeze_through"), "vgg16": ("layers",)}
-    for key in foreign.get(architecture, ()) if isinstance(architecture, str) else ():
-        if contender.get(key) is not None:
-            yield f"'{key}' does not go with architecture = \"{architecture}\""
-    if architecture == "cnn" and contender.get("layers") in (None, []):
-        yield "a plain CNN needs its 'layers', or say architecture = \"vgg16\""
-    frozen = contender.get("freeze_through")
-    if contender.get("weights") == "none" and frozen not in (None, "none"):
-        yield (
-            f"'freeze_through' = {_shown(frozen)} would freeze random weights, as weights = \"none\": "
-            'take weights = "imagenet", or freeze_through = "none"'
-        )
-
-
-def training_conflicts(training: Mapping[str, Any]) -> Iterator[str]:
-    """Settings of training that do not go together."""
-    patience = training.get("early_stopping", 0)
-    if isinstance(patience, int) and patience > 0 and training.get("keep") == "last":
-        yield (
-            "'early_stopping' waits for a better epoch, and keep = \"last\" calls every epoch the best: "
-            'set keep = "best", or early_stopping = 0'
-        )
-
-
-def split_conflicts(split: Mapping[str, Any]) -> Iterator[str]:
-    """Fractions that are three proper numbers, but not a whole."""
-    fractions = split.get("fractions")
-    if not isinstance(fractions, list) or len(fractions) != 3:
-        return
-    proper = all(isinstance(part, int | float) and 0 < part < 1 for part in fractions)
-    if proper and abs(sum(fractions) - 1) > 1e-6:
-        yield f"'fractions' must sum to 1, got {fractions}, which sum to {sum(fractions):.7g}"
-
-
-def evaluation_conflicts(evaluation: Mapping[str, Any]) -> Iterator[str]:
-    """Too few resamples for the tails of an interval: two must lie outside it."""
-    confidence, resamples = evaluation.get("confidence", 0.95), evaluation.get("resamples", 2000)
-    if not isinstance(confidence, float) or not 0.5 < confidence < 1 or not isinstance(resamples, int):
-        return
-    least = math.ceil(2 / (1 - confidence) - 1e-9)
-    if resamples < least:
-        yield f"'resamples' must be at least {least} for confidence = {confidence:g}, got {resamples}"
-
-
-def name_conflicts(names: Sequence[str], slug: Callable[[str], str]) -> Iterator[str]:
-    """Contenders whose folders would have the same name."""
-    sharing: dict[str, list[str]] = {}
-    for name in names:
-        sharing.setdefault(slug(name), []).append(_shown(name))
-    for folder, shown in sharing.items():
-        if len(shown) > 1:
-            yield f"contenders {', '.join(shown)} would share the folder '{folder}': give them other names"
-
-
-def conflicts(content: Mapping[str, Any], slug: Callable[[str], str]) -> Iterator[str]:
-    """Every pair of settings in parsed TOML that do not go together, as sentences."""
-    shared, contenders = content.get("training"), content.get("contender")
-    listed = contenders if isinstance(contenders, list) else []
-    rules: list[tuple[Place, Any, Callable[[Mapping[str, Any]], Iterator[str]]]] = [
-        (("training",), shared, training_conflicts),
-        (("split",), content.get("split"), split_conflicts),
-        (("evaluation",), content.get("evaluation"), evaluation_conflicts),
-    ]
-    already = list(training_conflicts(shared)) if isinstance(shared, Mapping) else []
-    for number, contender in enumerate(listed):
-        rules.append((("contender", number), contender, contender_conflicts))
-        if isinstance(contender, Mapping) and not already:
-            rules.append((("contender", number, "training"), contender.get("training"), training_conflicts))
-    for place, table, rule in rules:
-        for conflict in rule(table) if isinstance(table, Mapping) else ():
-            yield _sentence(conflict, place, content)
-    names = [contender.get("name") for contender in listed if isinstance(contender, Mapping)]
-    for conflict in name_conflicts([name for name in names if isinstance(name, str)], slug):
-        yield _sentence(conflict, (), content)
-
-
 def mistake_in_words(mistake: Mapping[str, Any], content: Mapping[str, Any], recipe: type[BaseModel]) -> str:
     """One mistake that pydantic found, in the words of a recipe: what, expected, got, where.
 
@@ -128,13 +48,13 @@ def mistake_in_words(mistake: Mapping[str, Any], content: Mapping[str, Any], rec
         return _unknown_setting(place, content, recipe)
     if kind == "missing" or (kind == "too_short" and place == ("contender",)):
         needed = "at least one [[contender]] table" if place == ("contender",) else f"the setting '{place[-1]}'"
-        return _sentence(f"a recipe needs {needed}", place[:-1], content)
+        return sentence(f"a recipe needs {needed}", place[:-1], content)
     if kind == "layer_kind":
-        said = f"layer {place[-1] + 1} {mistake['msg']}, got {_shown(mistake['input'])}"
-        return _sentence(said, place[:-2] if place[-2] == "layers" else place[:-1], content, _near_layer(mistake))
+        said = f"layer {place[-1] + 1} {mistake['msg']}, got {shown(mistake['input'])}"
+        return sentence(said, place[:-2] if place[-2] == "layers" else place[:-1], content, _near_layer(mistake))
     expected, hint = _expected(mistake)
     above = place[:-2] if isinstance(place[-1], int) else place[:-1]
-    return _sentence(f"{_subject(place)} {expected}, got {_got(mistake)}", above, content, hint)
+    return sentence(f"{_subject(place)} {expected}, got {_got(mistake)}", above, content, hint)
 
 
 def _expected(mistake: Mapping[str, Any]) -> tuple[str, str]:
@@ -163,17 +83,18 @@ def _unknown_setting(place: Place, content: Mapping[str, Any], recipe: type[Base
         hint = f"; it belongs to [{homes[0]}]"
     else:
         hint = f"; expected {_listed(valid)}"
-    return _sentence(f"there is no setting {_shown(key)}", place[:-1], content, hint)
+    return sentence(f"there is no setting {shown(key)}", place[:-1], content, hint)
 
 
 def _near_layer(mistake: Mapping[str, Any]) -> str:
     kinds = mistake["msg"].rpartition("keys ")[2].split(", ")
     keys = mistake["input"] if isinstance(mistake["input"], Mapping) else ()
-    near = [kind for key in keys for kind in difflib.get_close_matches(str(key), kinds, n=1)]
+    near = [kind for key in keys if key not in kinds for kind in difflib.get_close_matches(str(key), kinds, n=1)]
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
-def _sentence(said: str, place: Place, content: Mapping[str, Any], hint: str = "") -> str:
+def sentence(said: str, place: Place, content: Mapping[str, Any], hint: str = "") -> str:
+    """What is wrong and where it stands, as a sentence."""
     where = _where(place, content)
     whole = said[0].upper() + said[1:] + (f" ({where})" if where else "") + hint
     return whole if whole.endswith("?") else whole + "."
@@ -192,7 +113,7 @@ def _where(place: Place, content: Mapping[str, Any]) -> str:
     if len(steps) > 1 and steps[0] == "contender":
         table = content["contender"][steps[1]]
         name = table.get("name") if isinstance(table, Mapping) else None
-        words.append(f"contender {_shown(name) if isinstance(name, str) else int(steps[1]) + 1}")
+        words.append(f"contender {shown(name) if isinstance(name, str) else int(steps[1]) + 1}")
         steps = steps[2:]
     if len(steps) > 1 and steps[0] in ("layers", "head"):
         words.append(f"layer {int(steps[1]) + 1}" + (" of the head" if steps[0] == "head" else ""))
@@ -222,10 +143,10 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 def _got(mistake: Mapping[str, Any]) -> str:
     if mistake["type"] in ("too_short", "too_long"):
         return str(mistake["ctx"]["actual_length"])
-    return _shown(mistake["input"])
+    return shown(mistake["input"])
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value nearly as TOML writes it, never long."""
     if isinstance(value, bool):
         return str(value).lower()

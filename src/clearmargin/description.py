@@ -1,0 +1,138 @@
+"""A recipe's networks as tables of layers: nothing is decoded, trained, or given weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clearmargin.errors import SourceError, UsageError
+from clearmargin.models import build_network
+from clearmargin.models.rows import LayerRow, Shape
+from clearmargin.preparation import named, open_data
+from clearmargin.recipe import Data, load_recipe
+from clearmargin.sources.table import Table
+
+
+@dataclass(frozen=True)
+class NetworkDescription:
+    """One contender's network, layer by layer."""
+
+    name: str
+    architecture: str
+    layers: tuple[LayerRow, ...]
+
+    @property
+    def trained(self) -> int:
+        """Parameters that training changes."""
+        return sum(row.parameters for row in self.layers if row.trained)
+
+    @property
+    def frozen(self) -> int:
+        """Parameters that stay as they come."""
+        return sum(row.parameters for row in self.layers if not row.trained)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of one sample, forwards."""
+        return sum(row.multiply_adds for row in self.layers)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same, for programs."""
+        return {
+            "name": self.name,
+            "architecture": self.architecture,
+            "parameters": {"total": self.trained + self.frozen, "trained": self.trained, "frozen": self.frozen},
+            "multiply_adds": self.multiply_adds,
+            "layers": [{**asdict(row), "output": list(row.output)} for row in self.layers],
+        }
+
+
+@dataclass(frozen=True)
+class StudyDescription:
+    """The networks of a recipe, and what goes in and out.
+
+    Attributes
+    ----------
+    input
+        (channels, height, width) of an image, or (1, columns) of a table.
+    outputs
+        Classes; or 1, to learn numbers.
+    """
+
+    name: str
+    task: str
+    input: Shape
+    outputs: int
+    contenders: tuple[NetworkDescription, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same, for programs."""
+        contenders = [each.as_json() for each in self.contenders]
+        return {**asdict(self), "input": list(self.input), "contenders": contenders}
+
+
+def describe(
+    recipe: str | Path,
+    *,
+    data: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    classes: int | None = None,
+) -> StudyDescription:
+    """Describe the networks of a recipe.
+
+    Parameters
+    ----------
+    recipe, data, overrides
+        As for `clearmargin.study.run`; of the data only the list of samples is read.
+    classes
+        How many there are, when the data are not at hand; they are not looked at then.
+
+    Raises
+    ------
+    RecipeError
+        When the recipe is wrong, or a layer does not fit the shape that reaches it.
+    SourceError
+        When the data that would say how many classes or columns there are can't be used.
+    """
+    settings = load_recipe(recipe, overrides, named(data) if data is not None else None)
+    if settings.task == "regression":
+        if classes is not None:
+            raise UsageError("A regression has one output, and no classes: leave --classes out.")
+        shape, outputs = (1, _columns(settings.data)), 1
+    else:
+        shape = settings.data.preprocessing.shape
+        outputs = _classes(settings.data) if classes is None else classes
+    with torch.device("meta"):  # shapes without numbers: no memory, no time
+        networks = [(contender, build_network(contender, shape, outputs)) for contender in settings.contender]
+    described = [NetworkDescription(each.name, each.architecture, tuple(network.table)) for each, network in networks]
+    return StudyDescription(settings.name, settings.task, shape, outputs, tuple(described))
+
+
+def _classes(data: Data) -> int:
+    if data.source is None:
+        raise SourceError(
+            "The recipe names no data, so how many classes there are is not known: give --data PATH or --classes N."
+        )
+    try:
+        labels = {sample.label for sample in open_data(data).samples}
+    except SourceError as error:
+        raise SourceError(f"{error} To describe the networks without the data, give --classes N.") from error
+    if len(labels) < 2:
+        raise SourceError(f"The data have {len(labels)} class, and telling classes apart takes at least 2.")
+    return len(labels)
+
+
+def _columns(data: Data) -> int:
+    if data.features is not None:
+        return len(data.features)
+    if data.source is None:
+        raise SourceError(
+            "The recipe names no table, so how many columns it has is not known: give --data PATH, or list them in "
+            "[data] features."
+        )
+    table = open_data(data)
+    return len(table.columns) if isinstance(table, Table) else 0
