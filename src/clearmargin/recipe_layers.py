@@ -7,7 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-Activation = Literal["relu", "leaky_relu", "elu", "gelu", "tanh", "sigmoid"]
+# softmax is only for a last dense layer that is the output: `recipe_conflicts` holds it there
+Activation = Literal["relu", "leaky_relu", "elu", "gelu", "tanh", "sigmoid", "maxout", "softmax"]
+
+# None stands for the default, so that a page written back doesn't list settings of activations it doesn't use
+Pieces = Annotated[int | None, Field(ge=2, le=64)]  # of maxout; 2 by default
+Slope = Annotated[float | None, Field(gt=0, lt=1)]  # of leaky_relu below zero; 0.01 by default
+Alpha = Annotated[float | None, Field(gt=0, le=100)]  # of elu: it tends to -alpha; 1 by default
 
 
 class Settings(BaseModel):
@@ -17,7 +23,7 @@ class Settings(BaseModel):
 
 
 class Conv(Settings):
-    """A convolution: 2-D for images; ``padding = "same"`` keeps the size at stride 1."""
+    """A convolution, 1-D or 2-D as the data are; ``padding = "same"`` keeps the size at stride 1."""
 
     conv: int = Field(ge=1, le=4096)
     kernel: int = Field(default=3, ge=1, le=63)
@@ -25,12 +31,15 @@ class Conv(Settings):
     padding: Literal["same", "valid"] = "same"
     batch_norm: bool = False
     activation: Activation | None = None
+    pieces: Pieces = None
+    slope: Slope = None
+    alpha: Alpha = None
 
 
 class Pool(Settings):
     """Pooling over windows; ``global`` windows cover the whole map and flatten it."""
 
-    pool: Literal["max", "average", "global_max", "global_average"]
+    pool: Literal["max", "average", "sum", "global_max", "global_average", "global_sum"]
     size: int = Field(default=2, ge=1, le=63)
     stride: int | None = Field(default=None, ge=1, le=63)
 
@@ -42,7 +51,7 @@ class Dropout(Settings):
 
 
 class Flatten(Settings):
-    """Turns (channels, height, width) into one row of values."""
+    """Turns (channels, height, width) or (channels, length) into one row of values."""
 
     flatten: Literal[True]
 
@@ -52,6 +61,9 @@ class Dense(Settings):
 
     dense: int = Field(ge=1, le=65536)
     activation: Activation | None = None
+    pieces: Pieces = None
+    slope: Slope = None
+    alpha: Alpha = None
 
 
 class BatchNorm(Settings):
@@ -60,6 +72,16 @@ class BatchNorm(Settings):
     batch_norm: Literal[True]
 
 
+class Activate(Settings):
+    """An activation that stands by itself, after a batch normalisation say."""
+
+    activation: Activation
+    pieces: Pieces = None
+    slope: Slope = None
+    alpha: Alpha = None
+
+
+# A table is of the first kind whose key it has: an activation is a layer only where nothing else is.
 LAYER_KINDS: dict[str, type[Settings]] = {
     "conv": Conv,
     "pool": Pool,
@@ -67,6 +89,7 @@ LAYER_KINDS: dict[str, type[Settings]] = {
     "flatten": Flatten,
     "dense": Dense,
     "batch_norm": BatchNorm,
+    "activation": Activate,
 }
 
 
@@ -81,7 +104,8 @@ Layer = Annotated[
     | Annotated[Dropout, Tag("dropout")]
     | Annotated[Flatten, Tag("flatten")]
     | Annotated[Dense, Tag("dense")]
-    | Annotated[BatchNorm, Tag("batch_norm")],
+    | Annotated[BatchNorm, Tag("batch_norm")]
+    | Annotated[Activate, Tag("activation")],
     Discriminator(
         _layer_kind,
         custom_error_type="layer_kind",

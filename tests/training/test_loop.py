@@ -244,7 +244,7 @@ def test_numbers_are_learned_by_squared_error(tmp_path):
     np.testing.assert_allclose(model[0].weight.detach(), [[3, -1]], atol=0.05)
     outputs, targets = forward(model, part.feed, torch.float32), part.targets
     expected = ((outputs[:, 0] - targets) ** 2).mean().item()
-    assert Numbers().measures(outputs, targets)["loss"] == pytest.approx(expected)
+    assert Numbers(settings).measures(outputs, targets)["loss"] == pytest.approx(expected)
 
 
 def test_judging_passes_over_classes_that_are_not_there():

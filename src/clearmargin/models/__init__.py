@@ -1,4 +1,4 @@
-"""Networks: the plain CNN, VGG16, and where pretrained weights come from."""
+"""Networks: the plain CNN, VGG16, ResNet-18, and where pretrained weights come from."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from torch import nn
 
 from clearmargin.errors import WeightsError
 from clearmargin.models.cnn import PlainCNN
-from clearmargin.models.layers import Shape, initialise
+from clearmargin.models.layers import initialise
+from clearmargin.models.resnet18 import ResNet18
+from clearmargin.models.rows import Shape
 from clearmargin.models.vgg16 import VGG16
 from clearmargin.models.weights import load_pretrained
 from clearmargin.recipe import Contender
 
-Network = PlainCNN | VGG16
-ARCHITECTURES: dict[str, type[PlainCNN] | type[VGG16]] = {"cnn": PlainCNN, "vgg16": VGG16}
+Network = PlainCNN | VGG16 | ResNet18
+ARCHITECTURES: dict[str, type[PlainCNN] | type[VGG16] | type[ResNet18]] = {
+    "cnn": PlainCNN,
+    "vgg16": VGG16,
+    "resnet18": ResNet18,
+}
 
 
 @dataclass(frozen=True)
@@ -28,20 +34,22 @@ class Pretraining:
     attribution: str
 
 
-def build_network(contender: Contender, shape: Shape, classes: int) -> Network:
+def build_network(contender: Contender, shape: Shape, outputs: int) -> Network:
     """The network of a contender, with weights that still have to be set.
 
     Parameters
     ----------
     shape
-        What goes in: (channels, height, width).
+        What goes in: (channels, height, width) of an image, or (1, columns) of a table.
+    outputs
+        Classes; or 1, to learn numbers.
 
     Raises
     ------
     RecipeError
-        When a layer does not fit the shape that reaches it.
+        When a layer does not fit the shape that reaches it, or the architecture does not fit the data.
     """
-    return ARCHITECTURES[contender.architecture](contender, shape, classes)
+    return ARCHITECTURES[contender.architecture](contender, shape, outputs)
 
 
 def set_first_weights(network: Network, contender: Contender, seed: int, cache: Path) -> Pretraining | None:

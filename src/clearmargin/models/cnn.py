@@ -5,19 +5,21 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from clearmargin.models.layers import Shape, build_layers
+from clearmargin.models.layers import build_layers
+from clearmargin.models.rows import Shape
 from clearmargin.recipe import Contender
 
 
 class PlainCNN(nn.Module):
     """A network from a layer list; nothing in it is frozen.
 
-    Input: float (batch, channels, height, width), normalised. Output: logits (batch, classes).
+    Input: float (batch, channels, height, width), or (batch, 1, columns) for a table, normalised. Output: logits
+    (batch, classes), or numbers (batch, 1).
     """
 
-    def __init__(self, contender: Contender, shape: Shape, classes: int) -> None:
+    def __init__(self, contender: Contender, shape: Shape, outputs: int) -> None:
         super().__init__()
-        self.layers, self.table = build_layers(contender.layers or [], shape, classes, f"'{contender.name}'")
+        self.layers, self.table = build_layers(contender.layers or [], shape, outputs, f"'{contender.name}'")
 
     @property
     def trunk(self) -> nn.Sequential | None:
@@ -25,7 +27,7 @@ class PlainCNN(nn.Module):
         return None
 
     @property
-    def tail(self) -> nn.Sequential:
+    def tail(self) -> nn.Module:
         """The trained layers: all of them."""
         return self.layers
 

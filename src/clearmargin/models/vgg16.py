@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from clearmargin.errors import RecipeError
-from clearmargin.models.layers import LayerRow, Shape, build_layers
+from clearmargin.models.layers import build_layers, need_images, shape_words
+from clearmargin.models.rows import LayerRow, Shape, Sight
 from clearmargin.recipe import Contender
 from clearmargin.recipe_layers import Dense, Dropout, Layer, Pool
 
@@ -29,27 +30,28 @@ class VGG16(nn.Module):
     predictions from images are the same.
     """
 
-    def __init__(self, contender: Contender, shape: Shape, classes: int) -> None:
+    def __init__(self, contender: Contender, shape: Shape, outputs: int) -> None:
         super().__init__()
+        need_images(contender, shape)
         channels, *sides = shape
         if channels != 3 or min(sides) < SMALLEST_SIDE:
             raise RecipeError(
                 f"'{contender.name}' (VGG16) needs colour images of at least {SMALLEST_SIDE} pixels, got {channels} "
-                f'channel(s) of {"x".join(map(str, sides))}: set [data] color = "rgb" and a larger size_px.'
+                f'channel(s) of {shape_words(tuple(sides))}: set [data] color = "rgb" and a larger size_px.'
             )
-        self.features, self.table = _features(shape)
-        before = self.table[-1].output
+        self._cut = CUTS[contender.freeze_through or "none"]
+        self.features, self.table, sight = _features(shape, self._cut)
         head, rows = build_layers(
             DEFAULT_HEAD if contender.head is None else contender.head,
-            before,
-            classes,
+            self.table[-1].output,
+            outputs,
             f"the head of '{contender.name}'",
+            sight,
         )
         self.table += rows
         # torchvision numbers the classifier from its first dense layer: what only reshapes stands apart
         first = next(place for place, module in enumerate(head) if isinstance(module, nn.Linear))
         self.pool, self.classifier = nn.Sequential(*list(head)[:first]), nn.Sequential(*list(head)[first:])
-        self._cut = CUTS[contender.freeze_through or "none"]
         nn.Sequential(*list(self.features)[: self._cut]).requires_grad_(False)
 
     @property
@@ -74,18 +76,20 @@ def at_the_cut(activations: torch.Tensor) -> torch.Tensor:
     return activations.to(torch.bfloat16)
 
 
-def _features(shape: Shape) -> tuple[nn.Sequential, list[LayerRow]]:
+def _features(shape: Shape, cut: int) -> tuple[nn.Sequential, list[LayerRow], Sight]:
     layers: list[nn.Module] = []
     table: list[LayerRow] = []
+    sight = Sight.of(shape)
     channels, height, width = shape
     for block, widths in enumerate(BLOCKS, start=1):
         for number, wide in enumerate(widths, start=1):
-            conv = nn.Conv2d(channels, wide, kernel_size=3, padding=1)
-            layers += [conv, nn.ReLU(inplace=True)]
+            sight, trained = sight.through(3), len(layers) >= cut
+            layers += [nn.Conv2d(channels, wide, kernel_size=3, padding=1), nn.ReLU(inplace=True)]
             weights, channels = 9 * channels * wide, wide
-            name = f"conv {wide}, 3x3, relu (block {block}.{number})"
-            table.append(LayerRow(name, (wide, height, width), weights + wide, weights * height * width))
+            name, output = f"conv {wide}, 3x3, relu (block {block}.{number})", (wide, height, width)
+            table.append(LayerRow(name, output, weights + wide, weights * height * width, sight.field, trained))
+        sight, trained = sight.through(2, 2), len(layers) >= cut
         layers.append(nn.MaxPool2d(2))
         height, width = height // 2, width // 2
-        table.append(LayerRow("max pool, 2x2", (channels, height, width), 0, 0))
-    return nn.Sequential(*layers), table
+        table.append(LayerRow("max pool, 2x2", (channels, height, width), 0, 0, sight.field, trained))
+    return nn.Sequential(*layers), table, sight

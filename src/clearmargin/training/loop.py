@@ -68,11 +68,11 @@ def fit(
     Parameters
     ----------
     model
-        Takes what the feeds give; returns logits (batch, classes).
+        Takes what the feeds give; returns logits (batch, classes), or numbers (batch, 1).
     validation
         Judges every epoch; nothing learns from it but the choice of the epoch.
     classes
-        How many there are; None to learn numbers, by squared error.
+        How many there are; None to learn numbers.
     precision
         Number format of the arithmetic; weights and optimiser stay float32.
     checkpoint
@@ -91,7 +91,7 @@ def fit(
     """
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = build_optimizer(model.parameters(), settings)
-    objective = Numbers() if classes is None else ClassLabels(settings, classes, train.targets)
+    objective = Numbers(settings) if classes is None else ClassLabels(settings, classes, train.targets)
     asked = {"training": settings.model_dump(), "seed": seed, "classes": classes, "samples": len(train.feed)}
     progress = Progress(settings=json.dumps(asked), precision=str(precision))
     best: dict[str, torch.Tensor] = {}

@@ -63,20 +63,30 @@ class ClassLabels:
 
 
 class Numbers:
-    """Squared error on numbers.
+    """Squared, absolute or Huber's error on numbers.
 
-    Outputs are float32 (samples, 1); targets are float32 (samples,).
+    Outputs are float32 (samples, 1); targets are float32 (samples,), standardised, so that the delta of Huber (1964)
+    is in standard deviations: an error e costs e²/2 up to it, and delta · (|e| - delta/2) beyond.
     """
 
+    def __init__(self, settings: Training) -> None:
+        self._kind, self._delta = settings.loss or "squared", settings.huber_delta
+
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return functional.mse_loss(outputs.squeeze(1), targets)
+        values = outputs.squeeze(1)
+        match self._kind:
+            case "absolute":
+                return functional.l1_loss(values, targets)
+            case "huber":
+                return functional.huber_loss(values, targets, delta=self._delta)
+        return functional.mse_loss(values, targets)
 
     def shares(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
         return {}
 
     def measures(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
         error = outputs.squeeze(1) - targets
-        return {"loss": error.square().mean().item(), "mean_absolute_error": error.abs().mean().item()}
+        return {"loss": self.loss(outputs, targets).item(), "mean_absolute_error": error.abs().mean().item()}
 
     def score(self, measures: dict[str, float]) -> float:
         return -measures["loss"]

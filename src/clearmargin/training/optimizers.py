@@ -27,7 +27,8 @@ def build_optimizer(parameters: Iterable[nn.Parameter], settings: Training) -> o
         case "rmsprop":
             return optim.RMSprop(trained, lr=rate, weight_decay=decay, momentum=settings.momentum)
         case "adadelta":
-            return optim.Adadelta(trained, lr=rate, weight_decay=decay)
+            # torch's own rho is 0.9 and its epsilon 1e-6; these are Keras's, so that a rate of 1 means the same here
+            return optim.Adadelta(trained, lr=rate, rho=0.95, eps=1e-7, weight_decay=decay)
 
 
 def one_cycle(progress: float) -> float:
