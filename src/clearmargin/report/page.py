@@ -89,7 +89,8 @@ def _thumbnails(run: RunFiles, pictures: Pictures | None) -> dict[str, Thumbnail
     return load_thumbnails(folder, list(names))
 
 
-def _render(run: RunFiles, thumbnails: dict[str, Thumbnail], panels: list[results.RocPanel], roc_note: str) -> str:
+def templates() -> jinja2.Environment:
+    """The templates, with the filters they write numbers and names with."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("clearmargin.report", "."),
         autoescape=True,
@@ -98,21 +99,25 @@ def _render(run: RunFiles, thumbnails: dict[str, Thumbnail], panels: list[result
         lstrip_blocks=True,
     )
     environment.filters.update(_FILTERS)
+    return environment
+
+
+def _render(run: RunFiles, thumbnails: dict[str, Thumbnail], panels: list[results.RocPanel], roc_note: str) -> str:
     facts = {**_first_screen(run), **_data(run), **_results(run, thumbnails), "how": _how(run)}
     facts.update(roc=results.roc_figures(panels), roc_note=roc_note, run=run, p_values=overview.p_values)
-    return environment.get_template("page.html").render(facts)
+    return templates().get_template("page.html").render(facts)
 
 
 def _first_screen(run: RunFiles) -> dict[str, Any]:
     sentences, further = overview.verdict(run)
     rows, scale = overview.differences(run)
-    checks = overview.leak_checks(run)
+    checks = overview.leak_checks(run, run.contenders[0].predictions.names)
     return {
         "title": run.recipe.get("name") or "Study",
         "verdict": sentences,
         "further_pairs": further,
         "columns": overview.comparison_columns(run),
-        "costs": overview.contender_costs(run),
+        "costs": overview.contender_costs(run.contenders),
         "differences": rows,
         "difference_scale": scale,
         "interval_methods": overview.interval_methods(run),
@@ -126,7 +131,8 @@ def _first_screen(run: RunFiles) -> dict[str, Any]:
 def _data(run: RunFiles) -> dict[str, Any]:
     cards = data_flow.findings(run)
     return {
-        "flow": data_flow.data_flow(run),
+        "flow": data_flow.data_flow(run, run.evaluation["classes"]),
+        "noun": "image",
         "parts": PARTS,
         "part_names": data_flow.PART_NAMES,
         "findings": cards,
