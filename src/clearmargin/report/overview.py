@@ -84,11 +84,16 @@ class Scale:
         return Mark(self.place(metric.get("value")), low, high if low is not None else None)
 
 
-def round_scale(values: Sequence[float], lowest: float = -math.inf, highest: float = math.inf) -> Scale:
-    """Find a scale of round numbers around ``values``, within ``lowest`` and ``highest``."""
+def round_scale(
+    values: Sequence[float], lowest: float = -math.inf, highest: float = math.inf, least_span: float = 0.02
+) -> Scale:
+    """Find a scale of round numbers around ``values``, within ``lowest`` and ``highest``.
+
+    It spans at least ``least_span``, so that a single value is not blown up.
+    """
     if not values:
         return Scale(0.0, 1.0, 0)
-    span = max(max(values) - min(values), 0.02)  # a single value is not blown up
+    span = max(max(values) - min(values), least_span) or max(map(abs, values)) or 1.0
     step = 10.0 ** math.floor(math.log10(span))
     step = next(step * factor for factor in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0) if step * factor * 4 >= span)
     low = max(math.floor(min(values) / step - 0.15) * step, lowest)
@@ -204,7 +209,11 @@ class Check:
 
 def leak_checks(run: StudyFiles, tested: Iterable[str], noun: str = "image") -> list[Check]:
     """Recount, from ``split.csv`` and the names of what was ``tested``, what must be zero."""
-    return [_groups_stay_together(run, noun), _tested_are_new(run, list(tested), noun), _copies_stay_together(run, noun)]
+    return [
+        _groups_stay_together(run, noun),
+        _tested_are_new(run, list(tested), noun),
+        _copies_stay_together(run, noun),
+    ]
 
 
 def _groups_stay_together(run: StudyFiles, noun: str) -> Check:
