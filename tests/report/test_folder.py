@@ -71,8 +71,8 @@ def test_predictions_of_another_evaluation_are_refused(synthetic_run):
         write_report(run_folder)
 
 
-def test_a_regression_is_refused(synthetic_run):
+def test_another_task_is_refused(synthetic_run):
     run_folder = synthetic_run(skills={"VGG16": 3.0})
-    change(run_folder / "evaluation.json", task="regression")
-    with pytest.raises(RunFolderError, match="got 'regression'"):
+    change(run_folder / "evaluation.json", task="ranking")
+    with pytest.raises(RunFolderError, match="got 'ranking'"):
         write_report(run_folder)

@@ -113,3 +113,15 @@ def r2(sums: ErrorSums) -> np.ndarray:
 
 
 REGRESSION_METRICS: Mapping[str, Callable[[ErrorSums], np.ndarray]] = {"rmse": rmse, "mae": mae, "mse": mse, "r2": r2}
+
+
+def error_figures(targets: np.ndarray, values: np.ndarray) -> dict[str, float]:
+    """The metrics of `REGRESSION_METRICS`, by name, on the rows as they are.
+
+    Parameters
+    ----------
+    targets, values
+        True and predicted, float64 of shape (rows,).
+    """
+    sums = error_sums(targets, values).total()
+    return {name: float(metric(sums)) for name, metric in REGRESSION_METRICS.items()}

@@ -1,13 +1,13 @@
-"""Where the images went: found, excluded, split; and what the audit noticed."""
+"""Where the samples went: found, excluded, split; and what the audit noticed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from clearmargin.records import PARTS
-from clearmargin.report.folder import RunFiles
+from clearmargin.report.folder import StudyFiles
 from clearmargin.report.wording import plural
 
 PART_NAMES = {"train": "Training", "validation": "Validation", "test": "Test"}
@@ -48,8 +48,8 @@ class Flow:
     classes: tuple[ClassFlow, ...]
 
 
-def data_flow(run: RunFiles) -> Flow:
-    """Count images from the source to the parts."""
+def data_flow(run: StudyFiles, classes: Sequence[str] = (), noun: str = "image") -> Flow:
+    """Count images, or rows of a table, from the source to the parts; ``classes`` are those of a classification."""
     counts, split = run.audit["counts"], run.split
     by_part = {part: split["counts"].get(part, {}) for part in PARTS}
     asked = dict.fromkeys(PARTS) if split.get("given") else dict(zip(PARTS, split["asked"], strict=True))
@@ -64,21 +64,21 @@ def data_flow(run: RunFiles) -> Flow:
         )
         for part in PARTS
     )
-    classes = tuple(
+    of_classes = tuple(
         ClassFlow(name, sum(row), row)
-        for name in run.evaluation["classes"]
+        for name in classes
         for row in (tuple(int(by_part[part].get(name, 0)) for part in PARTS),)
     )
     used = sum(part.images for part in parts)
-    return Flow(counts["found"], counts["found"] - used, used, _reasons(run, used), parts, classes)
+    return Flow(counts["found"], counts["found"] - used, used, _reasons(run, used, noun), parts, of_classes)
 
 
-def _reasons(run: RunFiles, used: int) -> tuple[tuple[str, int], ...]:
+def _reasons(run: StudyFiles, used: int, noun: str) -> tuple[tuple[str, int], ...]:
     counts = run.audit["counts"]
     dropped = run.recipe.get("split", {}).get("near_duplicates") == "drop"
     left_out = (
         ("could not be read", counts["found"] - counts["decoded"]),
-        ("repeats of another image" if dropped else "in no part of the split", counts["decoded"] - used),
+        (f"repeats of another {noun}" if dropped else "in no part of the split", counts["decoded"] - used),
     )
     return tuple((reason, number) for reason, number in left_out if number)
 
@@ -95,7 +95,7 @@ class FindingCard:
     hidden: int
 
 
-def findings(run: RunFiles) -> list[FindingCard]:
+def findings(run: StudyFiles) -> list[FindingCard]:
     """The audit's findings, the serious ones first, their lists of samples capped."""
     found = sorted(run.audit["findings"], key=lambda finding: _SEVERITIES.index(finding["severity"]))
     return [_card(finding) for finding in found]

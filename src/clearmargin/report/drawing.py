@@ -6,7 +6,7 @@ import io
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from xml.etree import ElementTree
@@ -59,7 +59,7 @@ def draw(size: tuple[float, float], box: tuple[float, float, float, float], plot
         return _svg(figure)
 
 
-def draw_grid(rows: int, columns: int, panel: tuple[float, float], plots: list[Callable[[Any], Any]]) -> str:
+def draw_grid(rows: int, columns: int, panel: tuple[float, float], plots: Sequence[Callable[[Any], Any]]) -> str:
     """Draw several panels on one sheet and return SVG; panels that are left over stay empty."""
     with _settings():
         figure = Figure(figsize=(columns * panel[0], rows * panel[1]), layout="constrained")

@@ -79,7 +79,7 @@ def plot_learning_curve(axes: Axes, history: pd.DataFrame, quantity: str, best_e
     if quantity == "loss":
         _scale_loss(axes)
     axes.set_xlabel("epoch")
-    _title(axes, quantity)
+    _title(axes, quantity.replace("_", " "))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     return _finished(axes, legend="above")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,19 @@ from clearmargin.records import Predictions
 FORMAT = 1
 NEEDED: Mapping[str, tuple[str, ...]] = {
     "environment.json": ("clearmargin", "seed"),
-    "audit.json": ("counts", "classes", "findings"),
+    "audit.json": ("counts", "findings"),
     "split.json": ("asked", "achieved", "counts", "groups", "patients", "crossing_groups"),
-    "model.json": ("name", "classes", "parameters", "training", "layers"),
-    "evaluation.json": ("task", "classes", "n", "contenders", "comparisons"),
+    "model.json": ("name", "parameters", "training", "layers"),
+}
+EVALUATION_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "classification": ("task", "classes", "n", "contenders", "comparisons"),
+    "regression": ("task", "target", "n", "contenders", "baselines", "comparisons"),
 }
 
 
 @dataclass(frozen=True)
-class ContenderFiles:
-    """What the run folder holds about one contender.
+class TrainedFiles:
+    """What the run folder holds about one contender of any task.
 
     Attributes
     ----------
@@ -39,6 +42,21 @@ class ContenderFiles:
         ``model.json``, and its part of ``evaluation.json``.
     history
         One row an epoch; empty columns are absent.
+    """
+
+    name: str
+    slug: str
+    model: Mapping[str, Any]
+    history: pd.DataFrame
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ContenderFiles(TrainedFiles):
+    """What the run folder holds about one contender of a classification.
+
+    Attributes
+    ----------
     predictions
         For the part that was evaluated, rows in the order of the file.
     predicted
@@ -47,26 +65,19 @@ class ContenderFiles:
         int64 of shape (samples,): column of the true class.
     """
 
-    name: str
-    slug: str
-    model: Mapping[str, Any]
-    history: pd.DataFrame
-    result: Mapping[str, Any]
     predictions: Predictions
     predicted: np.ndarray
     truth: np.ndarray
 
 
 @dataclass(frozen=True)
-class RunFiles:
-    """The run folder, read and checked for belonging together.
+class StudyFiles:
+    """The run folder of any task, read and checked for belonging together.
 
     Attributes
     ----------
     split_rows
         ``split.csv``: name, label, group, part.
-    contenders
-        In the order of ``evaluation.json``, which is the recipe's.
     """
 
     folder: Path
@@ -76,7 +87,56 @@ class RunFiles:
     split: Mapping[str, Any]
     split_rows: pd.DataFrame
     evaluation: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunFiles(StudyFiles):
+    """The run folder of a classification.
+
+    Attributes
+    ----------
+    contenders
+        In the order of ``evaluation.json``, which is the recipe's.
+    """
+
     contenders: tuple[ContenderFiles, ...]
+
+
+def read_evaluation(folder: Path) -> dict[str, Any]:
+    """Read ``evaluation.json``, of a task that a report can be written for.
+
+    Raises
+    ------
+    RunFolderError
+        When it is missing, damaged, or of another task.
+    """
+    evaluation = read_json(folder / "evaluation.json", ("task",))
+    needed = EVALUATION_NEEDED.get(evaluation["task"])
+    if needed is None:
+        raise RunFolderError(
+            f"The report is written for the tasks {' and '.join(EVALUATION_NEEDED)}, got {evaluation['task']!r} "
+            f"({folder / 'evaluation.json'})."
+        )
+    return read_json(folder / "evaluation.json", needed)
+
+
+def read_study(folder: Path, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what a run of any task has, as the fields of `StudyFiles`.
+
+    Raises
+    ------
+    RunFolderError
+        When a file is missing or damaged.
+    """
+    return {
+        "folder": folder,
+        "recipe": _read_recipe(folder / "recipe.toml"),
+        "environment": read_json(folder / "environment.json"),
+        "audit": read_json(folder / "audit.json"),
+        "split": read_json(folder / "split.json"),
+        "split_rows": read_csv(folder / "split.csv", ("name", "label", "group", "part")),
+        "evaluation": evaluation,
+    }
 
 
 def read_run(folder: Path) -> RunFiles:
@@ -87,37 +147,34 @@ def read_run(folder: Path) -> RunFiles:
     RunFolderError
         When a file is missing or damaged, or when two files contradict each other.
     """
-    evaluation = _read_json(folder / "evaluation.json")
-    if evaluation["task"] != "classification":
-        raise RunFolderError(
-            f"The report is written for the task classification, got {evaluation['task']!r} "
-            f"({folder / 'evaluation.json'})."
-        )
-    return RunFiles(
-        folder=folder,
-        recipe=_read_recipe(folder / "recipe.toml"),
-        environment=_read_json(folder / "environment.json"),
-        audit=_read_json(folder / "audit.json"),
-        split=_read_json(folder / "split.json"),
-        split_rows=_read_csv(folder / "split.csv", ("name", "label", "group", "part")),
-        evaluation=evaluation,
-        contenders=_read_contenders(folder, evaluation),
+    evaluation = read_evaluation(folder)
+    contenders = tuple(
+        _read_contender(place, model, result, evaluation)
+        for place, model, result in trained(folder, evaluation, "classes")
     )
+    return RunFiles(**read_study(folder, evaluation), contenders=contenders)
 
 
-def _read_contenders(folder: Path, evaluation: Mapping[str, Any]) -> tuple[ContenderFiles, ...]:
-    models = {path.parent: _read_json(path) for path in sorted(folder.glob("contenders/*/model.json"))}
+def trained(
+    folder: Path, evaluation: Mapping[str, Any], *needed: str
+) -> Iterator[tuple[Path, dict[str, Any], Mapping[str, Any]]]:
+    """Folder, ``model.json`` and result of each contender, in the order of ``evaluation.json``.
+
+    Raises
+    ------
+    RunFolderError
+        When one has no folder, or its ``model.json`` lacks something.
+    """
+    keys = (*NEEDED["model.json"], *needed)
+    models = {path.parent: read_json(path, keys) for path in sorted(folder.glob("contenders/*/model.json"))}
     by_name = {model["name"]: place for place, model in models.items()}
-    missing = [name for name in evaluation["contenders"] if name not in by_name]
-    if missing:
-        raise RunFolderError(
-            f"evaluation.json speaks of {missing[0]!r}, but no contenders/*/model.json in {folder} has that "
-            f"name (found: {', '.join(sorted(by_name)) or 'none'}). Run the study again."
-        )
-    return tuple(
-        _read_contender(by_name[name], models[by_name[name]], result, evaluation)
-        for name, result in evaluation["contenders"].items()
-    )
+    for name, result in evaluation["contenders"].items():
+        if name not in by_name:
+            raise RunFolderError(
+                f"evaluation.json speaks of {name!r}, but no contenders/*/model.json in {folder} has that "
+                f"name (found: {', '.join(sorted(by_name)) or 'none'}). Run the study again."
+            )
+        yield by_name[name], models[by_name[name]], result
 
 
 def _read_contender(
@@ -126,7 +183,7 @@ def _read_contender(
     part = evaluation.get("part", "test")
     path = place / "predictions.csv"
     if not path.is_file():
-        raise _missing(path)
+        raise missing(path)
     parts = read_predictions(path)
     if part not in parts:
         raise RunFolderError(f"{path} holds no predictions for the part {part}. Run the study again.")
@@ -140,11 +197,18 @@ def _read_contender(
             f"{path} and evaluation.json do not belong together: {errors} errors in {len(truth)} rows against "
             f"{result['errors']} errors in {evaluation['n']} samples. Evaluate the run again."
         )
-    history = _read_csv(place / "history.csv", ("epoch",))
+    history = read_csv(place / "history.csv", ("epoch",))
     return ContenderFiles(model["name"], place.name, model, history, result, predictions, predicted, truth)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, needed: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """Read a JSON file of the run folder that has what is ``needed`` (without it, what `NEEDED` says).
+
+    Raises
+    ------
+    RunFolderError
+        When it is missing, damaged, of another version, or lacks something.
+    """
     content = _parsed(path, json.loads)
     if not isinstance(content, dict) or content.get("format", FORMAT) != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
@@ -152,7 +216,7 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"{path} is of format {found!r}, expected {FORMAT}: it was written by another version of "
             "clearmargin. Use that version, or run the study again."
         )
-    absent = [key for key in NEEDED[path.name] if key not in content]
+    absent = [key for key in (NEEDED[path.name] if needed is None else needed) if key not in content]
     if absent:
         raise RunFolderError(f"{path} lacks {', '.join(absent)}: it is damaged. Run the study again.")
     return content
@@ -164,16 +228,23 @@ def _read_recipe(path: Path) -> dict[str, Any]:
 
 def _parsed(path: Path, parse: Any) -> Any:
     if not path.is_file():
-        raise _missing(path)
+        raise missing(path)
     try:
         return parse(path.read_text(encoding="utf-8", errors="surrogateescape"))
     except ValueError as error:  # errors of JSON and of TOML are both
         raise RunFolderError(f"{path} can't be read: {error}. It is damaged; run the study again.") from error
 
 
-def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+def read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Read a table of the run folder that has these columns.
+
+    Raises
+    ------
+    RunFolderError
+        When it is missing or damaged.
+    """
     if not path.is_file():
-        raise _missing(path)
+        raise missing(path)
     text = columns if path.name == "split.csv" else ()
     try:
         frame = read_table(path, text=text)
@@ -185,7 +256,8 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     return frame
 
 
-def _missing(path: Path) -> RunFolderError:
+def missing(path: Path) -> RunFolderError:
+    """The error for a file that a finished run has."""
     return RunFolderError(
         f"{path} is missing: the report needs a finished run folder. Finish the run first (--resume)."
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tomli_w
 
-from clearmargin.report.folder import ContenderFiles, RunFiles
+from clearmargin.report.folder import ContenderFiles, RunFiles, StudyFiles, TrainedFiles
 from clearmargin.report.wording import count, decimal, large, listed, plural, seconds, without_folders
 
 FITS = {
@@ -41,27 +41,31 @@ _AUGMENTATIONS = {
 
 def steps(run: RunFiles) -> list[tuple[str, str]]:
     """What was done, as (step, sentences) in the order it happened."""
-    told = [
+    return [
         ("Data", _data(run)),
         ("Preprocessing", _preprocessing(run)),
         ("Split", _split(run)),
         *((contender.name, _contender(run, contender)) for contender in run.contenders),
+        *training_steps(run, run.contenders),
+        ("Evaluation", _evaluation(run)),
     ]
-    schedules = [_training(run, contender) for contender in run.contenders]
+
+
+def training_steps(run: StudyFiles, contenders: Sequence[TrainedFiles]) -> list[tuple[str, str]]:
+    """How the contenders learned: said once when it was the same for all."""
+    schedules = [_training(run, contender) for contender in contenders]
     if len(set(schedules)) == 1:
-        told.append(("Training", schedules[0]))
-    else:
-        names = (f"Training of {contender.name}" for contender in run.contenders)
-        told.extend(zip(names, schedules, strict=True))
-    return [*told, ("Evaluation", _evaluation(run))]
+        return [("Training", schedules[0])]
+    names = (f"Training of {contender.name}" for contender in contenders)
+    return list(zip(names, schedules, strict=True))
 
 
-def recipe_text(run: RunFiles) -> str:
+def recipe_text(run: StudyFiles) -> str:
     """The recipe as TOML, without the folders of this machine."""
     return tomli_w.dumps(_scrubbed(dict(run.recipe)))
 
 
-def command(run: RunFiles) -> str:
+def command(run: StudyFiles) -> str:
     """The command that repeats the run from its own recipe."""
     source = without_folders(str(run.recipe.get("data", {}).get("source", "")))
     data = f' --data "{source}"' if source and run.audit.get("source_kind") != "phantom" else ""
@@ -107,7 +111,7 @@ def _split(run: RunFiles) -> str:
 
 
 def _contender(run: RunFiles, contender: ContenderFiles) -> str:
-    asked = _settings(run, contender.name)
+    asked = settings_of(run, contender.name)
     built = contender.model.get("architecture", {}).get("architecture", "A network")
     architecture = str(asked.get("architecture") or built)
     parameters = contender.model["parameters"]
@@ -128,8 +132,8 @@ def _contender(run: RunFiles, contender: ContenderFiles) -> str:
     return " ".join(sentences)
 
 
-def _training(run: RunFiles, contender: ContenderFiles) -> str:
-    asked = _settings(run, contender.name).get("training") or run.recipe.get("training", {})
+def _training(run: StudyFiles, contender: TrainedFiles) -> str:
+    asked = settings_of(run, contender.name).get("training") or run.recipe.get("training", {})
     if not asked:
         return "The settings are in the recipe."
     optimizer = OPTIMIZERS.get(asked.get("optimizer", ""), "the default optimiser")
@@ -145,7 +149,7 @@ def _training(run: RunFiles, contender: ContenderFiles) -> str:
         sentences.append("The weights of the epoch that was best on validation were kept.")
     if asked.get("class_weights"):
         sentences.append("Rare classes weighed more.")
-    frozen = _settings(run, contender.name).get("freeze_through", "none") != "none"
+    frozen = settings_of(run, contender.name).get("freeze_through", "none") != "none"
     sentences.append(_augmentation(asked.get("augmentation") or {}, frozen))
     return " ".join(sentences)
 
@@ -168,22 +172,24 @@ def _evaluation(run: RunFiles) -> str:
     spread = "patients or groups" if result.get("clustered") else "images"
     return (
         f"On {plural(result['n'], 'image')} of the {result.get('part', 'test')} part, which neither training nor "
-        f"the choice of the epoch had seen. {_evaluation_number(result)}"
+        f"the choice of the epoch had seen. {evaluation_number(result)}"
         f"Intervals are {100 * result.get('confidence', 0.95):g} % intervals; bootstraps drew "
         f"{count(result.get('resamples'))} times over {spread}."
     )
 
 
-def _evaluation_number(result: Mapping[str, Any]) -> str:
+def evaluation_number(result: Mapping[str, Any]) -> str:
+    """How often the test part was looked at, as a sentence with a space behind it."""
     number = result.get("evaluation_number")
     return f"This is evaluation number {number} of this run. " if number is not None else ""
 
 
-def _settings(run: RunFiles, name: str) -> Mapping[str, Any]:
+def settings_of(run: StudyFiles, name: str) -> Mapping[str, Any]:
+    """What the recipe says of one contender."""
     listed_contenders = run.recipe.get("contender", [])
     return next((asked for asked in listed_contenders if asked.get("name") == name), {})
 
 
-def times(run: RunFiles) -> list[tuple[str, str]]:
+def times(run: StudyFiles) -> list[tuple[str, str]]:
     """Time of each stage as (stage, duration)."""
     return [(stage, seconds(spent)) for stage, spent in run.environment.get("seconds", {}).items()]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from clearmargin.report.figures import Look
-from clearmargin.report.folder import RunFiles
+from clearmargin.report.folder import RunFiles, StudyFiles, TrainedFiles
 from clearmargin.report.wording import (
     count,
     decimal,
@@ -25,6 +25,8 @@ from clearmargin.report.wording import (
 )
 
 VERDICTS_SHOWN = 3
+# The audit's word for copies, and what is the same in them.
+COPIES = {"image": ("exact-copies", "pixels"), "row": ("identical-rows", "inputs")}
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,16 @@ class Scale:
         return Mark(self.place(metric.get("value")), low, high if low is not None else None)
 
 
-def round_scale(values: Sequence[float], lowest: float = -math.inf, highest: float = math.inf) -> Scale:
-    """Find a scale of round numbers around ``values``, within ``lowest`` and ``highest``."""
+def round_scale(
+    values: Sequence[float], lowest: float = -math.inf, highest: float = math.inf, least_span: float = 0.02
+) -> Scale:
+    """Find a scale of round numbers around ``values``, within ``lowest`` and ``highest``.
+
+    It spans at least ``least_span``, so that a single value is not blown up.
+    """
     if not values:
         return Scale(0.0, 1.0, 0)
-    span = max(max(values) - min(values), 0.02)  # a single value is not blown up
+    span = max(max(values) - min(values), least_span) or max(map(abs, values)) or 1.0
     step = 10.0 ** math.floor(math.log10(span))
     step = next(step * factor for factor in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0) if step * factor * 4 >= span)
     low = max(math.floor(min(values) / step - 0.15) * step, lowest)
@@ -200,15 +207,19 @@ class Check:
     detail: str
 
 
-def leak_checks(run: RunFiles) -> list[Check]:
-    """Recount, from ``split.csv`` and the predictions, what must be zero."""
-    return [_groups_stay_together(run), _tested_images_are_new(run), _copies_stay_together(run)]
+def leak_checks(run: StudyFiles, tested: Iterable[str], noun: str = "image") -> list[Check]:
+    """Recount, from ``split.csv`` and the names of what was ``tested``, what must be zero."""
+    return [
+        _groups_stay_together(run, noun),
+        _tested_are_new(run, list(tested), noun),
+        _copies_stay_together(run, noun),
+    ]
 
 
-def _groups_stay_together(run: RunFiles) -> Check:
+def _groups_stay_together(run: StudyFiles, noun: str) -> Check:
     parts_of_group = run.split_rows.groupby("group")["part"].nunique()
     crossing, groups = int((parts_of_group > 1).sum()), len(parts_of_group)
-    unit = "patients or groups" if run.split["patients"] else "images or sets of identical images"
+    unit = "patients or groups" if run.split["patients"] else f"{noun}s or sets of identical {noun}s"
     detail = f"{count(groups)} {unit} were placed, each as a whole."
     if crossing:
         detail = f"Of {count(groups)} {unit}, so many lie in more than one part: the results are too good."
@@ -218,42 +229,38 @@ def _groups_stay_together(run: RunFiles) -> Check:
     return Check(crossing == 0 and consistent, f"{plural(crossing, 'group')} in more than one part", detail)
 
 
-def _tested_images_are_new(run: RunFiles) -> Check:
+def _tested_are_new(run: StudyFiles, tested: list[str], noun: str) -> Check:
     part = run.evaluation.get("part", "test")
     placed = dict(zip(run.split_rows["name"], run.split_rows["part"], strict=True))
-    tested = run.contenders[0].predictions.names
     seen = sum(placed.get(name) != part for name in tested)
     where = "none belongs to another part" if not seen else "these belong to another part, or to none"
     detail = f"All {count(len(tested))} names were looked up in split.csv: {where}."
-    return Check(seen == 0, f"{plural(seen, 'tested image')} seen before", detail)
+    return Check(seen == 0, f"{plural(seen, f'tested {noun}')} seen before", detail)
 
 
-def _copies_stay_together(run: RunFiles) -> Check:
+def _copies_stay_together(run: StudyFiles, noun: str) -> Check:
+    kind, same = COPIES[noun]
     named = {
-        name
-        for finding in run.audit["findings"]
-        if finding["kind"] == "exact-copies"
-        for name in finding.get("samples", ())
+        name for finding in run.audit["findings"] if finding["kind"] == kind for name in finding.get("samples", ())
     }
     rows = run.split_rows[run.split_rows["name"].isin(named)]
     apart = int((rows.groupby("group")["part"].nunique() > 1).sum())
+    twins = f"{count(len(named))} {noun}s have an identical twin"
     if not named:
-        detail = "No two images hold the same pixels."
+        detail = f"No two {noun}s hold the same {same}."
     elif apart:
-        detail = f"{count(len(named))} images have an identical twin, and some twins lie in different parts."
+        detail = f"{twins}, and some twins lie in different parts."
     elif len(rows) < len(named):
-        detail = (
-            f"{count(len(named))} images have an identical twin; repeats left out: {count(len(named) - len(rows))}."
-        )
+        detail = f"{twins}; repeats left out: {count(len(named) - len(rows))}."
     else:
-        detail = f"{count(len(named))} images have an identical twin; twins share a part."
+        detail = f"{twins}; twins share a part."
     return Check(apart == 0, f"{plural(apart, 'set')} of exact copies split up", detail)
 
 
-def contender_costs(run: RunFiles) -> list[dict[str, str]]:
+def contender_costs(contenders: Iterable[TrainedFiles]) -> list[dict[str, str]]:
     """Parameters and training time of each contender, in words."""
     costs = []
-    for contender in run.contenders:
+    for contender in contenders:
         training = contender.model["training"]
         costs.append(
             {

@@ -10,9 +10,10 @@ import jinja2
 from clearmargin.errors import RunFolderError
 from clearmargin.files import write_bytes, write_text
 from clearmargin.records import PARTS
-from clearmargin.report import data_flow, methods, mistakes, overview, results, wording
+from clearmargin.report import data_flow, methods, mistakes, overview, repeats, results, wording
 from clearmargin.report.figures import SERIES, Look
-from clearmargin.report.folder import RunFiles, read_run
+from clearmargin.report.folder import RunFiles, StudyFiles, read_evaluation, read_run
+from clearmargin.report.regression.page import regression_facts
 from clearmargin.report.thumbnails import Pictures, Thumbnail, load_thumbnails, save_thumbnails
 
 LARGEST_REPORT = 15_000_000  # bytes
@@ -60,21 +61,47 @@ def write_report(run_folder: Path, pictures: Pictures | None = None) -> Path:
     DiskError
         When the file system refuses.
     """
-    run = read_run(run_folder)
-    thumbnails = _thumbnails(run, pictures)
-    panels, roc_note = results.roc_panels(run)
-    for name, svg in results.figure_files(run, panels).items():
-        write_text(run_folder / "figures" / name, svg)
-    content = _render(run, thumbnails, panels, roc_note).encode("utf-8")
+    if read_evaluation(run_folder)["task"] == "regression":
+        template, facts = "regression/page.html", regression_facts(run_folder)
+    else:
+        template, facts = "page.html", _classification_facts(run_folder, pictures)
+    content = _templates().get_template(template).render(facts).encode("utf-8")
     if len(content) > LARGEST_REPORT:
-        raise RunFolderError(
-            f"The report of {run_folder} would take {wording.bytes_size(len(content))}, more than "
-            f"{wording.bytes_size(LARGEST_REPORT)}: it has {wording.plural(len(run.contenders), 'contender')} and "
-            f"{wording.plural(len(run.evaluation['classes']), 'class', 'classes')}. Compare fewer at a time."
-        )
+        raise _too_large(len(content), facts["run"])
     path = run_folder / "report.html"
     write_bytes(path, content)
     return path
+
+
+def _classification_facts(run_folder: Path, pictures: Pictures | None) -> dict[str, Any]:
+    """Write the figures of a classification, and gather what its page shows."""
+    run = read_run(run_folder)
+    thumbnails = _thumbnails(run, pictures)
+    panels, roc_note = results.roc_panels(run)
+    looks = {contender.name: Look(k) for k, contender in enumerate(run.contenders)}
+    for name, svg in {**results.figure_files(run, panels), **repeats.figure_files(run, looks)}.items():
+        write_text(run_folder / "figures" / name, svg)
+    return {
+        **_first_screen(run),
+        **_data(run),
+        **_results(run, thumbnails),
+        "how": _how(run),
+        "roc": results.roc_figures(panels),
+        "roc_note": roc_note,
+        "run": run,
+        "p_values": overview.p_values,
+        "repeats": repeats.repeats(run, looks),
+    }
+
+
+def _too_large(size: int, run: StudyFiles) -> RunFolderError:
+    classes = run.evaluation.get("classes", ())
+    many = f" and {wording.plural(len(classes), 'class', 'classes')}" if classes else ""
+    return RunFolderError(
+        f"The report of {run.folder} would take {wording.bytes_size(size)}, more than "
+        f"{wording.bytes_size(LARGEST_REPORT)}: it has "
+        f"{wording.plural(len(run.evaluation['contenders']), 'contender')}{many}. Compare fewer at a time."
+    )
 
 
 def _thumbnails(run: RunFiles, pictures: Pictures | None) -> dict[str, Thumbnail]:
@@ -89,7 +116,8 @@ def _thumbnails(run: RunFiles, pictures: Pictures | None) -> dict[str, Thumbnail
     return load_thumbnails(folder, list(names))
 
 
-def _render(run: RunFiles, thumbnails: dict[str, Thumbnail], panels: list[results.RocPanel], roc_note: str) -> str:
+def _templates() -> jinja2.Environment:
+    """The templates, with the filters they write numbers and names with."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("clearmargin.report", "."),
         autoescape=True,
@@ -98,21 +126,19 @@ def _render(run: RunFiles, thumbnails: dict[str, Thumbnail], panels: list[result
         lstrip_blocks=True,
     )
     environment.filters.update(_FILTERS)
-    facts = {**_first_screen(run), **_data(run), **_results(run, thumbnails), "how": _how(run)}
-    facts.update(roc=results.roc_figures(panels), roc_note=roc_note, run=run, p_values=overview.p_values)
-    return environment.get_template("page.html").render(facts)
+    return environment
 
 
 def _first_screen(run: RunFiles) -> dict[str, Any]:
     sentences, further = overview.verdict(run)
     rows, scale = overview.differences(run)
-    checks = overview.leak_checks(run)
+    checks = overview.leak_checks(run, run.contenders[0].predictions.names)
     return {
         "title": run.recipe.get("name") or "Study",
         "verdict": sentences,
         "further_pairs": further,
         "columns": overview.comparison_columns(run),
-        "costs": overview.contender_costs(run),
+        "costs": overview.contender_costs(run.contenders),
         "differences": rows,
         "difference_scale": scale,
         "interval_methods": overview.interval_methods(run),
@@ -126,7 +152,8 @@ def _first_screen(run: RunFiles) -> dict[str, Any]:
 def _data(run: RunFiles) -> dict[str, Any]:
     cards = data_flow.findings(run)
     return {
-        "flow": data_flow.data_flow(run),
+        "flow": data_flow.data_flow(run, run.evaluation["classes"]),
+        "noun": "image",
         "parts": PARTS,
         "part_names": data_flow.PART_NAMES,
         "findings": cards,

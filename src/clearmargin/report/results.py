@@ -21,7 +21,7 @@ from clearmargin.report.figures import (
     plot_learning_curve,
     plot_roc,
 )
-from clearmargin.report.folder import ContenderFiles, RunFiles
+from clearmargin.report.folder import ContenderFiles, RunFiles, TrainedFiles
 from clearmargin.report.overview import METRICS, Mark, Scale, round_scale
 from clearmargin.report.wording import decimal, interval, is_number, numbers, percent, plural, short
 
@@ -41,30 +41,36 @@ class Curves:
     sentence: str
 
 
-def learning_curves(contender: ContenderFiles, look: Look) -> Curves:
-    """Draw loss and accuracy over the epochs."""
+def learning_curves(contender: TrainedFiles, look: Look, quantities: Sequence[str] = ("loss", "accuracy")) -> Curves:
+    """Draw what is measured on both parts (of a classification: loss and accuracy) over the epochs."""
     drawn = []
-    for quantity in ("loss", "accuracy"):
+    for quantity in quantities:
         if f"validation_{quantity}" in contender.history.columns:
-            svg = draw(*_CURVE, partial(_plot_curve, contender, look, quantity))
-            label = f"{short(contender.name)}: {quantity} on training and validation part over the epochs"
+            svg = draw(*_CURVE, partial(plot_curve, contender, look, quantity))
+            label = (
+                f"{short(contender.name)}: {quantity.replace('_', ' ')} on training and validation part over the epochs"
+            )
             drawn.append(inline(svg, f"curve-{contender.slug}-{quantity}", label))
     return Curves(tuple(drawn), _training_sentence(contender))
 
 
-def _plot_curve(contender: ContenderFiles, look: Look, quantity: str, axes: Any) -> Any:
+def plot_curve(contender: TrainedFiles, look: Look, quantity: str, axes: Any) -> Any:
+    """Draw one quantity over the epochs."""
     best = contender.model["training"].get("best_epoch")
     return plot_learning_curve(axes, contender.history, quantity, best, look)
 
 
-def _training_sentence(contender: ContenderFiles) -> str:
+def _training_sentence(contender: TrainedFiles) -> str:
     training = contender.model["training"]
     epochs = plural(training.get("epochs_run", len(contender.history)), "epoch")
-    reached = contender.model.get("validation", {}).get("balanced_accuracy")
+    validation = contender.model.get("validation", {})
+    measure = "balanced_accuracy" if "balanced_accuracy" in validation else "mean_absolute_error"
+    reached, unit = validation.get(measure), "" if measure == "balanced_accuracy" else " standard deviations"
     sentence = f"{epochs}" + (", stopped early" if training.get("stopped_early") else "")
     if training.get("best_epoch") is not None:
         sentence += f"; the weights of epoch {training['best_epoch']} were kept"
-        sentence += f" (balanced accuracy on validation {decimal(reached)})" if is_number(reached) else ""
+        said = f" ({measure.replace('_', ' ')} on validation {decimal(reached)}{unit})"
+        sentence += said if is_number(reached) else ""
     return f"{sentence}."
 
 
@@ -229,7 +235,7 @@ def figure_files(run: RunFiles, panels: Sequence[RocPanel]) -> dict[str, str]:
     classes, columns = run.evaluation["classes"], min(3, max(1, len(panels)))
     plots = [panel.plot for panel in panels]
     curves = [
-        partial(_plot_curve, contender, Look(k), quantity)
+        partial(plot_curve, contender, Look(k), quantity)
         for k, contender in enumerate(run.contenders)
         for quantity in ("loss", "accuracy")
     ]

@@ -60,6 +60,24 @@ def points(fraction: float | None) -> str:
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", MINUS)
 
 
+def fitting_digits(values: Iterable[object]) -> int | None:
+    """Decimals that give the smallest of the values three significant digits; None where that takes too many."""
+    sizes = [abs(value) for value in numbers(values) if value]
+    if not sizes:
+        return 2
+    if min(sizes) < 1e-5 or max(sizes) >= 1e9:
+        return None
+    return max(0, 2 - math.floor(math.log10(min(sizes))))
+
+
+def measured(value: float | None, digits: int | None) -> str:
+    """Write a number in the unit of a target: ``1 234.5``, or ``1.23e−07`` when ``digits`` is None."""
+    if value is None or not is_number(value):
+        return MISSING
+    text = f"{value:.3g}" if digits is None else f"{value:,.{digits}f}".replace(",", THIN)
+    return text.replace("-", MINUS)
+
+
 def count(number: float | None) -> str:
     """Write 14714688 as ``14 714 688`` with narrow spaces."""
     if number is None or not is_number(number):

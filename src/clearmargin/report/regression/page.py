@@ -1,0 +1,94 @@
+"""Writing the report of a regression."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from clearmargin.files import write_text
+from clearmargin.report import data_flow, methods, overview
+from clearmargin.report.figures import SERIES
+from clearmargin.report.regression import methods as own_methods
+from clearmargin.report.regression import overview as own
+from clearmargin.report.regression import results
+from clearmargin.report.regression.folder import RegressionRun, read_regression
+from clearmargin.report.repeats import figure_files, repeats
+from clearmargin.report.results import learning_curves
+
+
+def regression_facts(run_folder: Path) -> dict[str, Any]:
+    """Write ``figures/*.svg`` from the files of a finished regression, and gather what its page shows.
+
+    Raises
+    ------
+    RunFolderError
+        When a file is missing or damaged, or when two files contradict each other.
+    DiskError
+        When the file system refuses.
+    """
+    run = read_regression(run_folder)
+    for name, svg in {**results.figure_files(run), **figure_files(run, own.looks(run))}.items():
+        write_text(run_folder / "figures" / name, svg)
+    return {**_first_screen(run), **_data(run), **_results(run), "how": _how(run), "run": run, "noun": "row"}
+
+
+def _first_screen(run: RegressionRun) -> dict[str, Any]:
+    sentences, further = own.verdict(run)
+    rows, scale = own.differences(run)
+    checks = overview.leak_checks(run, run.contenders[0].estimates.names, "row")
+    look = own.looks(run)
+    return {
+        "title": run.recipe.get("name") or "Study",
+        "verdict": sentences,
+        "further_pairs": further,
+        "columns": own.columns(run),
+        "references": own.references(run),
+        "costs": overview.contender_costs(run.contenders),
+        "differences": rows,
+        "difference_scale": scale,
+        "interval_methods": own.interval_methods(run),
+        "checks": checks,
+        "leaks": not all(check.holds for check in checks),
+        "few_rows": run.evaluation["n"] < own.FEW_TEST_ROWS,
+        "looks_by_name": look,
+        "looks": list(look.values()),
+        "series": SERIES,
+        "repeats": repeats(run, look),
+    }
+
+
+def _data(run: RegressionRun) -> dict[str, Any]:
+    cards = data_flow.findings(run)
+    meanings = results.column_meanings(run)
+    return {
+        "flow": data_flow.data_flow(run, noun="row"),
+        "findings": cards,
+        "findings_summary": data_flow.findings_summary(cards),
+        "serious": sum(card.severity == "serious" for card in cards),
+        "target_table": results.target_table(run),
+        "target_meaning": meanings.get(run.target, ""),
+        "meanings": meanings,
+        "input_table": results.input_table(run),
+    }
+
+
+def _results(run: RegressionRun) -> dict[str, Any]:
+    look = own.looks(run)
+    return {
+        "curves": [
+            learning_curves(contender, look[contender.name], results.QUANTITIES) for contender in run.contenders
+        ],
+        "scatters": results.scatter_panels(run),
+        "details": results.details(run),
+        "other_names": results.other_names(run),
+        "points_note": results.points_note(run),
+    }
+
+
+def _how(run: RegressionRun) -> dict[str, Any]:
+    return {
+        "steps": own_methods.steps(run),
+        "recipe": methods.recipe_text(run),
+        "command": methods.command(run),
+        "times": methods.times(run),
+    }

@@ -1,0 +1,199 @@
+"""A study repeated over seeds: table and dots, for any task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from clearmargin.evaluation.repeats import METRICS
+from clearmargin.report.drawing import draw, draw_grid, inline
+from clearmargin.report.figures import Look
+from clearmargin.report.folder import StudyFiles
+from clearmargin.report.overview import p_values
+from clearmargin.report.strips import Strip, plot_seeds
+from clearmargin.report.wording import fitting_digits, is_number, measured, numbers
+
+_WIDTH, _LEFT = 7.2, 0.27
+IN_UNITS = {"rmse", "mae", "mse", "log_loss", "errors"}  # the others are shares: three decimals
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One metric of one contender over the seeds; numbers as text."""
+
+    mean: str
+    sd: str
+    interval: str
+    range: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contender or baseline."""
+
+    name: str
+    look: Look
+    cells: tuple[Summary, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One comparison over the seeds; numbers as text."""
+
+    facts: Mapping[str, Any]
+    looks: tuple[Look, Look]
+    difference: str
+    p: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """What the page shows of a repeated study."""
+
+    seeds: int
+    titles: tuple[str, ...]
+    rows: tuple[Row, ...]
+    references: tuple[tuple[str, tuple[str, ...]], ...]
+    sentences: tuple[str, ...]
+    further: int
+    pairs: tuple[Pair, ...]
+    figure: Markup
+    same_test: bool
+    method: str
+    headline: str
+
+
+SENTENCES = 4
+
+
+def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
+    """Arrange ``evaluation.json``'s repeats, if there are any; ``looks`` are those of the rest of the page."""
+    found = run.evaluation.get("repeats")
+    if not found:
+        return None
+    summaries = {**found["contenders"], **found["baselines"]}
+    shown = [metric for metric in found["metrics"] if metric != "errors"][:4]
+    digits = {metric: _digits(metric, summaries) for metric in shown}
+    own = {name: looks.get(name, Look(len(looks) + k)) for k, name in enumerate(summaries)}
+    pairs = found["comparisons"]
+    told = sorted(pairs, key=lambda pair: (pair["baseline"] is not None, pair["difference"]["value"]))
+    return Repeats(
+        seeds=len(found["seeds"]),
+        titles=tuple(title(metric) for metric in shown),
+        rows=tuple(
+            Row(name, own[name], tuple(_summary(one[metric], digits[metric]) for metric in shown))
+            for name, one in summaries.items()
+        ),
+        references=tuple(
+            (reference["name"], tuple(_reference(reference, metric, digits[metric]) for metric in shown))
+            for reference in _references(run, shown)
+        ),
+        sentences=tuple(pair["sentence"] for pair in told[:SENTENCES]),
+        further=max(0, len(pairs) - SENTENCES),
+        pairs=tuple(
+            Pair(
+                pair,
+                (own[pair["first"]], own[pair["second"]]),
+                _difference(pair["difference"]),
+                p_values(pair, len(pairs)),
+            )
+            for pair in pairs
+        ),
+        figure=inline(_draw(run, own), "seeds", f"{title(shown[0])} of every contender for every seed"),
+        same_test=bool(found.get("same_test")),
+        method=pairs[0]["p_method"] if pairs else "",
+        headline=_headline(run, shown[0], digits[shown[0]]),
+    )
+
+
+def title(metric: str) -> str:
+    """A metric's name at the head of a column."""
+    name = METRICS[metric][0]
+    return name[0].upper() + name[1:]
+
+
+def _digits(metric: str, summaries: Mapping[str, Any]) -> int | None:
+    if metric not in IN_UNITS:
+        return 3
+    return fitting_digits(one[metric]["mean"] for one in summaries.values())
+
+
+def _summary(figures: Mapping[str, Any], digits: int | None) -> Summary:
+    mean, sd, low, high, least, most = (
+        measured(figures.get(key), digits) for key in ("mean", "sd", "low", "high", "min", "max")
+    )
+    between = f"({low} to {high})" if is_number(figures.get("low")) else ""
+    return Summary(mean, sd, between, f"{least} to {most}")
+
+
+def _references(run: StudyFiles, shown: Sequence[str]) -> list[Mapping[str, Any]]:
+    return [one for one in run.evaluation.get("references") or () if one["metric"] in shown]
+
+
+def _reference(reference: Mapping[str, Any], metric: str, digits: int | None) -> str:
+    return measured(reference["value"], digits) if reference["metric"] == metric else ""
+
+
+def _difference(difference: Mapping[str, Any]) -> str:
+    ends = [difference[key] for key in ("value", "low", "high")]
+    digits = fitting_digits([max(map(abs, ends))])
+    value, low, high = (measured(end, digits) for end in ends)
+    return f"{value} ({low} to {high})"
+
+
+def _headline(run: StudyFiles, metric: str, digits: int | None) -> str:
+    """One sentence for the first screen: mean and spread of the best contender, and of the best baseline."""
+    found = run.evaluation["repeats"]
+    higher = METRICS[metric][1]
+
+    def best(kind: str) -> tuple[str, Mapping[str, Any]] | None:
+        known = [(name, one[metric]) for name, one in found[kind].items() if is_number(one[metric]["mean"])]
+        return min(known, key=lambda item: -item[1]["mean"] if higher else item[1]["mean"]) if known else None
+
+    leader, floor = best("contenders"), best("baselines")
+    if leader is None:
+        return ""
+    name, figures = leader
+    spread = f" ± {measured(figures['sd'], digits)}" if is_number(figures["sd"]) else ""
+    sentence = f"Over {len(found['seeds'])} seeds, {name} has a mean {METRICS[metric][0]} of "
+    sentence += f"{measured(figures['mean'], digits)}{spread}"
+    if floor is not None:
+        sentence += f"; the best baseline, {floor[0]}, {measured(floor[1]['mean'], digits)}"
+        sentence += f" ± {measured(floor[1]['sd'], digits)}" if is_number(floor[1]["sd"]) else ""
+    return f"{sentence} (mean ± standard deviation)."
+
+
+def _strips(run: StudyFiles, metric: str, looks: Mapping[str, Look]) -> list[Strip]:
+    found = run.evaluation["repeats"]
+    return [
+        Strip(name, looks[name], np.array(numbers(one[metric]["values"])))
+        for name, one in {**found["contenders"], **found["baselines"]}.items()
+    ]
+
+
+def _plot(run: StudyFiles, metric: str, looks: Mapping[str, Look]) -> Any:
+    beside = {one["name"]: one["value"] for one in _references(run, [metric])}
+    seeds = len(run.evaluation["repeats"]["seeds"])
+    strips = _strips(run, metric, looks)
+    return lambda axes: plot_seeds(axes, strips, f"{title(metric)}, one dot a seed ({seeds})", beside)
+
+
+def _draw(run: StudyFiles, looks: Mapping[str, Look]) -> str:
+    height = 0.85 + 0.42 * len(looks)
+    box = (_LEFT, 0.3 / height, 0.98 - _LEFT, 1 - 0.85 / height)
+    return draw((_WIDTH, height), box, _plot(run, run.evaluation["repeats"]["metrics"][0], looks))
+
+
+def figure_files(run: StudyFiles, looks: Mapping[str, Look]) -> dict[str, str]:
+    """Draw the sheet for papers, if the study was repeated."""
+    found = run.evaluation.get("repeats")
+    if not found:
+        return {}
+    own = {name: looks.get(name, Look(k)) for k, name in enumerate({**found["contenders"], **found["baselines"]})}
+    plots = [_plot(run, metric, own) for metric in found["metrics"][:4]]
+    return {"seeds.svg": draw_grid(math.ceil(len(plots) / 2), min(2, len(plots)), (5.6, 0.9 + 0.4 * len(own)), plots)}
