@@ -64,7 +64,7 @@ def test_shipped_recipes_load_and_come_back_equal(load, name):
 
 def test_the_tumour_study_is_shipped():
     assert {"tumor", "demo"} <= set(shipped_recipes())
-    assert [contender.architecture for contender in load_recipe("tumor").contender] == ["cnn", "vgg16"]
+    assert [contender.architecture for contender in load_recipe("tumor").contender] == ["cnn", "vgg16", "resnet18"]
 
 
 hostile = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(str.strip)

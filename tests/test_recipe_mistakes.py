@@ -1,7 +1,7 @@
 import pytest
 
 from clearmargin.errors import RecipeError
-from clearmargin.recipe import Contender, Recipe, Training, check_recipe, load_recipe
+from clearmargin.recipe import Contender, Data, Recipe, Training, check_recipe, dump_recipe, load_recipe
 
 PLAIN = '[[contender]]\nname = "plain"\nlayers = [{ conv = 4 }]\n'
 TWO = """
@@ -116,7 +116,7 @@ def mistakes_in(load, text: str) -> list[str]:
         ("[[contender]]\nlayers = [{ conv = 4 }]", "A recipe needs the setting 'name' (contender 1)."),
         (
             '[[contender]]\nname = "a"',
-            "A plain CNN needs its 'layers', or say architecture = \"vgg16\" (contender 'a').",
+            "A plain CNN needs its 'layers', or say architecture = \"vgg16\" or \"resnet18\" (contender 'a').",
         ),
         (PLAIN + 'weights = "imagenet"', "'weights' does not go with architecture = \"cnn\" (contender 'plain')."),
         (
@@ -151,13 +151,18 @@ def test_each_mistake_says_what_is_expected_and_where(load, text, mistake):
         ("{ conv = 3 }", "The 'layers' setting must be a list, got a table (contender 'a')."),
         (
             "[3]",
-            "Layer 1 is not a layer: it needs one of the keys conv, pool, dropout, flatten, dense, batch_norm, got 3 "
-            "(contender 'a').",
+            "Layer 1 is not a layer: it needs one of the keys conv, pool, dropout, flatten, dense, batch_norm, "
+            "activation, got 3 (contender 'a').",
         ),
         (
             "[{ cnov = 3 }]",
             "Layer 1 is not a layer: it needs one of the keys conv, pool, dropout, flatten, dense, batch_norm, "
-            "got a table (contender 'a'); did you mean 'conv'?",
+            "activation, got a table (contender 'a'); did you mean 'conv'?",
+        ),
+        (
+            "[{ activation = 'relu', cnov = 3 }]",
+            "Layer 1 is not a layer: it needs one of the keys conv, pool, dropout, flatten, dense, batch_norm, "
+            "activation, got a table (contender 'a'); did you mean 'conv'?",
         ),
         (
             "[{ conv = 1 }, { conv = 3, kernl = 2 }]",
@@ -174,8 +179,37 @@ def test_each_mistake_says_what_is_expected_and_where(load, text, mistake):
         ("[{ batch_norm = false }]", "The 'batch_norm' setting must be true, got false (contender 'a', layer 1)."),
         (
             "[{ dense = 3, activation = 'rleu' }]",
-            "The 'activation' setting must be one of relu, leaky_relu, elu, gelu, tanh, sigmoid, got 'rleu' "
-            "(contender 'a', layer 1); did you mean 'relu'?",
+            "The 'activation' setting must be one of relu, leaky_relu, elu, gelu, tanh, sigmoid, maxout, "
+            "softmax, got 'rleu' (contender 'a', layer 1); did you mean 'relu'?",
+        ),
+        (
+            "[{ pool = 'max', activation = 'maxout' }]",
+            "There is no setting 'activation' (contender 'a', layer 1); expected one of pool, size, stride.",
+        ),
+        (
+            "[{ conv = 2, activation = 'relu', pieces = 2 }]",
+            "'pieces' goes with activation = \"maxout\" only (contender 'a', layer 1).",
+        ),
+        (
+            "[{ conv = 2 }, { dense = 2, slope = 0.1 }]",
+            "'slope' goes with activation = \"leaky_relu\" only (contender 'a', layer 2).",
+        ),
+        (
+            "[{ conv = 2, activation = 'maxout', pieces = 1 }]",
+            "The 'pieces' setting must be at least 2, got 1 (contender 'a', layer 1).",
+        ),
+        *(
+            (
+                f"[{layer}, {{ flatten = true }}]",
+                "'activation' = \"softmax\" belongs to the last dense layer, the one of the classes: take another "
+                "activation here, or leave it out, as the output layer follows from the classes "
+                "(contender 'a', layer 1).",
+            )
+            for layer in (
+                "{ conv = 2, activation = 'softmax' }",
+                "{ dense = 2, activation = 'softmax' }",
+                "{ activation = 'softmax' }",
+            )
         ),
     ],
 )
@@ -191,6 +225,118 @@ def test_mistakes_in_a_head_say_so(load):
     assert first.startswith("There is no setting 'size' (contender 'a', layer 2 of the head)")
     assert second.startswith("Layer 3 is not a layer")
     assert second.endswith("(contender 'a', [head]).")
+
+
+TABLE = '[data]\ntarget = "medv"\n'
+NUMBERS = 'task = "regression"\n' + PLAIN + TABLE
+LEFT_OUT = 'say task = "regression", or leave it out, as classes come with the images'
+
+
+@pytest.mark.parametrize(
+    ("text", "mistakes"),
+    [
+        (
+            'task = "regression"\n' + PLAIN,
+            ['A regression (task = "regression") needs to know the column it learns: set [data] target.'],
+        ),
+        (
+            PLAIN + TABLE + 'features = ["rm"]',
+            [
+                f"'{key}' names columns of a table to learn numbers from: {LEFT_OUT} ([data])."
+                for key in ("target", "features")
+            ],
+        ),
+        (
+            NUMBERS + 'features = ["rm", "b", "rm"]',
+            ["'features' names 'rm' more than once ([data])."],
+        ),
+        (
+            NUMBERS + 'features = ["rm", "medv"]',
+            ["'features' holds the target 'medv', which would then be learned from itself: leave it out ([data])."],
+        ),
+        (
+            NUMBERS + 'size_px = 224\nfit = "pad"\ncolor = "gray"',
+            [
+                f"'{key}' is for images, and a 'target' makes the data a table: leave it out ([data])."
+                for key in ("size_px", "fit", "color")
+            ],
+        ),
+        (
+            PLAIN + '[training]\nloss = "huber"',
+            [
+                '\'loss\' = "huber" is for numbers (task = "regression"): classes are learned by "cross-entropy", which is '
+                "what leaving it out means ([training])."
+            ],
+        ),
+        (
+            NUMBERS + '[training]\nloss = "cross-entropy"\nlabel_smoothing = 0.1\nclass_weights = true',
+            [
+                "'loss' = \"cross-entropy\" is for classes: a regression takes squared, absolute or huber ([training]).",
+                "'label_smoothing' is for classes: leave it out of a regression ([training]).",
+                "'class_weights' is for classes: leave it out of a regression ([training]).",
+            ],
+        ),
+        (
+            'task = "regression"\n' + PLAIN + "training = { class_weights = true }\n" + TABLE,
+            ["'class_weights' is for classes: leave it out of a regression (contender 'plain', [training])."],
+        ),
+        (
+            NUMBERS + "[training.augmentation]\nflip_vertical = true\nnoise = 0.1\ncached_views = 1",
+            [
+                "'augmentation' changes images, and a regression learns from a table: leave out flip_vertical, noise "
+                "([training])."
+            ],
+        ),
+        *(
+            (
+                f'task = "regression"\n{TABLE}[[contender]]\nname = "a"\narchitecture = "{architecture}"',
+                [
+                    f"'architecture' = \"{architecture}\" takes images, and a regression learns from a table: take a plain "
+                    "CNN, with its 'layers' (contender 'a')."
+                ],
+            )
+            for architecture in ("vgg16", "resnet18")
+        ),
+        (
+            NUMBERS.replace("{ conv = 4 }", '{ flatten = true }, { dense = 3, activation = "softmax" }'),
+            [
+                "'activation' = \"softmax\" of the last layer is for classes: a regression ends in { dense = 1 } "
+                "(contender 'plain')."
+            ],
+        ),
+        (
+            '[[contender]]\nname = "a"\narchitecture = "resnet18"\nweights = "imagenet"\n'
+            'freeze_through = "block1"\nhead = []',
+            [
+                "'head' does not go with architecture = \"resnet18\" (contender 'a').",
+                "'freeze_through' does not go with architecture = \"resnet18\" (contender 'a').",
+                "'weights' = \"imagenet\" are VGG16's: ResNet-18 starts from random weights (leave 'weights' out), "
+                "or from a .safetensors or .pth file of your own (contender 'a').",
+            ],
+        ),
+    ],
+)
+def test_settings_have_to_fit_the_task(load, text, mistakes):
+    assert mistakes_in(load, text) == mistakes
+
+
+def test_what_does_not_fit_the_task_is_refused_however_a_recipe_is_made():
+    plain = Contender.model_validate({"name": "a", "layers": [{"conv": 2}]})
+    for given, words in (
+        ({"task": "regression"}, "needs to know the column"),
+        ({"data": Data(target="y")}, "names columns of a table"),
+        ({"task": "regression", "data": Data(target="y", size_px=8)}, "'size_px' is for images"),
+        ({"task": "regression", "data": Data(target="y"), "training": Training(class_weights=True)}, "for classes"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            Recipe(contender=[plain], **given)
+
+
+def test_a_regression_is_written_without_settings_of_images_and_read_back_equal(load):
+    recipe = load(NUMBERS + 'features = ["rm", "b"]\n[training]\nloss = "huber"\nhuber_delta = 0.5\n')
+    written = dump_recipe(recipe)
+    assert "size_px" not in written
+    assert load(written) == recipe
 
 
 def test_all_mistakes_are_reported_at_once(load):
@@ -248,6 +394,13 @@ def test_long_and_odd_values_do_not_flood_the_message(load):
         {"contender": [{"name": "a", "layers": [{"conv": {}}, {"pool": None}], "training": {"augmentation": 3}}]},
         {"training": {"early_stopping": "3", "keep": "last", "augmentation": {"x": {}}}, "contender": {}},
         {"contender": [{"name": "\ud800", "layers": [{"conv": 3}]}]},
+        {"task": [], "data": {"features": [[]], "target": {}}, "contender": [{"name": "a", "layers": [{"conv": 3}]}]},
+        {"task": "regression", "data": {"features": [{}, 3], "target": 4}, "training": {"loss": []}, "contender": [4]},
+        {
+            "contender": [
+                {"name": "a", "layers": [{"activation": []}, {"conv": 3, "pieces": {}}, [["conv"]], "softmax"]}
+            ]
+        },
         {"split": {"fractions": ["a", None, {}]}, "contender": [{"name": "a", "layers": [{"conv": 3}]}]},
     ],
 )

@@ -240,7 +240,8 @@ def _print_network(network: NetworkDescription, study: StudyDescription) -> None
 
     table = Table(title=_plain(network.name), title_justify="left")
     table.add_column("layer", overflow="fold")
-    for heading in ("output", "trained", *(["frozen"] if network.frozen else []), "multiply-adds", "receptive field"):
+    kinds = ["trained", "frozen"] if network.frozen else ["parameters"]
+    for heading in ("output", *kinds, "multiply-adds", "receptive field"):
         table.add_column(heading, justify="right")
 
     def parameters(trained: int, frozen: int) -> list[str]:
@@ -256,7 +257,7 @@ def _print_network(network: NetworkDescription, study: StudyDescription) -> None
     table.add_section()
     table.add_row("total", "", *parameters(network.trained, network.frozen), f"{network.multiply_adds:,}")
     _print(table)
-    typer.echo(f"{network.trained + network.frozen:,} parameters")
+    typer.echo(f"{network.trained + network.frozen:,} parameters, {network.trained:,} of them trained.\n")
 
 
 def _sides(shape: tuple[int, ...]) -> str:

@@ -18,7 +18,6 @@ from clearmargin.mapped_rows import Subset
 from clearmargin.models import Network, Pretraining, build_network, set_first_weights
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics, column_statistics
 from clearmargin.models.precision import choose_precision
-from clearmargin.models.vgg16 import VGG16
 from clearmargin.pixels import cache_folder
 from clearmargin.recipe import Contender
 from clearmargin.records import Columns, Estimates, Inputs, Part, Predictions, Split
@@ -118,7 +117,7 @@ def contender_seed(seed: int, contender: Contender) -> int:
 
 def _normalisation(network: Network, inputs: Inputs, split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """ImageNet's for a network that was trained there, the training part's own for the others."""
-    if isinstance(network, VGG16):
+    if network.imagenet_normalised:
         return IMAGENET_MEAN, IMAGENET_STD
     learned = Subset(inputs.rows, split.rows("train"))
     return column_statistics(learned) if isinstance(inputs.preprocessing, Columns) else channel_statistics(learned)

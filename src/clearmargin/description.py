@@ -14,7 +14,7 @@ from clearmargin.models import build_network
 from clearmargin.models.rows import LayerRow, Shape
 from clearmargin.preparation import named, open_data
 from clearmargin.recipe import Data, load_recipe
-from clearmargin.sources.table import Table
+from clearmargin.sources import open_table_source
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,13 @@ class StudyDescription:
 
     def as_json(self) -> dict[str, Any]:
         """The same, for programs."""
-        contenders = [each.as_json() for each in self.contenders]
-        return {**asdict(self), "input": list(self.input), "contenders": contenders}
+        return {
+            "name": self.name,
+            "task": self.task,
+            "input": list(self.input),
+            "outputs": self.outputs,
+            "contenders": [each.as_json() for each in self.contenders],
+        }
 
 
 def describe(
@@ -102,7 +107,8 @@ def describe(
     if settings.task == "regression":
         if classes is not None:
             raise UsageError("A regression has one output, and no classes: leave --classes out.")
-        shape, outputs = (1, _columns(settings.data)), 1
+        shape: Shape = (1, _columns(settings.data))
+        outputs = 1
     else:
         shape = settings.data.preprocessing.shape
         outputs = _classes(settings.data) if classes is None else classes
@@ -129,10 +135,9 @@ def _classes(data: Data) -> int:
 def _columns(data: Data) -> int:
     if data.features is not None:
         return len(data.features)
-    if data.source is None:
+    if data.source is None or data.target is None:
         raise SourceError(
             "The recipe names no table, so how many columns it has is not known: give --data PATH, or list them in "
             "[data] features."
         )
-    table = open_data(data)
-    return len(table.columns) if isinstance(table, Table) else 0
+    return len(open_table_source(data.source, data.target).columns)

@@ -33,7 +33,7 @@ def contender_conflicts(contender: Mapping[str, Any]) -> Iterator[str]:
         )
     if architecture == "resnet18" and weights in ("imagenet", "imagenet-download"):
         yield (
-            f"weights = \"{weights}\" are VGG16's: ResNet-18 starts from random weights (leave 'weights' out), or from "
+            f"'weights' = \"{weights}\" are VGG16's: ResNet-18 starts from random weights (leave 'weights' out), or from "
             "a .safetensors or .pth file of your own"
         )
 
@@ -51,7 +51,7 @@ def layer_conflicts(contender: Mapping[str, Any]) -> Iterator[tuple[Place, str]]
             if activation == "softmax" and not ("dense" in given and number == len(listed or ()) - 1):
                 yield (
                     (key, number),
-                    'activation = "softmax" belongs to the last dense layer, the one of the classes: take another '
+                    "'activation' = \"softmax\" belongs to the last dense layer, the one of the classes: take another "
                     "activation here, or leave it out, as the output layer follows from the classes",
                 )
 
@@ -80,12 +80,12 @@ def objective_conflicts(training: Mapping[str, Any], task: str) -> Iterator[str]
     if task == "classification":
         if loss in ("squared", "absolute", "huber"):
             yield (
-                f'loss = "{loss}" is for numbers (task = "regression"): classes are learned by "cross-entropy", which '
+                f'\'loss\' = "{loss}" is for numbers (task = "regression"): classes are learned by "cross-entropy", which '
                 "is what leaving it out means"
             )
         return
     if loss == "cross-entropy":
-        yield 'loss = "cross-entropy" is for classes: a regression takes squared, absolute or huber'
+        yield "'loss' = \"cross-entropy\" is for classes: a regression takes squared, absolute or huber"
     for key in ("label_smoothing", "class_weights"):
         if training.get(key):
             yield f"'{key}' is for classes: leave it out of a regression"
@@ -142,12 +142,12 @@ def _image_networks(contender: Mapping[str, Any]) -> Iterator[str]:
     architecture, layers = contender.get("architecture", "cnn"), contender.get("layers")
     if architecture in ("vgg16", "resnet18"):
         yield (
-            f'architecture = "{architecture}" takes images, and a regression learns from a table: take a plain CNN, '
+            f"'architecture' = \"{architecture}\" takes images, and a regression learns from a table: take a plain CNN, "
             "with its 'layers'"
         )
     last = _settings(layers[-1]) if isinstance(layers, list) and layers else {}
     if last.get("activation") == "softmax":
-        yield 'activation = "softmax" of the last layer is for classes: a regression ends in { dense = 1 }'
+        yield "'activation' = \"softmax\" of the last layer is for classes: a regression ends in { dense = 1 }"
 
 
 def split_conflicts(split: Mapping[str, Any]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from clearmargin.models.layers import initialise
 from clearmargin.models.resnet18 import ResNet18
 from clearmargin.models.rows import Shape
 from clearmargin.models.vgg16 import VGG16
+from clearmargin.models.weight_files import read_weights, trunk_sha256
 from clearmargin.models.weights import load_pretrained
 from clearmargin.recipe import Contender
 
@@ -62,13 +63,22 @@ def set_first_weights(network: Network, contender: Contender, seed: int, cache: 
     """
     initialise(network, torch.Generator().manual_seed(seed))
     wanted = contender.weights or ("imagenet" if isinstance(network, VGG16) else "none")
-    if wanted == "none" or not isinstance(network, VGG16):
+    if wanted == "none" or isinstance(network, PlainCNN):
         return None
+    if isinstance(network, ResNet18):
+        return _set_all_but_the_output(network, Path(wanted))
     found = load_pretrained(wanted, cache=cache)
     trunk = {key: value for key, value in found.tensors.items() if key.startswith("features.")}
     network.features.load_state_dict({key.removeprefix("features."): value for key, value in trunk.items()})
     _load_hidden_classifier(network.classifier, found.tensors)
     return Pretraining(found.sha256, found.origin, found.attribution)
+
+
+def _set_all_but_the_output(network: ResNet18, path: Path) -> Pretraining:
+    layout = network.layout
+    tensors = read_weights(path, layout)
+    network.load_state_dict(network.state_dict() | tensors)
+    return Pretraining(trunk_sha256(tensors, layout.shapes), "file", f"the file {path.name}")
 
 
 def _load_hidden_classifier(classifier: nn.Sequential, tensors: dict[str, torch.Tensor]) -> None:

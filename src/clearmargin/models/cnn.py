@@ -17,6 +17,8 @@ class PlainCNN(nn.Module):
     (batch, classes), or numbers (batch, 1).
     """
 
+    imagenet_normalised = False
+
     def __init__(self, contender: Contender, shape: Shape, outputs: int) -> None:
         super().__init__()
         self.layers, self.table = build_layers(contender.layers or [], shape, outputs, f"'{contender.name}'")

@@ -7,6 +7,7 @@ from torch import nn
 
 from clearmargin.models.layers import need_images
 from clearmargin.models.rows import LayerRow, Shape, Sight
+from clearmargin.models.weight_files import Layout
 from clearmargin.recipe import Contender
 
 WIDTHS = (64, 128, 256, 512)
@@ -26,6 +27,7 @@ class ResNet18(nn.Module):
     def __init__(self, contender: Contender, shape: Shape, outputs: int) -> None:
         super().__init__()
         need_images(contender, shape)
+        self.imagenet_normalised = contender.weights not in (None, "none")  # as the files of torchvision expect
         self.table: list[LayerRow] = []
         small = min(shape[1:]) < SMALL_SIDE
         kernel, stride = (3, 1) if small else (7, 2)
@@ -50,6 +52,13 @@ class ResNet18(nn.Module):
         last = f"dense {outputs}" + (", softmax" if outputs > 1 else "")
         work = WIDTHS[-1] * outputs
         self.table.append(LayerRow(last, (outputs,), work + outputs, work, sight.side))
+
+    @property
+    def layout(self) -> Layout:
+        """What a file of first weights has to hold: everything but the output layer."""
+        shapes = {name: tuple(value.shape) for name, value in self.state_dict().items() if not name.startswith("fc.")}
+        needed = {name: shape for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
+        return Layout("ResNet-18, with the stem for this size of image", needed, ("conv1.", "bn1.", "layer"))
 
     @property
     def trunk(self) -> nn.Sequential | None:

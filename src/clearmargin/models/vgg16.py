@@ -30,6 +30,8 @@ class VGG16(nn.Module):
     predictions from images are the same.
     """
 
+    imagenet_normalised = True
+
     def __init__(self, contender: Contender, shape: Shape, outputs: int) -> None:
         super().__init__()
         need_images(contender, shape)

@@ -1,4 +1,4 @@
-"""Files of VGG16's weights: read without running code, and checked before they are believed."""
+"""Files of weights: read without running code, and checked before they are believed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import stat
 import struct
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -37,14 +38,44 @@ def _trunk_shapes() -> dict[str, tuple[int, ...]]:
 TRUNK_SHAPES: Final = _trunk_shapes()
 
 
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Read a ``.safetensors`` or ``.pth`` file of VGG16's weights with torchvision's names.
+@dataclass(frozen=True)
+class Layout:
+    """What a file of a network's weights has to hold, by torchvision's names.
+
+    Attributes
+    ----------
+    network
+        In words.
+    shapes
+        Every tensor that is needed.
+    own
+        Beginnings of names under which nothing else may stand.
+    head
+        Beginning of the names that are taken as far as the file has any; None: none are.
+    """
+
+    network: str
+    shapes: Mapping[str, tuple[int, ...]]
+    own: tuple[str, ...]
+    head: str | None = None
+
+    def wants(self, name: object) -> bool:
+        """True for what is read; counters of batch normalisation are not weights."""
+        begins = (*self.own, *([self.head] if self.head else []))
+        return isinstance(name, str) and name.startswith(begins) and not name.endswith("num_batches_tracked")
+
+
+VGG16_LAYOUT: Final = Layout("VGG16 (configuration D)", TRUNK_SHAPES, ("features.",), "classifier.")
+
+
+def read_weights(path: Path, layout: Layout = VGG16_LAYOUT) -> dict[str, torch.Tensor]:
+    """Read a ``.safetensors`` or ``.pth`` file of weights with torchvision's names.
 
     Returns
     -------
     dict
-        Finite float32 tensors by name: the whole trunk in order, then ``classifier.*`` as far as the file has any.
-        Other keys (the heads of timm's copies, say) are left out.
+        Finite float32 tensors by name: all that the layout needs, in its order, then those of the head as far as the
+        file has any. Other keys (the heads of timm's copies, say) are left out.
 
     Raises
     ------
@@ -57,15 +88,15 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         raise WeightsError(f"The file of weights must end in .safetensors or .pth, got {path}.")
     _check_size(path)
     try:
-        tensors = reader(path)
+        tensors = reader(path, layout)
     except _DAMAGE as error:
         raise WeightsError(
             f"{path.name} can't be read as weights: {_reason(error)}. Nothing in it was run. Fetch the file again, "
             "or name another one."
         ) from error
-    _check_layout(tensors, path.name)
-    heads = sorted(name for name in tensors if name.startswith("classifier."))
-    checked = {name: _own_copy(tensors.pop(name)) for name in (*TRUNK_SHAPES, *heads)}
+    _check_layout(tensors, layout, path.name)
+    heads = sorted(name for name in tensors if name not in layout.shapes)
+    checked = {name: _own_copy(tensors.pop(name)) for name in (*layout.shapes, *heads)}
     if broken := [name for name, tensor in checked.items() if not bool(torch.isfinite(tensor).all())]:
         raise WeightsError(
             f"{path.name} holds values that are not finite float32 numbers, in {_listed(broken)}. Fetch the file "
@@ -74,13 +105,13 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return checked
 
 
-def trunk_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 (hex) over names, shapes and float32 values (little-endian) of the trunk, in order.
+def trunk_sha256(tensors: Mapping[str, torch.Tensor], shapes: Mapping[str, tuple[int, ...]] = TRUNK_SHAPES) -> str:
+    """SHA-256 (hex) over names, shapes and float32 values (little-endian), in order: VGG16's trunk, or what is named.
 
     The same values give the same hash, whatever kind of file and whatever precision they were stored in.
     """
     digest = hashlib.sha256()
-    for name, shape in TRUNK_SHAPES.items():
+    for name, shape in shapes.items():
         digest.update(f"{name} {shape}\n".encode())
         digest.update(tensors[name].detach().to(torch.float32).numpy().astype("<f4", copy=False).tobytes())
     return digest.hexdigest()
@@ -113,14 +144,14 @@ def _check_size(path: Path) -> None:
         )
 
 
-def _check_layout(tensors: Mapping[str, torch.Tensor], name: str) -> None:
+def _check_layout(tensors: Mapping[str, torch.Tensor], layout: Layout, name: str) -> None:
     """Report every key that is missing, unknown, or of another shape or dtype, in one error."""
     mistakes = []
-    if missing := [key for key in TRUNK_SHAPES if key not in tensors]:
+    if missing := [key for key in layout.shapes if key not in tensors]:
         mistakes.append(f"missing: {_listed(missing)}")
-    if unknown := sorted(key for key in tensors if key.startswith("features.") and key not in TRUNK_SHAPES):
-        mistakes.append(f"not in VGG16: {_listed(unknown)}")
-    for key, shape in TRUNK_SHAPES.items():
+    if unknown := sorted(key for key in tensors if key.startswith(layout.own) and key not in layout.shapes):
+        mistakes.append(f"not in {layout.network.partition(' ')[0]}: {_listed(unknown)}")
+    for key, shape in layout.shapes.items():
         if key in tensors and (got := tuple(tensors[key].shape)) != shape:
             mistakes.append(f"{key}: expected shape {shape}, got {got}")
     for key, tensor in tensors.items():
@@ -132,9 +163,10 @@ def _check_layout(tensors: Mapping[str, torch.Tensor], name: str) -> None:
     if 4 * numbers > MAX_BYTES:  # a tensor may claim more elements than its file holds
         mistakes.append(f"expected at most {MAX_BYTES // 4:,} numbers, got {numbers:,}")
     if mistakes:
+        first, *_, last = layout.shapes
         raise WeightsError(
-            f"{name} does not hold the weights of VGG16 (configuration D). {_listed(mistakes, '; ', 1000)}. Expected "
-            "are torchvision's names and shapes, features.0.weight to features.28.bias; name another file."
+            f"{name} does not hold the weights of {layout.network}. {_listed(mistakes, '; ', 1000)}. Expected are "
+            f"torchvision's names and shapes, {first} to {last}; name another file."
         )
 
 
@@ -150,24 +182,20 @@ def _reason(error: BaseException) -> str:
     return f"{error}".partition("\n")[0][:200].rstrip(".") or type(error).__name__
 
 
-def _wanted(name: object) -> bool:
-    return isinstance(name, str) and name.startswith(("features.", "classifier."))
-
-
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+def _read_safetensors(path: Path, layout: Layout) -> dict[str, torch.Tensor]:
     with path.open("rb") as stream:
         header = int.from_bytes(stream.read(8), "little")
     if header > MAX_HEADER_BYTES:
         raise ValueError(f"its header claims {header:,} bytes, the limit is {MAX_HEADER_BYTES:,}")
     with safetensors.safe_open(path, framework="pt") as content:
-        return {name: content.get_tensor(name) for name in filter(_wanted, content.keys())}
+        return {name: content.get_tensor(name) for name in filter(layout.wants, content.keys())}
 
 
-def _read_pth(path: Path) -> dict[str, torch.Tensor]:
+def _read_pth(path: Path, layout: Layout) -> dict[str, torch.Tensor]:
     content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, dict):
         raise ValueError(f"expected a table of tensors, got {type(content).__name__}")
-    return {name: value for name, value in content.items() if _wanted(name) and isinstance(value, torch.Tensor)}
+    return {name: value for name, value in content.items() if layout.wants(name) and isinstance(value, torch.Tensor)}
 
 
 _READERS: Final = {".safetensors": _read_safetensors, ".pth": _read_pth}

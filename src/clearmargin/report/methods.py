@@ -26,7 +26,7 @@ SOURCES = {
     "phantom": "the built-in phantom, which makes images up",
 }
 OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD", "rmsprop": "RMSprop", "adadelta": "Adadelta"}
-ARCHITECTURES = {"vgg16": "VGG16", "cnn": "A plain CNN"}
+ARCHITECTURES = {"vgg16": "VGG16", "resnet18": "ResNet-18", "cnn": "A plain CNN"}
 _AUGMENTATIONS = {
     "flip_horizontal": "flips left to right",
     "flip_vertical": "flips top to bottom",
