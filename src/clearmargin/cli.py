@@ -210,7 +210,9 @@ def report(run: RunFolder) -> None:
 
 @app.command("learn")
 def learn(
-    image: Annotated[Path | None, typer.Option(metavar="FILE", help="Your own image; default: a simulated one.")] = None,
+    image: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Your own image; default: a simulated one.")
+    ] = None,
     model: Annotated[Path | None, typer.Option(metavar="RUN", help="Finished run: look into its best model.")] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="HTML file to write.")] = Path("learn.html"),
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import doctest
+import subprocess
+import sys
 from importlib import import_module
 
 import numpy as np
@@ -30,6 +32,12 @@ def test_the_examples_in_the_docstrings_are_true(module):
 
 def test_it_is_reached_from_the_package():
     assert clearmargin.learn.convolve is convolve
+
+
+def test_the_functions_need_numpy_only():
+    heavy = ("torch", "pandas", "scipy", "sklearn", "PIL", "jinja2", "matplotlib", "pydantic")
+    code = f"import sys, clearmargin.learn; print(*sorted(set(sys.modules) & {set(heavy)!r}))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == []
 
 
 def test_the_tutorials_sum():

@@ -8,8 +8,8 @@ import numpy as np
 from markupsafe import Markup
 
 from clearmargin.learn.activations import activate
-from clearmargin.learn.operations import convolve
 from clearmargin.learn.kernels import KERNELS
+from clearmargin.learn.operations import convolve
 from clearmargin.learn.pictures import Picture, picture, scale_of, svg_path
 
 LEFT, RIGHT, BOTTOM, TOP = -4.0, 4.0, -1.6, 4.0  # of every curve, so that they can be compared

@@ -112,7 +112,7 @@
       cell.textContent = value;
       if (inside) cell.style.setProperty('--grey', value);
       cell.classList.toggle('zero', !inside);
-      cell.classList.toggle('light', inside && value > 140);
+      cell.classList.toggle('light', inside && value > 117);
       cell.classList.toggle('under', r >= top && r < top + 3 && c >= left && c < left + 3);
       cell.addEventListener('click', () => choose(Math.round((r - 1) / state.stride), Math.round((c - 1) / state.stride)));
     });

@@ -102,7 +102,7 @@ def strides(pixels: np.ndarray) -> list[dict[str, Any]]:
     made = []
     for padding in ("valid", "same"):
         for stride in (1, 2, 3):
-            out = convolve(pixels, KERNELS[4].values, stride, padding)  # type: ignore[arg-type]
+            out = convolve(pixels, KERNELS[4].values, stride, padding)
             made.append({"padding": padding, "stride": stride, "side": len(out), "picture": picture(out, "pixels")})
     return made
 

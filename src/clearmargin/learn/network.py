@@ -23,7 +23,7 @@ MAPS_SHOWN = 8
 MAP_SIDE_PX = 64
 MOST_STAGES = 24
 CLASSES_SHOWN = 12
-STRIP_COLUMNS = 64
+STRIP_COLUMNS, STRIP_LINES = 64, 8
 
 
 @dataclass
@@ -45,9 +45,14 @@ class Stage:
     output: np.ndarray
 
     @property
+    def is_row(self) -> bool:
+        """True for a row of values, and for maps of one value each."""
+        return len(self.shape) != 3 or self.shape[1:] == (1, 1)
+
+    @property
     def maps(self) -> list[tuple[int, Picture]]:
         """The channels in which most happens, with their numbers; none for a row of values."""
-        if len(self.shape) != 3:
+        if self.is_row:
             return []
         spread = self.output.std(axis=(1, 2))
         chosen = sorted(np.argsort(-spread, kind="stable")[:MAPS_SHOWN].tolist())
@@ -55,12 +60,12 @@ class Stage:
 
     @property
     def strip(self) -> Picture | None:
-        """A row of values as a picture, cut into lines; None for maps."""
-        if len(self.shape) != 1:
+        """A row of values as a picture, cut into a few lines; None for maps."""
+        if not self.is_row:
             return None
-        columns = min(STRIP_COLUMNS, self.shape[0])
-        lines = np.zeros(ceil(self.shape[0] / columns) * columns)
-        lines[: self.shape[0]] = self.output
+        columns = min(max(STRIP_COLUMNS, ceil(self.output.size / STRIP_LINES)), self.output.size)
+        lines = np.zeros(ceil(self.output.size / columns) * columns)
+        lines[: self.output.size] = self.output.reshape(-1)
         return picture(lines.reshape(-1, columns), scale_of(lines))
 
     @property

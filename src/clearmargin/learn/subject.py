@@ -77,6 +77,4 @@ def _read(path: Path) -> bytes:
 
 def _simulated_slice() -> bytes:
     source = PhantomSource(seed=0, patients=8, size_px=SIDE_PX)
-    return next(
-        content for sample, content in zip(source.samples, source.read(), strict=True) if sample.name == _SLICE
-    )
+    return next(content for sample, content in zip(source.samples, source.read(), strict=True) if sample.name == _SLICE)
