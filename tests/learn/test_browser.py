@@ -204,6 +204,15 @@ def test_it_fits_a_phone_in_every_setting(page):
                 assert page.evaluate(OVERFLOWING) == []
 
 
+def test_on_paper_it_is_light_and_shows_what_was_chosen(page, pixels):
+    page.select_option("#preset", "box")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.locator("#result").is_visible()
+    assert not page.locator(".still:visible, .controls:visible, button:visible").count()
+    need_agreement(page, pixels, KERNELS[3].values, 1, "valid")
+
+
 def test_without_scripts_the_pictures_and_numbers_are_there(browser, image, pixels, tmp_path):
     path = tmp_path / "learn.html"
     write_page(path, image)

@@ -162,6 +162,12 @@ def test_activations_are_torchs(kind, settings, oracle, scale):
     np.testing.assert_allclose(activate(values, kind, **settings), oracle(torch.tensor(values)).numpy(), **CLOSE)
 
 
+def test_what_is_not_finite_stays_as_in_torch():
+    values = np.array([np.inf, -np.inf, np.nan, 1.0])
+    for kind, oracle in (("relu", torch.relu), ("sigmoid", torch.sigmoid), ("softmax", lambda x: torch.softmax(x, 0))):
+        np.testing.assert_array_equal(activate(values, kind), oracle(torch.tensor(values)).numpy())
+
+
 def test_flatten_dense_and_dropout():
     maps = RANDOM.normal(size=(2, 3, 4))
     row = flatten(maps)
@@ -204,7 +210,10 @@ def test_flatten_dense_and_dropout():
     (lambda: activate([1.0], "softmax", axis=2), "got 2"),
     (lambda: activate(None), "real numbers"),
     (lambda: dense([1, 2], [[1, 2, 3]]), "got (2,) and (1, 3)"),
+    (lambda: activate([1.0], "leaky_relu", slope="steep"), "The slope must hold real numbers"),
+    (lambda: activate([1.0], "elu", alpha=[1, 2]), "The alpha must be one finite number, got [1, 2]"),
     (lambda: dropout([1.0], 1), "below 1, got 1"),
+    (lambda: dropout([1.0], float("nan")), "The rate must be one finite number"),
     (lambda: dropout([1.0], 0.5, seed=-1), "The seed must be"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_said(call, message):

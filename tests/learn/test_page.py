@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from html.parser import HTMLParser
@@ -117,6 +118,13 @@ def test_names_stay_text_and_folders_stay_at_home(tmp_path):
     page = Page(text)
     assert "onerror=alert" in page.text
     assert "Simulated" not in page.text
+
+
+def test_a_name_that_is_not_unicode(tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    Image.new("L", (30, 30), 90).save(path)
+    text = write_page(tmp_path / "learn.html", path).read_bytes().decode("utf-8")  # strict: the page is UTF-8
+    assert "caf" in Page(text).text
 
 
 @pytest.mark.parametrize(("size", "side"), [((28, 28), 28), ((1, 1), 16), ((300, 40), 128), ((5000, 3000), 128)])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from clearmargin.errors import UsageError
-from clearmargin.learn.arrays import one_of, real_array, whole_number
+from clearmargin.learn.arrays import one_of, real_array, real_number, whole_number
 
 LEAKY_SLOPE = 0.01
 ELU_ALPHA = 1.0
@@ -78,9 +78,9 @@ def activate(
     array = real_array(values, "The input")
     one_of(kind, KINDS, "The kind of activation")
     if kind == "leaky_relu":
-        return np.where(array >= 0, array, slope * array)
+        return np.where(array >= 0, array, real_number(slope, "The slope") * array)
     if kind == "elu":
-        return np.where(array >= 0, array, alpha * np.expm1(np.minimum(array, 0)))
+        return np.where(array >= 0, array, real_number(alpha, "The alpha") * np.expm1(np.minimum(array, 0)))
     if kind == "maxout":
         return _maxout(array, whole_number(pieces, "The number of pieces", 1), _checked_axis(axis, 0, array))
     if kind == "softmax":
@@ -112,8 +112,9 @@ def _maxout(x: np.ndarray, pieces: int, axis: int) -> np.ndarray:
 
 
 def _softmax(x: np.ndarray, axis: int) -> np.ndarray:
-    odds = np.exp(x - x.max(axis=axis, keepdims=True))
-    shares: np.ndarray = odds / odds.sum(axis=axis, keepdims=True)
+    with np.errstate(invalid="ignore"):  # an infinite logit gives not-a-number, as in PyTorch
+        odds = np.exp(x - x.max(axis=axis, keepdims=True))
+        shares: np.ndarray = odds / odds.sum(axis=axis, keepdims=True)
     return shares
 
 

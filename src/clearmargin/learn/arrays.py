@@ -50,6 +50,20 @@ def whole_number(value: Any, what: str, least: int) -> int:
     return number
 
 
+def real_number(value: Any, what: str) -> float:
+    """The value as a float.
+
+    Raises
+    ------
+    UsageError
+        When it is not one finite real number.
+    """
+    number = real_array(value, what)
+    if number.shape != () or not np.isfinite(number):
+        raise UsageError(f"{what} must be one finite number, got {value!r}.")
+    return float(number)
+
+
 def one_of(value: Any, known: Sequence[str], what: str) -> str:
     """The value, which must be one of the known words.
 

@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike
 
 from clearmargin.errors import UsageError
-from clearmargin.learn.arrays import one_of, real_array, whole_number
+from clearmargin.learn.arrays import one_of, real_array, real_number, whole_number
 
 POOLS: dict[str, Callable[..., np.ndarray]] = {"max": np.max, "average": np.mean, "sum": np.sum}
 
@@ -215,7 +215,8 @@ def dropout(values: ArrayLike, rate: float, seed: int = 0) -> np.ndarray:
     array([0., 0., 6., 0.])
     """
     array = real_array(values, "The input")
-    if not isinstance(rate, int | float | np.number) or isinstance(rate, bool) or not 0 <= rate < 1:
+    rate = real_number(rate, "The rate")
+    if not 0 <= rate < 1:
         raise UsageError(f"The rate must be a number of at least 0 and below 1, got {rate!r}.")
     draws = np.random.default_rng(whole_number(seed, "The seed", 0)).random(array.shape)
     return np.where(draws < rate, 0.0, array / (1 - rate))
