@@ -7,6 +7,7 @@ import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,6 +165,13 @@ def test_the_command_looks_into_a_trained_network(command, tmp_path, class_folde
         assert name in page.text
         assert f"{predicted[name].item():.3f}".rstrip("0") in page.text
     assert page.text.count("conv 4, 3×3") >= 1
+
+
+def test_the_example_of_the_documentation():
+    text = (Path(__file__).parents[2] / "docs" / "learn.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], names)
+    assert names["edges"].shape == names["image"].shape == (28, 28)
 
 
 @pytest.mark.parametrize(("words", "message"), [

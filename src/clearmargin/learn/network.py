@@ -114,7 +114,8 @@ def look_inside(contender: TrainedContender, subject: Subject) -> NetworkView:
         raise SourceError(str(error)) from error
     with _recorded(contender.network) as stages:
         probabilities = contender.probabilities([pixels])[0]
-    logits = stages[-1].output if stages and stages[-1].shape == probabilities.shape else np.log(probabilities)
+    ends_in_logits = bool(stages) and stages[-1].shape == probabilities.shape
+    logits = stages[-1].output if ends_in_logits else np.log(np.maximum(probabilities, 1e-30))  # up to a constant
     order = np.argsort(-probabilities, kind="stable")
     answers = [(contender.classes[k], float(logits[k]), float(probabilities[k])) for k in order[:CLASSES_SHOWN]]
     first = next((module for module in contender.network.modules() if isinstance(module, nn.Conv2d)), None)
