@@ -17,7 +17,7 @@ from PIL import Image
 
 from clearmargin.cli import main
 
-HELPED = ([], ["run"], ["predict"], ["data"], ["data", "list"], ["audit"], ["split"], ["demo"], ["report"])
+HELPED = ([], ["run"], ["predict"], ["data"], ["data", "list"], ["audit"], ["split"], ["demo"], ["report"], ["learn"])
 HEAVY = ("torch", "numpy", "pandas", "sklearn", "scipy", "matplotlib", "PIL", "jinja2")
 
 

@@ -318,6 +318,20 @@ def report(run: RunFolder) -> None:
     typer.echo(f"Report: {write_report(open_run(run).folder)}")
 
 
+@app.command("learn")
+def learn(
+    image: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Your own image; default: a simulated one.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(metavar="RUN", help="Finished run: look into its best model.")] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="HTML file to write.")] = Path("learn.html"),
+) -> None:
+    """Write a page that explains convolution, pooling, activations and more, on an image of yours."""
+    from clearmargin.learn.page import write_page
+
+    typer.echo(f"Written: {write_page(out, image, model)}")
+
+
 @data_app.command("list")
 def list_data(as_json: JsonOption = False) -> None:
     """List the data sets that are known by name."""
