@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from clearmargin.cache import cache_folder
 from clearmargin.evaluation import write_predictions
 from clearmargin.evaluation.inference import predict_part
 from clearmargin.files import file_sha256, write_json, write_table, write_tensors
@@ -21,7 +22,6 @@ from clearmargin.models import Network, Pretraining, build_network, set_first_we
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics
 from clearmargin.models.precision import choose_precision
 from clearmargin.models.vgg16 import VGG16
-from clearmargin.pixels import cache_folder
 from clearmargin.recipe import Contender
 from clearmargin.records import Inputs, Part, Split
 from clearmargin.training.checkpoint import stored_precision
