@@ -1,8 +1,8 @@
 """Files from the network, only when somebody asked: whole and right, or not there.
 
-What has come of a file lies beside its place as ``.NAME.part`` and is gone on with, also by a later process; only a file
-with the pinned SHA-256 gets its name. pooch, which gives the cache folder, starts every transfer anew, so the transfer is
-done with requests, which pooch brings along.
+What has come of a file lies beside its place as ``.NAME.part`` and is gone on with, also by a later process; only a
+file with the pinned SHA-256 gets its name. pooch, which gives the cache folder, starts every transfer anew, so the
+transfer is done with requests, which pooch brings along.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class RemoteFile:
     name
         What it is called here.
     urls
-        Where it is to be had, the first that works counts.
+        Where it is to be had, the first that works counts; none when it is known by its hash only.
     size_bytes
         Its published size; a transfer of more than twice as much is stopped.
     sha256

@@ -127,8 +127,11 @@ def _without_password(request: PreparedRequest) -> PreparedRequest:
 
 
 def _redirected(url: str, location: str) -> str:
-    new = urljoin(url, location)
-    old, to = urlsplit(url), urlsplit(new)
+    try:
+        new = urljoin(url, location)
+        old, to = urlsplit(url), urlsplit(new)
+    except ValueError as error:
+        raise DownloadError(f"{host_of(url)} sends on to {location!r}, which is no address ({error})") from error
     if to.scheme == "https" or (to.scheme == "http" and (to.scheme, to.netloc) == (old.scheme, old.netloc)):
         return new
     raise DownloadError(f"{host_of(url)} sends on to {new}, which is not https; that is not followed")
