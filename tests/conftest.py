@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -52,6 +53,23 @@ def shared_data() -> Path:
     return SHARED / "data"
 
 
+@pytest.fixture
+def clearmargin(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command in this process: its words to its exit status, stdout and stderr."""
+    from clearmargin.cli import main
+
+    def command(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["clearmargin", *map(str, words)])
+        with pytest.raises(SystemExit) as leaving:
+            main()
+        captured = capsys.readouterr()
+        return int(leaving.value.code or 0), captured.out, captured.err
+
+    return command
+
+
 def _draw_images(folder: Path, classes: dict[str, int], seed: int = 0) -> Path:
     """Class folders of 20x24 grey PNGs; the place of a bright square tells the class, with noise."""
     random = np.random.default_rng(seed)
@@ -94,6 +112,8 @@ class Loopback:
     ----------
     content, headers
         What it serves at any path but ``/missing``, ``/to?PLACE`` and ``/round``; what it adds to the answer.
+    files
+        What it serves instead, by name, when there are any.
     statuses
         What the next requests are answered with, before all goes well.
     knows_ranges, range_offset, declares_length
@@ -109,6 +129,7 @@ class Loopback:
     def __init__(self) -> None:
         self.address = ""
         self.content, self.headers = b"", dict[str, str]()
+        self.files = dict[str, bytes]()
         self.statuses: list[int] = []
         self.knows_ranges, self.range_offset, self.declares_length = True, 0, True
         self.break_after: int | None = None
@@ -134,24 +155,26 @@ class _Answering(BaseHTTPRequestHandler):
         if path in ("/to", "/round"):
             self.send_response(302)
             self.send_header("Location", unquote(place) or "/round")
+            self.send_header("Content-Length", str(10**9))  # of a body that never comes, and that nobody needs
             self.end_headers()
-        elif wanted.statuses or path == "/missing":
+            self.leaving.wait(5)
+        elif wanted.statuses or path == "/missing" or (wanted.files and path[1:] not in wanted.files):
             self.send_error(wanted.statuses.pop(0) if wanted.statuses else 404)
         else:
             with suppress(ConnectionError):  # the other end may have had enough
-                self._send_content(wanted)
+                self._send_content(wanted, wanted.files.get(path[1:], wanted.content))
 
-    def _send_content(self, wanted: Loopback) -> None:
+    def _send_content(self, wanted: Loopback, content: bytes) -> None:
         start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-")) if self.headers["Range"] else 0
         start = start if wanted.knows_ranges else 0
-        if start >= len(wanted.content) > 0:
+        if start >= len(content) > 0:
             self.send_error(416)
             return
         first = start + wanted.range_offset if start else 0
-        body = wanted.content[first:]
+        body = content[first:]
         self.send_response(206 if start else 200)
         if start:
-            self.send_header("Content-Range", f"bytes {first}-{len(wanted.content) - 1}/{len(wanted.content)}")
+            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
         if wanted.declares_length:
             self.send_header("Content-Length", str(len(body)))
         for name, value in wanted.headers.items():

@@ -104,6 +104,8 @@ def _answer(url: str, start: int, patience: Patience) -> Response:
 
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with requests.Session() as session:
+        # It looks at the next place even when told not to follow, and reads the whole body of this one before.
+        session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
         for _ in range(_MOST_REDIRECTS + 1):
             with _network_errors(url):
                 response = session.get(
