@@ -23,8 +23,9 @@ from clearmargin.recipe import Contender
 from clearmargin.records import Columns, Estimates, Inputs, Part, Predictions, Split
 from clearmargin.task import Classification, Task
 from clearmargin.training.checkpoint import stored_precision
-from clearmargin.training.feeds import Feeds, Report
+from clearmargin.training.feeds import Feed, Feeds, Report
 from clearmargin.training.loop import Fitted, Labelled, fit, forward
+from clearmargin.training.threads import threads_for
 
 Progress = Callable[[str, int, int, str], None]  # what, done, in all (0: unknown), a note
 
@@ -62,43 +63,46 @@ def train_contender(
     mean, std = _normalisation(network, inputs, split)
     checkpoint = folder / "checkpoint" / "state.safetensors"
     precision = stored_precision(checkpoint) or choose_precision(settings.precision)
-    own_seed = contender_seed(seed, contender)
     feeds = Feeds(network, settings, inputs, mean, std, cache=cache_folder(), precision=precision)
 
     def trunk(done: int, total: int, note: str) -> None:
         progress(f"{name}: frozen layers", done, total, note)
 
-    def training(done: int, total: int, note: str) -> None:
-        progress(f"{name}: training", done, total, note)
-
-    train, validation = split.rows("train"), split.rows("validation")
-    fitted = fit(
-        feeds.model,
-        Labelled(feeds.train(train, trunk), task.targets(split, train)),
-        Labelled(feeds.plain(validation, trunk), task.targets(split, validation)),
-        settings,
-        classes=task.outputs if isinstance(task, Classification) else None,
-        precision=precision,
-        seed=own_seed,
-        checkpoint=checkpoint,
-        resume=True,
-        report=training,
-    )
-    description = {
-        "format": 1,
-        "name": name,
-        "architecture": contender.without_paths().model_dump(mode="json", exclude_none=True),
-        **task.described(),
-        "preprocessing": {**_prepared(inputs), "mean": list(mean), "std": list(std)},
-        **_pretraining(pretraining),
-        **_size(network),
-        **_course(fitted, feeds.trunk_seconds),
-    }
-    _write_model(folder, network, fitted, description)
-    judged: tuple[Part, ...] = ("validation", "test")
-    said = {part: predict_part(feeds, task, split, part, precision, trunk) for part in judged}
+    with threads_for(settings.batch_size * sum(row.multiply_adds for row in network.table)):
+        fitted = fit(
+            feeds.model,
+            _labelled(feeds.train, task, split, "train", trunk),
+            _labelled(feeds.plain, task, split, "validation", trunk),
+            settings,
+            classes=task.outputs if isinstance(task, Classification) else None,
+            precision=precision,
+            seed=contender_seed(seed, contender),
+            checkpoint=checkpoint,
+            resume=True,
+            report=lambda done, total, note: progress(f"{name}: training", done, total, note),
+        )
+        description = {
+            "format": 1,
+            "name": name,
+            "architecture": contender.without_paths().model_dump(mode="json", exclude_none=True),
+            **task.described(),
+            "preprocessing": {**_prepared(inputs), "mean": list(mean), "std": list(std)},
+            **_pretraining(pretraining),
+            **_size(network),
+            **_course(fitted, feeds.trunk_seconds),
+        }
+        _write_model(folder, network, fitted, description)
+        judged: tuple[Part, ...] = ("validation", "test")
+        said = {part: predict_part(feeds, task, split, part, precision, trunk) for part in judged}
     task.write(folder / "predictions.csv", said)
     shutil.rmtree(checkpoint.parent, ignore_errors=True)  # nothing is left to resume
+
+
+def _labelled(
+    feed: Callable[[np.ndarray, Report], Feed], task: Task, split: Split, part: Part, report: Report
+) -> Labelled:
+    rows = split.rows(part)
+    return Labelled(feed(rows, report), task.targets(split, rows))
 
 
 def predict_part(

@@ -22,6 +22,9 @@ from clearmargin.training.objectives import ClassLabels, Numbers, Objective
 from clearmargin.training.optimizers import build_optimizer, set_learning_rate
 
 
+CHECKPOINT_SECONDS = 1.0  # what a kill may cost; epochs of milliseconds must not wait for the disk
+
+
 @dataclass(frozen=True)
 class Labelled:
     """Samples of one part as the loop wants them.
@@ -76,7 +79,7 @@ def fit(
     precision
         Number format of the arithmetic; weights and optimiser stay float32.
     checkpoint
-        File that is rewritten after every epoch.
+        File that is rewritten after an epoch, at most once a second.
     resume
         Go on from ``checkpoint`` when it is there.
 
@@ -95,6 +98,7 @@ def fit(
     asked = {"training": settings.model_dump(), "seed": seed, "classes": classes, "samples": len(train.feed)}
     progress = Progress(settings=json.dumps(asked), precision=str(precision))
     best: dict[str, torch.Tensor] = {}
+    saved = time.perf_counter()
     if resume and checkpoint.exists():
         progress, best = load_checkpoint(checkpoint, progress.settings, model, optimizer)
         precision = getattr(torch, progress.precision.removeprefix("torch."))
@@ -114,7 +118,9 @@ def fit(
         if settings.keep == "last" or score > progress.best_score:
             progress.best_epoch, progress.best_score = epoch + 1, score
             best = copy.deepcopy(model.state_dict())
-        save_checkpoint(checkpoint, progress, model, best, optimizer)
+        if time.perf_counter() - saved >= CHECKPOINT_SECONDS or progress.epochs_done == settings.epochs:
+            save_checkpoint(checkpoint, progress, model, best, optimizer)
+            saved = time.perf_counter()
 
     model.load_state_dict(best)
     stopped = progress.epochs_done < settings.epochs
