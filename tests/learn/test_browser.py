@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clearmargin.learn import activate, convolve, pool
+from clearmargin.learn import activate, convolve, dropout, pool
 from clearmargin.learn.kernels import KERNELS
-from clearmargin.learn.lessons import PATCH_PX, busiest_patch, kernel_scale
+from clearmargin.learn.lessons import PATCH_PX, busiest_patch, dropout_example, kernel_scale
 from clearmargin.learn.page import number, write_page
 from clearmargin.learn.pictures import grey_levels
 from clearmargin.learn.subject import read_subject
@@ -137,6 +137,15 @@ def test_arrow_keys_move_the_window(page, pixels):
     assert page.text_content("#arithmetic").startswith("Row 3, column 5:")
 
 
+def test_step_by_step_through_all_places(page):
+    page.select_option("#stride-by", "2")
+    places = []
+    for _ in range(10):
+        places.append(page.text_content("#arithmetic").partition(":")[0])
+        page.locator("#next").click()
+    assert places == [f"Row {k // 3 % 3 + 1}, column {k % 3 + 1}" for k in range(10)]
+
+
 def test_a_click_moves_the_window_and_the_patch(page, pixels):
     page.locator("#out td").nth(7).click()
     assert page.text_content("#arithmetic").startswith("Row 2, column 3:")
@@ -187,6 +196,9 @@ def test_pooling_softmax_and_dropout(page, pixels):
     page.locator("#draw").focus()
     page.keyboard.press("Enter")
     assert page.text_content("#neurons") != before
+    page.locator("#rate").fill("0.25")
+    expected = dropout(dropout_example()["values"], 0.25, seed=1)
+    assert page.locator("#neurons b").all_text_contents() == [number(value) for value in expected]
     page.locator("#rate").fill("0")
     assert page.text_content("#dropped") == "0 of 32 vanish, the others are multiplied by 1."
     assert page.locator("#neurons .gone").count() == 0

@@ -191,6 +191,11 @@
     event.preventDefault();
     choose(state.at[0] + step[0], state.at[1] + step[1], true);
   });
+  byId('next').addEventListener('click', () => {  // as a book is read, and round again
+    const rows = byId('out').rows.length, columns = byId('out').rows[0].cells.length;
+    const place = (state.at[0] * columns + state.at[1] + 1) % (rows * columns);
+    choose(Math.floor(place / columns), place % columns);
+  });
   [...weights, divisor].forEach(input => input.addEventListener('input', changed));
   preset.addEventListener('change', () => usePreset(preset.value));
   byId('stride-by').addEventListener('change', event => { state.stride = Number(event.target.value); changed(); });
