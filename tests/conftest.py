@@ -116,8 +116,10 @@ class Loopback:
         What it serves instead, by name, when there are any.
     statuses
         What the next requests are answered with, before all goes well.
-    knows_ranges, range_offset, declares_length
-        Whether it can continue; by how much it misses the place; whether it says how long the file is.
+    knows_ranges, range_offset
+        Whether it can continue; by how much it misses the place.
+    length
+        How it says where the file ends: ``declared``, ``chunked``, or ``untold``: by closing the connection.
     break_after, silent_after
         Bytes of an answer after which the connection ends, or nothing more comes.
     dribble_seconds, dribble_pieces
@@ -131,7 +133,7 @@ class Loopback:
         self.content, self.headers = b"", dict[str, str]()
         self.files = dict[str, bytes]()
         self.statuses: list[int] = []
-        self.knows_ranges, self.range_offset, self.declares_length = True, 0, True
+        self.knows_ranges, self.range_offset, self.length = True, 0, "declared"
         self.break_after: int | None = None
         self.silent_after: int | None = None
         self.dribble_seconds, self.dribble_pieces = 0.0, False
@@ -143,11 +145,13 @@ class Loopback:
 class _Answering(BaseHTTPRequestHandler):
     wanted: Loopback
     leaving: threading.Event
+    protocol_version = "HTTP/1.1"  # else nothing may be chunked
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
     def do_GET(self) -> None:
+        self.close_connection = True
         wanted = self.wanted
         wanted.ranges.append(self.headers["Range"])
         wanted.passwords.append(self.headers["Authorization"])
@@ -175,8 +179,10 @@ class _Answering(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
-        if wanted.declares_length:
+        if wanted.length == "declared":
             self.send_header("Content-Length", str(len(body)))
+        if wanted.length == "chunked":
+            self.send_header("Transfer-Encoding", "chunked")
         for name, value in wanted.headers.items():
             self.send_header(name, value)
         self.end_headers()
@@ -184,10 +190,12 @@ class _Answering(BaseHTTPRequestHandler):
         stop = min(limit for limit in (wanted.break_after, wanted.silent_after, len(body)) if limit is not None)
         for place in range(0, stop, step):
             piece = body[place : min(place + step, stop)]
-            self.wfile.write(piece)
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if wanted.length == "chunked" else piece)
             wanted.sent += len(piece)
             if wanted.dribble_seconds or wanted.dribble_pieces:
                 self.leaving.wait(wanted.dribble_seconds or 0.03)
+        if wanted.length == "chunked" and stop == len(body):
+            self.wfile.write(b"0\r\n\r\n")
         if wanted.silent_after is not None:
             self.leaving.wait(5)
 

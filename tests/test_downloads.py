@@ -74,6 +74,13 @@ def test_a_fresh_download(remote, folder, loopback):
     assert loopback.ranges == [None]
 
 
+@pytest.mark.parametrize("length", ["chunked", "untold"])
+def test_a_server_that_does_not_say_how_long_the_file_is(remote, folder, loopback, length):
+    loopback.length = length
+    assert download(remote, folder).read_bytes() == CONTENT
+    assert loopback.ranges == [None]
+
+
 def test_a_file_that_is_there_and_right_is_not_asked_for(remote, folder, loopback):
     folder.mkdir(parents=True)
     (folder / "data.bin").write_bytes(CONTENT)
@@ -120,8 +127,9 @@ def test_a_bad_part_is_noticed_and_all_is_fetched_anew(remote, folder, loopback,
     assert loopback.ranges == [f"bytes={len(part)}-", None]
 
 
-def test_a_connection_that_breaks_off_is_gone_on_with(remote, folder, loopback):
-    loopback.break_after = 400_000
+@pytest.mark.parametrize("length", ["declared", "chunked", "untold"])
+def test_a_connection_that_breaks_off_is_gone_on_with(remote, folder, loopback, length):
+    loopback.break_after, loopback.length = 400_000, length
     assert download(remote, folder, patience=QUICK).read_bytes() == CONTENT
     assert loopback.ranges[0] is None
     assert len(loopback.ranges) == 3
@@ -233,9 +241,15 @@ def test_redirects_without_end(remote, folder, loopback):
     assert "sends on and on" in failure(moved, folder)
 
 
-@pytest.mark.parametrize("declared", [True, False])
-def test_a_file_that_is_too_large_is_stopped(folder, loopback, declared):
-    loopback.content, loopback.declares_length = CONTENT * 8, declared
+def test_a_file_that_is_short_on_the_server_is_not_the_file(remote, folder, loopback):
+    loopback.content = CONTENT[:-1]
+    assert "another hash (1,023,999 bytes, 1,024,000 are published)" in failure(remote, folder)
+    assert kept(folder) == {}
+
+
+@pytest.mark.parametrize("length", ["declared", "chunked", "untold"])
+def test_a_file_that_is_too_large_is_stopped(folder, loopback, length):
+    loopback.content, loopback.length = CONTENT * 8, length
     remote = RemoteFile("data.bin", (f"{loopback.address}/data.bin",), 1000, sha256(CONTENT))
     said = failure(remote, folder)
     assert re.search(r"sends [\d,]+ bytes or more, at most 2,000 can be right", said)
@@ -277,16 +291,22 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 def test_a_full_disk_is_one_error_and_the_download_goes_on_later(remote, folder):
     with (
         files_no_larger_than(500_000),
-        pytest.raises(DiskError, match=r"Could not write \.data\.bin\.part .*too large"),
+        pytest.raises(DiskError, match=r"Could not write data\.bin in .*too large"),
     ):
         download(remote, folder, patience=QUICK)
     assert kept(folder) == {".data.bin.part": 500_000}
     assert download(remote, folder).read_bytes() == CONTENT
 
 
+def test_a_folder_where_the_file_should_be(remote, folder):
+    (folder / "data.bin").mkdir(parents=True)
+    with pytest.raises(DiskError, match=r"Could not write data\.bin in .*Is a directory"):
+        download(remote, folder)
+
+
 def test_a_folder_that_cannot_be_made(remote, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DiskError, match=r"Could not write .*data\.bin.*Not a directory"):
+    with pytest.raises(DiskError, match=r"Could not write data\.bin in .*Not a directory"):
         download(remote, tmp_path / "file" / "data")
 
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from clearmargin.errors import DownloadError
+from clearmargin.errors import DiskError, DownloadError
 from clearmargin.files import atomic_path, file_sha256
-from clearmargin.transfer import BrokenOffError, Patience, delete, host_of, refused_by_disk, size_of, transfer
+from clearmargin.transfer import BrokenOffError, Patience, host_of, size_of, transfer
 
 _PIECE_BYTES: Final = 1 << 20
 _MOST_TIMES_THE_SIZE: Final = 2  # a mirror may have compressed it anew, a little worse
@@ -83,17 +83,28 @@ def download(
     DiskError
         When the file system refuses.
     """
+    report = progress or (lambda name, done, total: None)
+    try:
+        return _download(remote, folder, otherwise, report, patience or Patience())
+    except OSError as error:  # the network's are others by now
+        raise DiskError(
+            f"Could not write {remote.name} in {folder}: {error.strerror or error}. Free some space, or choose another "
+            "folder; what has come so far is kept and gone on with."
+        ) from error
+
+
+def _download(remote: RemoteFile, folder: Path, otherwise: str, report: Progress, patience: Patience) -> Path:
     target = folder / remote.name
     if _is_right(target, remote):
         return target
-    report = progress or (lambda name, done, total: None)
     report(remote.name, 0, remote.size_bytes)  # also while another process is at it
-    with _sole_writer(folder, remote.name):
+    folder.mkdir(parents=True, exist_ok=True)
+    with _sole_writer(folder / f".{remote.name}.lock"):
         if _is_right(target, remote):  # that other process was quicker
             return target
         part = folder / f".{remote.name}.part"
         if not _is_right(part, remote):
-            _try_each_address(remote, part, otherwise, report, patience or Patience())
+            _try_each_address(remote, part, otherwise, report, patience)
         with atomic_path(target) as temporary:
             part.replace(temporary)
     return target
@@ -135,26 +146,16 @@ def _unpacked_sha256(path: Path, remote: RemoteFile) -> str | None:
 
 
 def _is_right(path: Path, remote: RemoteFile) -> bool:
-    try:
-        return mismatch(path, remote) is None
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise refused_by_disk(path, error) from error
+    return path.exists() and mismatch(path, remote) is None
 
 
 @contextmanager
-def _sole_writer(folder: Path, name: str) -> Iterator[None]:
-    """Make the folder and hold the lock of one file in it, waiting for whoever has it; a dead process has none."""
+def _sole_writer(path: Path) -> Iterator[None]:
+    """Hold a lock file, waiting for whoever has it; a process that died has none."""
     from filelock import FileLock
 
-    path = folder / f".{name}.lock"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-        lock.acquire()
-    except OSError as error:
-        raise refused_by_disk(path, error) from error
+    lock = FileLock(path)
+    lock.acquire()
     try:
         yield
     finally:
@@ -188,14 +189,17 @@ def _try_again(url: str, remote: RemoteFile, part: Path, report: Progress, patie
             time.sleep(patience.pause_seconds * 2 ** (attempt - 1))
         resumed = size_of(part) > 0
         try:
-            transfer(url, part, most_bytes=most, report=count, patience=patience)
+            end_is_known = transfer(url, part, most_bytes=most, report=count, patience=patience)
         except BrokenOffError as error:
             broken = str(error)
             continue
         wrong = mismatch(part, remote)
         if wrong is None:
             return
-        delete(part)
+        if not end_is_known and size_of(part) < remote.size_bytes:
+            broken = f"{host_of(url)} broke off after {size_of(part):,} of {remote.size_bytes:,} bytes"
+            continue
+        part.unlink(missing_ok=True)
         broken = f"what {host_of(url)} sent has {wrong}; it was deleted"
         if not resumed:  # otherwise the first piece may be of another day, or damaged since
             raise DownloadError(broken)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin, urlsplit
 
-from clearmargin.errors import DiskError, DownloadError
+from clearmargin.errors import DownloadError
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
@@ -48,7 +48,7 @@ class BrokenOffError(Exception):
 
 def transfer(
     url: str, part: Path, *, most_bytes: int, report: Callable[[int, int | None], None], patience: Patience
-) -> None:
+) -> bool:
     """Append to ``part`` what is missing of the file, or write it anew when the server knows no parts.
 
     Parameters
@@ -58,13 +58,18 @@ def transfer(
     report
         Called with bytes done, bytes in all (None when the server does not say).
 
+    Returns
+    -------
+    bool
+        Whether the server had said where the file ends; else it may have broken off, and nobody can tell.
+
     Raises
     ------
     BrokenOffError
         When it ended early and asking again may help; what came is kept.
     DownloadError
         When asking again is of no use.
-    DiskError
+    OSError
         When the file system refuses.
     """
     start = size_of(part)
@@ -82,6 +87,7 @@ def transfer(
             report(done, total)
         if total is not None and done < total:
             raise BrokenOffError(f"{host_of(url)} broke off after {done:,} of {total:,} bytes")
+        return total is not None or "Transfer-Encoding" in response.headers
 
 
 def _first_byte(response: Response, url: str, start: int, part: Path) -> int:
@@ -92,7 +98,7 @@ def _first_byte(response: Response, url: str, start: int, part: Path) -> int:
     if status == 200:
         return 0
     if status in (206, 416):
-        delete(part)
+        part.unlink(missing_ok=True)
         raise BrokenOffError(f"{host} could not continue at byte {start:,}")
     answer = f"{host} answered {status} {response.reason} for {url}"
     raise BrokenOffError(answer) if status in _PASSING or status >= 500 else DownloadError(answer)
@@ -177,6 +183,8 @@ def _network_errors(url: str) -> Iterator[None]:
         raise BrokenOffError(f"{host_of(url)} broke off the connection") from error
     except requests.RequestException as error:
         raise DownloadError(f"{url} can't be asked for ({error})") from error
+    except OSError as error:  # what neither wrapped
+        raise BrokenOffError(f"{host_of(url)} broke off the connection") from error
 
 
 def _reason(error: BaseException) -> str:
@@ -200,33 +208,14 @@ def size_of(part: Path) -> int:
 
 
 def _append(part: Path, piece: bytes, *, anew: bool) -> None:
-    try:
-        with part.open("wb" if anew else "ab", buffering=0) as file:
-            rest = memoryview(piece)
-            while rest:  # a nearly full disk takes a part, and says so only the next time
-                rest = rest[file.write(rest) :]
-    except OSError as error:
-        raise refused_by_disk(part, error) from error
-
-
-def delete(part: Path) -> None:
-    """Remove what came, or raise `DiskError`."""
-    try:
-        part.unlink(missing_ok=True)
-    except OSError as error:
-        raise refused_by_disk(part, error) from error
+    with part.open("wb" if anew else "ab", buffering=0) as file:
+        rest = memoryview(piece)
+        while rest:  # a nearly full disk takes a part, and says so only the next time
+            rest = rest[file.write(rest) :]
 
 
 def _too_large(url: str, size_bytes: int, most_bytes: int, part: Path) -> DownloadError:
-    delete(part)
+    part.unlink(missing_ok=True)
     return DownloadError(
         f"{host_of(url)} sends {size_bytes:,} bytes or more, at most {most_bytes:,} can be right; what came was deleted"
-    )
-
-
-def refused_by_disk(path: Path, error: OSError) -> DiskError:
-    """Say what the file system refused."""
-    return DiskError(
-        f"Could not write {path.name} in {path.parent}: {error.strerror or error}. Free some space, or choose another "
-        "folder; what has come so far is kept and gone on with."
     )

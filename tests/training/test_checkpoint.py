@@ -12,6 +12,7 @@ from clearmargin.errors import DiskError, RunFolderError
 from clearmargin.models import build_network
 from clearmargin.models.layers import initialise
 from clearmargin.recipe import Augmentation, Contender, Training
+from clearmargin.training import loop
 from clearmargin.training.feeds import CacheFeed, ImageFeed
 from clearmargin.training.loop import Fitted, Labelled, fit
 
@@ -26,6 +27,13 @@ LAYERS = [
 ]
 CHANGES = Augmentation(flip_horizontal=True, rotate_degrees=10, brightness=0.1, noise=0.1)
 TARGETS = torch.arange(SAMPLES) % CLASSES
+
+
+@pytest.fixture(autouse=True)
+def _after_every_epoch(monkeypatch):
+    """Epochs of milliseconds are saved too, so that every one can be gone on from."""
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+
 
 Study = Callable[[], tuple[nn.Module, Labelled, Labelled]]
 
@@ -133,6 +141,14 @@ def test_stopped_again_and_again(study, tmp_path):
     for stop_at in (2, BATCHES + 1, BATCHES + 2, 2 * BATCHES + 2, 3 * BATCHES):
         interrupted(study, tmp_path / "often", stop_at)
     require_same(run(study, tmp_path / "often"), whole)
+
+
+def test_what_is_not_saved_is_done_again_to_the_same_bits(plain_cnn, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 3600.0)
+    whole = run(plain_cnn, tmp_path / "whole")
+    interrupted(plain_cnn, tmp_path / "stopped", 2 * BATCHES + 1)
+    assert not path_of(tmp_path / "stopped").exists()
+    require_same(whole, run(plain_cnn, tmp_path / "stopped"))
 
 
 @pytest.mark.parametrize(

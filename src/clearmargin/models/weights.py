@@ -234,6 +234,8 @@ def _from_download(folder: Path) -> PretrainedWeights:
     from clearmargin.downloads import RemoteFile, download
 
     name = DOWNLOAD_URL.rpartition("/")[2]
+    if not (folder / name).exists():
+        _log.warning("Downloading VGG16's weights, 553 MB, from %s: the recipe asks for it.", DOWNLOAD_URL)
     try:
         path = download(
             RemoteFile(name, (DOWNLOAD_URL,), DOWNLOAD_BYTES, DOWNLOAD_SHA256),

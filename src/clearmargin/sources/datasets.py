@@ -194,7 +194,7 @@ DATASETS: Final[tuple[Dataset, ...]] = (
         about="Lossy: a little harder than the original; say so beside any figure. 50,000 + 10,000 images of 32 x 32.",
         files=("cifar10-images.zip", "cifar10-images"),
         caveat="These are copies of CIFAR-10 as JPEG files, not the original pixels: lossy, and a little harder.",
-        remedy="Say so beside any figure. The original comes with `clearmargin data get cifar10`.",
+        remedy="Say so beside any figure. The original is to be had with: clearmargin data get cifar10",
     ),
     Dataset(
         name="boston",
