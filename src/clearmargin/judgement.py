@@ -14,7 +14,7 @@ from clearmargin.evaluation.bootstrap import headline
 from clearmargin.evaluation.estimates import write_estimates
 from clearmargin.evaluation.metrics import label_index, predicted_index
 from clearmargin.evaluation.regression import evaluate_estimates
-from clearmargin.evaluation.regression_metrics import REGRESSION_METRICS, error_sums
+from clearmargin.evaluation.regression_metrics import error_figures
 from clearmargin.recipe import Recipe, slug
 from clearmargin.records import Estimates, Inputs, Predictions, Split
 from clearmargin.task import Classification, Task
@@ -58,8 +58,7 @@ def baselines_on_test(inputs: Inputs, split: Split, seed: int) -> dict[str, Esti
 def point_figures(said: Predictions | Estimates) -> dict[str, float]:
     """The headline figures of one contender, without intervals."""
     if isinstance(said, Estimates):
-        sums = error_sums(said.targets, said.values).total()
-        return {name: float(metric(sums)) for name, metric in REGRESSION_METRICS.items()}
+        return error_figures(said.targets, said.values)
     truth = label_index(said.labels, said.classes)
     mistakes = int((predicted_index(said.probabilities) != truth).sum())
     return {**headline(truth, said.probabilities), "errors": mistakes}

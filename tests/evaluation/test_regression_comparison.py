@@ -141,3 +141,6 @@ def test_a_small_or_a_large_unit_is_printed_in_full():
     assert "RMSE lower by 123457 (95 % interval 2346 to 234568; " in sentence(record, 74, None, 1, 0.95)
     record["difference"] = {"value": 1.26e-4, "low": 1.1e-6, "high": 2.5e-4}
     assert "RMSE lower by 0.00013 (95 % interval 0.000001 to 0.00025; " in sentence(record, 74, None, 1, 0.95)
+    record["difference"] = {"value": 1.26e11, "low": -1e9, "high": 2.5e11}
+    record["distinguishable"] = False
+    assert "RMSE differs by 1.26e+11 (95 % interval -1e+09 to 2.5e+11, although" in sentence(record, 74, None, 1, 0.95)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clearmargin.evaluation.paired import level
-from clearmargin.evaluation.verdict import decimals, on_its_side, probability_text
+from clearmargin.evaluation.verdict import amounts, probability_text
 
 
 def sentence(record: Mapping[str, Any], n_rows: int, n_groups: int | None, n_pairs: int, confidence: float) -> str:
@@ -23,20 +23,15 @@ def sentence(record: Mapping[str, Any], n_rows: int, n_groups: int | None, n_pai
     """
     first, second, bar = record["first"], record["second"], level(confidence)
     difference = record["difference"]
-    digits = decimals(_numbers(difference))
-    by = on_its_side(difference["value"], 0.0, digits)
-    interval = (
-        f"{100 * confidence:.6g} % interval {on_its_side(difference['low'], 0.0, digits)} to "
-        f"{on_its_side(difference['high'], 0.0, digits)}"
-    )
+    by, low, high = amounts(_numbers(difference))
+    interval = f"{100 * confidence:.6g} % interval {low} to {high}"
     test = _test(record, n_rows, n_groups, n_pairs, bar)
     if record["distinguishable"]:
         return f"{first} is better than {second}: RMSE lower by {by} ({interval}; {test})."
     on = f"{n_rows} rows" + (f" in {n_groups} groups" if n_groups is not None else "")
     above, significant = difference["low"] > 0, record["p_holm"] < bar
     if above and significant:
-        other = record["mae_difference"]
-        less = on_its_side(-other["value"], 0.0, decimals(_numbers(other)))
+        less, *_ = amounts([-number for number in _numbers(record["mae_difference"])])
         return (
             f"{first} and {second} can't be ranked on {on}: {first} has the lower RMSE, by {by} ({interval}; {test}), "
             f"but {second} the lower mean absolute error, by {less}."

@@ -25,7 +25,7 @@ from scipy import stats
 
 from clearmargin.errors import UsageError, WorkError
 from clearmargin.evaluation.paired import ROUNDING, holm, level
-from clearmargin.evaluation.verdict import decimals, on_its_side, probability_text
+from clearmargin.evaluation.verdict import amounts, probability_text
 
 # What each metric is called in a sentence, and whether more of it is better.
 METRICS: Mapping[str, tuple[str, bool]] = {
@@ -195,15 +195,13 @@ def _compare(
     adjusted = holm([record["p_value"] for record in found])
     records = []
     for record, p_holm in zip(found, adjusted, strict=True):
-        away = record["difference"]["low"] > 0
+        pair = (record["first"], record["second"])
         whole = {
             **record,
-            "baseline": record["second"] if record["second"] in names["baseline"] else None,
+            "baseline": next((name for name in pair if name in names["baseline"]), None),
             "p_holm": p_holm,
-            "distinguishable": bool(away and p_holm < level(confidence)),
+            "distinguishable": bool(record["difference"]["low"] > 0 and p_holm < level(confidence)),
         }
-        if record["first"] in names["baseline"]:
-            whole["baseline"] = record["first"]
         records.append({**whole, "sentence": _sentence(whole, len(found), confidence)})
     return records
 
@@ -232,8 +230,7 @@ def _sentence(record: Mapping[str, Any], n_pairs: int, confidence: float) -> str
     first, second = record["first"], record["second"]
     word, higher = METRICS[record["metric"]]
     figures = record["difference"]
-    digits = decimals((figures["value"], figures["low"], figures["high"]))
-    by, low, high = (on_its_side(figures[key], 0.0, digits) for key in ("value", "low", "high"))
+    by, low, high = amounts([figures[key] for key in ("value", "low", "high")])
     test = f"corrected resampled t, p {probability_text(record['p_value'], level(confidence))}"
     if n_pairs > 1:
         test += f", adjusted for {n_pairs} comparisons {probability_text(record['p_holm'], level(confidence))}"

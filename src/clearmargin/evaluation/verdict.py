@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clearmargin.evaluation.paired import level
 
 SIGNIFICANT_DIGITS = 2
+SMALLEST_WRITTEN_OUT, LARGEST_WRITTEN_OUT = 1e-4, 1e7
 
 
 def sentence(record: Mapping[str, Any], n_samples: int, n_groups: int | None, n_pairs: int, confidence: float) -> str:
@@ -80,7 +81,10 @@ def on_its_side(value: float, threshold: float, decimals: int) -> str:
     return repr(value)
 
 
-def decimals(numbers: Iterable[float]) -> int:
-    """So many decimals that the largest of the numbers is printed with two significant digits, whatever its unit."""
+def amounts(numbers: Sequence[float]) -> list[str]:
+    """Numbers of one unit as text: the largest with two significant digits, and none but zero printed as zero."""
     largest = max((abs(number) for number in numbers if math.isfinite(number)), default=0.0)
-    return max(0, SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(largest))) if largest else 1
+    if largest and not SMALLEST_WRITTEN_OUT <= largest < LARGEST_WRITTEN_OUT:
+        return [f"{number:.3g}" for number in numbers]
+    decimals = max(0, SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(largest))) if largest else 1
+    return [on_its_side(number, 0.0, decimals) for number in numbers]

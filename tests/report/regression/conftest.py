@@ -227,12 +227,27 @@ def synthetic_regression(tmp_path: Path, build_regression: Callable[..., Path]) 
     return partial(build_regression, tmp_path)
 
 
-@pytest.fixture(scope="session")
-def reading() -> ModuleType:
-    """The strict reader of pages of `test_page.py`: `read_page`, `words`, `assert_inert`."""
-    spec = importlib.util.spec_from_file_location("reading", Path(__file__).parent.parent / "test_page.py")
+def _beside(name: str) -> ModuleType:
+    """A test module of the folder above, whose reader of pages and browser serve here too."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent.parent / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+_browsing = _beside("test_browser")
+browser = _browsing.browser
+
+
+@pytest.fixture(scope="session")
+def browsing() -> ModuleType:
+    """Opening pages in a real browser: `opened` and its scripts."""
+    return _browsing
+
+
+@pytest.fixture(scope="session")
+def reading() -> ModuleType:
+    """The strict reader of pages: `read_page`, `words`, `assert_inert`."""
+    return _beside("test_page")

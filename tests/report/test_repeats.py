@@ -1,0 +1,79 @@
+"""Repeats in the report of a classification: a table over the seeds, beside the single split."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clearmargin.evaluation import summarise_repeats
+from clearmargin.report import write_report
+from clearmargin.report.wording import fitting_digits, measured
+
+
+@pytest.fixture(scope="module")
+def reading():
+    """The strict reader of pages of `test_page.py`."""
+    spec = importlib.util.spec_from_file_location("reading", Path(__file__).parent / "test_page.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def add_repeats(run_folder, same_test):
+    rng = np.random.default_rng(0)
+    rows = [
+        {
+            "seed": seed, "contender": name, "kind": "contender", "balanced_accuracy": level + 0.02 * rng.normal(),
+            "accuracy": level + 0.02 * rng.normal(), "auc": np.nan, "log_loss": 0.3 + 0.02 * rng.normal(),
+            "errors": int(rng.integers(3, 9)),
+        }
+        for seed in range(5)
+        for name, level in (("VGG16", 0.95), ("plain CNN", 0.8))
+    ]  # fmt: skip
+    summary = summarise_repeats(
+        pd.DataFrame(rows), n_train=540, n_test=60, same_test=same_test,
+        metrics=("balanced_accuracy", "accuracy", "auc", "log_loss", "errors"),
+    )  # fmt: skip
+    path = run_folder / "evaluation.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "repeats": summary}))
+    return summary
+
+
+@pytest.mark.parametrize("same_test", [False, True])
+def test_a_repeated_classification_shows_its_seeds(synthetic_run, reading, same_test):
+    run_folder = synthetic_run()
+    summary = add_repeats(run_folder, same_test)
+    write_report(run_folder)
+    page = reading.assert_inert(run_folder)
+    text = reading.words(page)
+    own = summary["contenders"]["VGG16"]["balanced_accuracy"]
+    spread = f"{own['mean']:.3f} ± {own['sd']:.3f}"
+    assert f"Over 5 seeds, VGG16 has a mean balanced accuracy of {spread} (mean ± standard deviation)." in text
+    rows = [" ".join(row.split()) for row in page.rows if row.startswith("VGG16")]
+    assert sum(spread in row for row in rows) == 1
+    assert "– ±" not in text
+    assert ("Over 5 splits, VGG16 is better than plain CNN" in text) == (not same_test)
+    assert ("says nothing about other images" in text) == same_test
+    assert (run_folder / "figures" / "seeds.svg").is_file()
+
+
+@pytest.mark.parametrize(("values", "digits", "written"), [
+    ([3.417, 11.2], 2, "3.42"),
+    ([1234.5, 23456.7], 0, "1\u202f234"),
+    ([0.00123], 5, "0.00123"),
+    ([-4.2e-7], None, "−4.2e−07"),
+    ([3e12], None, "3e+12"),
+    ([0.0], 2, "0.00"),
+    ([None, float("nan")], 2, "–"),
+])  # fmt: skip
+def test_numbers_in_the_unit_of_a_target(values, digits, written):
+    assert fitting_digits(values) == digits
+    assert measured(values[0], digits) == written
+
+
+def test_what_rounds_to_zero_has_no_sign():
+    assert measured(-0.0004, 3) == "0.000"
+    assert measured(-0.0006, 3) == "−0.001"
