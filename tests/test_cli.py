@@ -17,7 +17,18 @@ from PIL import Image
 
 from clearmargin.cli import main
 
-HELPED = ([], ["run"], ["predict"], ["data"], ["data", "list"], ["audit"], ["split"], ["demo"], ["report"])
+HELPED = (
+    [],
+    ["run"],
+    ["describe"],
+    ["predict"],
+    ["data"],
+    ["data", "list"],
+    ["audit"],
+    ["split"],
+    ["demo"],
+    ["report"],
+)
 HEAVY = ("torch", "numpy", "pandas", "sklearn", "scipy", "matplotlib", "PIL", "jinja2")
 
 
