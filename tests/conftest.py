@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -48,6 +53,23 @@ def shared_data() -> Path:
     return SHARED / "data"
 
 
+@pytest.fixture
+def clearmargin(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command in this process: its words to its exit status, stdout and stderr."""
+    from clearmargin.cli import main
+
+    def command(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["clearmargin", *map(str, words)])
+        with pytest.raises(SystemExit) as leaving:
+            main()
+        captured = capsys.readouterr()
+        return int(leaving.value.code or 0), captured.out, captured.err
+
+    return command
+
+
 def _draw_images(folder: Path, classes: dict[str, int], seed: int = 0) -> Path:
     """Class folders of 20x24 grey PNGs; the place of a bright square tells the class, with noise."""
     random = np.random.default_rng(seed)
@@ -81,3 +103,106 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
     path.write_text(TINY_RECIPE, encoding="utf-8")
     return path
+
+
+class Loopback:
+    """A web server on this machine, and how it shall behave.
+
+    Attributes
+    ----------
+    content, headers
+        What it serves at any path but ``/missing``, ``/to?PLACE`` and ``/round``; what it adds to the answer.
+    files
+        What it serves instead, by name, when there are any.
+    statuses
+        What the next requests are answered with, before all goes well.
+    knows_ranges, range_offset, declares_length
+        Whether it can continue; by how much it misses the place; whether it says how long the file is.
+    break_after, silent_after
+        Bytes of an answer after which the connection ends, or nothing more comes.
+    dribble_seconds, dribble_pieces
+        Pause after each single byte; or a piece of 32 KiB every 30 ms.
+    ranges, passwords, sent
+        What it was asked for: the Range and Authorization header of each request; bytes sent in all.
+    """
+
+    def __init__(self) -> None:
+        self.address = ""
+        self.content, self.headers = b"", dict[str, str]()
+        self.files = dict[str, bytes]()
+        self.statuses: list[int] = []
+        self.knows_ranges, self.range_offset, self.declares_length = True, 0, True
+        self.break_after: int | None = None
+        self.silent_after: int | None = None
+        self.dribble_seconds, self.dribble_pieces = 0.0, False
+        self.ranges: list[str | None] = []
+        self.passwords: list[str | None] = []
+        self.sent = 0
+
+
+class _Answering(BaseHTTPRequestHandler):
+    wanted: Loopback
+    leaving: threading.Event
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        wanted = self.wanted
+        wanted.ranges.append(self.headers["Range"])
+        wanted.passwords.append(self.headers["Authorization"])
+        path, _, place = self.path.partition("?")
+        if path in ("/to", "/round"):
+            self.send_response(302)
+            self.send_header("Location", unquote(place) or "/round")
+            self.send_header("Content-Length", str(10**9))  # of a body that never comes, and that nobody needs
+            self.end_headers()
+            self.leaving.wait(5)
+        elif wanted.statuses or path == "/missing" or (wanted.files and path[1:] not in wanted.files):
+            self.send_error(wanted.statuses.pop(0) if wanted.statuses else 404)
+        else:
+            with suppress(ConnectionError):  # the other end may have had enough
+                self._send_content(wanted, wanted.files.get(path[1:], wanted.content))
+
+    def _send_content(self, wanted: Loopback, content: bytes) -> None:
+        start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-")) if self.headers["Range"] else 0
+        start = start if wanted.knows_ranges else 0
+        if start >= len(content) > 0:
+            self.send_error(416)
+            return
+        first = start + wanted.range_offset if start else 0
+        body = content[first:]
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+        if wanted.declares_length:
+            self.send_header("Content-Length", str(len(body)))
+        for name, value in wanted.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        step = 1 if wanted.dribble_seconds else 32 << 10
+        stop = min(limit for limit in (wanted.break_after, wanted.silent_after, len(body)) if limit is not None)
+        for place in range(0, stop, step):
+            piece = body[place : min(place + step, stop)]
+            self.wfile.write(piece)
+            wanted.sent += len(piece)
+            if wanted.dribble_seconds or wanted.dribble_pieces:
+                self.leaving.wait(wanted.dribble_seconds or 0.03)
+        if wanted.silent_after is not None:
+            self.leaving.wait(5)
+
+
+@pytest.fixture
+def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
+    """A web server on this machine for one test."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    wanted, leaving = Loopback(), threading.Event()
+    handler = type("Handler", (_Answering,), {"wanted": wanted, "leaving": leaving})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        wanted.address = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield wanted
+        leaving.set()
+        server.shutdown()
+        thread.join()

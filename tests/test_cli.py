@@ -15,8 +15,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from clearmargin.cli import main
-
 HELPED = (
     [],
     ["run"],
@@ -24,30 +22,19 @@ HELPED = (
     ["predict"],
     ["data"],
     ["data", "list"],
+    ["data", "show"],
+    ["data", "get"],
     ["audit"],
     ["split"],
     ["demo"],
     ["report"],
+    ["learn"],
 )
 HEAVY = ("torch", "numpy", "pandas", "sklearn", "scipy", "matplotlib", "PIL", "jinja2")
 
 
 Command = Callable[..., tuple[int, str, str]]
 DrawImages = Callable[..., Path]
-
-
-@pytest.fixture
-def clearmargin(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Run the command in this process: its words to its exit status, stdout and stderr."""
-
-    def command(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["clearmargin", *map(str, words)])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        captured = capsys.readouterr()
-        return int(leaving.value.code or 0), captured.out, captured.err
-
-    return command
 
 
 @pytest.fixture(scope="module")
@@ -80,15 +67,6 @@ def test_help_reads_well_and_imports_nothing_heavy(words: list[str]) -> None:
 
 def test_version(clearmargin: Command) -> None:
     assert clearmargin("--version")[:2] == (0, "clearmargin 0.1.0\n")
-
-
-def test_data_list(clearmargin: Command) -> None:
-    status, out, _ = clearmargin("data", "list")
-    assert status == 0
-    assert "phantom" in out
-    assert "brain-tumor-mri" in out
-    names = [entry["name"] for entry in json.loads(clearmargin("data", "list", "--json")[1])]
-    assert "mnist" in names
 
 
 def test_predict_as_table_json_and_csv(clearmargin: Command, finished: Path, class_folder: Path) -> None:

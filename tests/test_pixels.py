@@ -15,7 +15,7 @@ from PIL import Image
 
 from clearmargin.decoding import prepare
 from clearmargin.errors import DiskError, ImageError, SourceError
-from clearmargin.pixels import cache_folder, open_pixels
+from clearmargin.pixels import open_pixels
 from clearmargin.records import Finding, Preprocessing, Sample
 
 GRAY = Preprocessing(16, color="gray")
@@ -330,16 +330,5 @@ def test_progress_counts_every_image(tmp_path):
 
 def test_the_cache_folder_can_be_chosen(tmp_path, monkeypatch):
     monkeypatch.setenv("CLEARMARGIN_CACHE", str(tmp_path / "here"))
-    assert cache_folder() == tmp_path / "here"
     open_pixels(ListSource([png(0)]), GRAY)
     assert (tmp_path / "here" / "pixels").is_dir()
-
-
-def test_a_tilde_in_the_cache_folder_is_the_home_folder(monkeypatch):
-    monkeypatch.setenv("CLEARMARGIN_CACHE", "~/somewhere")
-    assert cache_folder() == Path.home() / "somewhere"
-
-
-def test_without_a_choice_it_is_the_users_cache(monkeypatch):
-    monkeypatch.setenv("CLEARMARGIN_CACHE", "")
-    assert cache_folder().name == "clearmargin"

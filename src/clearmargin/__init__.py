@@ -42,6 +42,8 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "learn":
+        return import_module("clearmargin.learn")
     if name not in _LAZY:
         raise AttributeError(f"module 'clearmargin' has no attribute {name!r}")
     return getattr(import_module(_LAZY[name]), name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -10,6 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from clearmargin.console import plain as _plain
+from clearmargin.console import print_table as _print
+from clearmargin.console import say as _say
+from clearmargin.data_commands import app as data_app
 from clearmargin.errors import ClearmarginError, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +28,6 @@ app = typer.Typer(
     help="From a folder of labelled tumour images to a result a reviewer believes.",
     epilog="Research use only, not a medical device. Exit status: 0 done, 1 the work failed, 2 bad input or usage.",
 )
-data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets that are known by name.")
 app.add_typer(data_app, name="data")
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.", show_default=False)]
@@ -318,49 +320,18 @@ def report(run: RunFolder) -> None:
     typer.echo(f"Report: {write_report(open_run(run).folder)}")
 
 
-@data_app.command("list")
-def list_data(as_json: JsonOption = False) -> None:
-    """List the data sets that are known by name."""
-    from clearmargin.sources.catalogue import FOLDER_VARIABLE, catalogue, resolve
+@app.command("learn")
+def learn(
+    image: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Your own image; default: a simulated one.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(metavar="RUN", help="Finished run: look into its best model.")] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="HTML file to write.")] = Path("learn.html"),
+) -> None:
+    """Write a page that explains convolution, pooling, activations and more, on an image of yours."""
+    from clearmargin.learn.page import write_page
 
-    known = catalogue()
-    if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(entry) for entry in known], ensure_ascii=False, indent=1))
-        return
-    from rich.table import Table
-
-    table = Table(show_lines=True)
-    for heading in ("name", "what it is", "images", "classes", "where", "terms"):
-        table.add_column(heading, overflow="fold")
-    for entry in known:
-        here = "on this machine" if entry.files and resolve(entry.name) else entry.origin
-        what = f"[bold]{entry.title}[/bold]\n{entry.about}"
-        table.add_row(entry.name, what, f"{entry.images:,}", str(entry.classes), here, entry.terms)
-    _print(table)
-    typer.echo(f"Elsewhere: --data PATH, or a folder with these files named by {FOLDER_VARIABLE}.")
-
-
-def _plain(text: object) -> str:
-    """Text that a terminal shows and does not obey: no markup, no control characters."""
-    from rich.markup import escape
-
-    shown = "".join(character if character.isprintable() else "�" for character in str(text))
-    return escape(shown)
-
-
-def _print(table: Any) -> None:
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 160)  # a file or pipe has no edge to wrap at
-    console.print(table)
-
-
-def _say(message: str) -> None:
-    """A notice on stderr, control characters made visible."""
-    shown = "".join(character if character.isprintable() or character == "\n" else "�" for character in message)
-    typer.echo(shown, err=True)
+    typer.echo(f"Written: {write_page(out, image, model)}")
 
 
 def main() -> NoReturn:

@@ -1,11 +1,11 @@
-"""Progress for people on stderr: a bar on a terminal, plain lines elsewhere."""
+"""What people see: results on stdout, notices and progress (a bar on a terminal, plain lines elsewhere) on stderr."""
 
 from __future__ import annotations
 
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -87,3 +87,26 @@ def _bar() -> Progress:
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def plain(text: object) -> str:
+    """Text that a terminal shows and does not obey: no markup, no control characters."""
+    from rich.markup import escape
+
+    return escape("".join(character if character.isprintable() else "�" for character in str(text)))
+
+
+def print_table(table: Any) -> None:
+    """Print a rich table on stdout, wide where nobody's terminal sets the width."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 160)  # a file or pipe has no edge to wrap at
+    console.print(table)
+
+
+def say(message: str) -> None:
+    """A notice on stderr, control characters made visible."""
+    shown = "".join(character if character.isprintable() or character == "\n" else "�" for character in message)
+    print(shown, file=sys.stderr, flush=True)  # noqa: T201 (this is where we speak)

@@ -11,6 +11,7 @@ Each says what, where, what was expected, what was found, and what to do.
         · MissingExtraError    an optional dependency is not installed
       x WorkError              exit status 1: the work itself failed
         · ImageError           one image that can't be decoded
+        · DownloadError        a file that could not be fetched: no network, refused, not what was expected
         · DiskError            writing failed: full disk, no permission
         · DivergenceError      a loss that is no longer a number
 """
@@ -57,6 +58,10 @@ class WorkError(ClearmarginError):
 
 class ImageError(WorkError):
     """One image can't be decoded; the message is the reason, without the name."""
+
+
+class DownloadError(WorkError):
+    """A file could not be fetched, or what came is not the file."""
 
 
 class DiskError(WorkError):

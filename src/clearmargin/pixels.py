@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from clearmargin.atomic_folder import atomic_folder, disk_errors
+from clearmargin.cache import cache_folder
 from clearmargin.decoding import Facts, prepare
 from clearmargin.errors import ImageError, SourceError, WorkError
 from clearmargin.mapped_rows import MappedRows
@@ -32,16 +33,6 @@ _FORMAT = 1  # raise it when the files, or the way an image is decoded, change
 _CHUNK_IMAGES = 32  # decoded by one task: 60,000 tiny images must not become 60,000 tasks
 _CHUNK_BYTES = 8 << 20
 _TINY_BYTES = 4096  # below, handing the interpreter from thread to thread costs more than it gains
-
-
-def cache_folder() -> Path:
-    """Where everything that can be computed again lies: ``CLEARMARGIN_CACHE``, or the user's cache folder."""
-    chosen = os.environ.get("CLEARMARGIN_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    import pooch
-
-    return Path(pooch.os_cache("clearmargin"))
 
 
 def open_pixels(

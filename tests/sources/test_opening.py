@@ -103,12 +103,12 @@ def test_a_path_that_is_called_like_a_data_set(make_folder, tmp_path, monkeypatc
 
 def test_the_catalogue_reads_well():
     names = [dataset.name for dataset in catalogue()]
-    assert names == ["phantom", "brain-tumor-mri", "brain-mri-yes-no", "mnist", "cifar10-images"]
+    assert names == ["phantom", "brain-tumor-mri", "brain-mri-yes-no", "mnist", "cifar10", "cifar10-images", "boston"]
     for dataset in catalogue():
         assert dataset.title
         assert dataset.terms
         assert dataset.about
-        assert dataset.images > 0
+        assert dataset.samples > 0
 
 
 def test_the_phantom_is_in_the_catalogue_as_it_is():
@@ -117,4 +117,4 @@ def test_the_phantom_is_in_the_catalogue_as_it_is():
     assert source.kind == "phantom"
     assert source.simulated
     assert len({sample.label for sample in source.samples}) == record.classes
-    assert abs(len(source.samples) - record.images) < 0.1 * record.images
+    assert abs(len(source.samples) - record.samples) < 0.1 * record.samples

@@ -37,7 +37,7 @@ def test_the_catalogue_counts_right(shared_data, monkeypatch, name):
     monkeypatch.setenv("CLEARMARGIN_DATA", str(shared_data))
     (record,) = [dataset for dataset in catalogue() if dataset.name == name]
     samples = open_source(name).samples
-    assert len(samples) == record.images
+    assert len(samples) == record.samples
     assert len({sample.label for sample in samples}) == record.classes
 
 

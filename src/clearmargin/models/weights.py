@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 import torch
 
-from clearmargin.errors import MissingExtraError, WeightsError
+from clearmargin.errors import DownloadError, MissingExtraError, WeightsError
 from clearmargin.files import write_tensors
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD
 from clearmargin.models.weight_files import TRUNK_SHAPES, read_weights, trunk_sha256
@@ -40,6 +40,7 @@ WHEEL_FILE_SHA256: Final = "3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf
 # The file's name carries the first eight digits, which torch.hub checks; the whole hash is the one that several
 # unrelated public projects pin for this file.
 DOWNLOAD_URL: Final = "https://download.pytorch.org/models/vgg16-397923af.pth"
+DOWNLOAD_BYTES: Final = 553_433_881
 DOWNLOAD_SHA256: Final = "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"
 TORCHVISION: Final = "torchvision, VGG16_Weights.IMAGENET1K_V1, BSD-3-Clause"
 
@@ -229,21 +230,17 @@ def from_caffe(weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, 
 
 
 def _from_download(folder: Path) -> PretrainedWeights:
-    import pooch  # nobody who has the weights pays for the import
+    # nobody who has the weights pays for the import
+    from clearmargin.downloads import RemoteFile, download
 
     name = DOWNLOAD_URL.rpartition("/")[2]
     try:
-        pooch.retrieve(
-            DOWNLOAD_URL,
-            known_hash=f"sha256:{DOWNLOAD_SHA256}",
-            fname=name,
-            path=folder,
-            downloader=pooch.HTTPDownloader(chunk_size=2**20),
+        path = download(
+            RemoteFile(name, (DOWNLOAD_URL,), DOWNLOAD_BYTES, DOWNLOAD_SHA256),
+            folder,
+            otherwise='Another way: pip install "clearmargin[pretrained]".',
         )
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
-        raise WeightsError(
-            f"Could not download VGG16's weights from {DOWNLOAD_URL}: {error}. Check the connection and the free "
-            'space (553 MB), or use pip install "clearmargin[pretrained]".'
-        ) from error
-    tensors = read_weights(folder / name)
+    except DownloadError as error:
+        raise WeightsError(f"VGG16's weights: {error}") from error
+    tensors = read_weights(path)
     return PretrainedWeights(tensors, trunk_sha256(tensors), "download", TORCHVISION)

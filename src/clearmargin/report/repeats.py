@@ -18,7 +18,8 @@ from clearmargin.report.overview import p_values
 from clearmargin.report.strips import Strip, plot_seeds
 from clearmargin.report.wording import fitting_digits, is_number, measured, numbers
 
-_WIDTH, _LEFT = 7.2, 0.27
+SENTENCES = 3
+_WIDTH, _LEFT = 5.4, 0.3
 IN_UNITS = {"rmse", "mae", "mse", "log_loss", "errors"}  # the others are shares: three decimals
 
 
@@ -60,15 +61,11 @@ class Repeats:
     rows: tuple[Row, ...]
     references: tuple[tuple[str, tuple[str, ...]], ...]
     sentences: tuple[str, ...]
-    further: int
     pairs: tuple[Pair, ...]
     figure: Markup
     same_test: bool
     method: str
     headline: str
-
-
-SENTENCES = 4
 
 
 def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
@@ -81,7 +78,6 @@ def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
     digits = {metric: _digits(metric, summaries) for metric in shown}
     own = {name: looks.get(name, Look(len(looks) + k)) for k, name in enumerate(summaries)}
     pairs = found["comparisons"]
-    told = sorted(pairs, key=lambda pair: (pair["baseline"] is not None, pair["difference"]["value"]))
     return Repeats(
         seeds=len(found["seeds"]),
         titles=tuple(title(metric) for metric in shown),
@@ -93,8 +89,7 @@ def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
             (reference["name"], tuple(_reference(reference, metric, digits[metric]) for metric in shown))
             for reference in _references(run, shown)
         ),
-        sentences=tuple(pair["sentence"] for pair in told[:SENTENCES]),
-        further=max(0, len(pairs) - SENTENCES),
+        sentences=_sentences(found),
         pairs=tuple(
             Pair(
                 pair,
@@ -139,6 +134,28 @@ def _reference(reference: Mapping[str, Any], metric: str, digits: int | None) ->
     return measured(reference["value"], digits) if reference["metric"] == metric else ""
 
 
+def _sentences(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """The best contender against the others, then against the baselines, the strongest first."""
+    leader = _best(found, "contenders")
+    if leader is None:
+        return ()
+
+    def lead(pair: Mapping[str, Any]) -> tuple[bool, float]:
+        ahead = pair["difference"]["value"]
+        return pair["baseline"] is not None, ahead if pair["first"] == leader else -ahead
+
+    told = [pair for pair in found["comparisons"] if leader in (pair["first"], pair["second"])]
+    return tuple(pair["sentence"] for pair in sorted(told, key=lead)[:SENTENCES])
+
+
+def _best(found: Mapping[str, Any], kind: str) -> str | None:
+    """The contender (or baseline) with the best mean of the first metric."""
+    metric = found["metrics"][0]
+    sign = -1 if METRICS[metric][1] else 1
+    means = {name: one[metric]["mean"] for name, one in found[kind].items() if is_number(one[metric]["mean"])}
+    return min(means, key=lambda name: sign * means[name]) if means else None
+
+
 def _difference(difference: Mapping[str, Any]) -> str:
     ends = [difference[key] for key in ("value", "low", "high")]
     digits = fitting_digits([max(map(abs, ends))])
@@ -149,23 +166,18 @@ def _difference(difference: Mapping[str, Any]) -> str:
 def _headline(run: StudyFiles, metric: str, digits: int | None) -> str:
     """One sentence for the first screen: mean and spread of the best contender, and of the best baseline."""
     found = run.evaluation["repeats"]
-    higher = METRICS[metric][1]
-
-    def best(kind: str) -> tuple[str, Mapping[str, Any]] | None:
-        known = [(name, one[metric]) for name, one in found[kind].items() if is_number(one[metric]["mean"])]
-        return min(known, key=lambda item: -item[1]["mean"] if higher else item[1]["mean"]) if known else None
-
-    leader, floor = best("contenders"), best("baselines")
+    leader, floor = _best(found, "contenders"), _best(found, "baselines")
     if leader is None:
         return ""
-    name, figures = leader
-    spread = f" ± {measured(figures['sd'], digits)}" if is_number(figures["sd"]) else ""
-    sentence = f"Over {len(found['seeds'])} seeds, {name} has a mean {METRICS[metric][0]} of "
-    sentence += f"{measured(figures['mean'], digits)}{spread}"
+    told = f"{leader} has a mean {METRICS[metric][0]} of {_spread(found['contenders'][leader][metric], digits)}"
     if floor is not None:
-        sentence += f"; the best baseline, {floor[0]}, {measured(floor[1]['mean'], digits)}"
-        sentence += f" ± {measured(floor[1]['sd'], digits)}" if is_number(floor[1]["sd"]) else ""
-    return f"{sentence} (mean ± standard deviation)."
+        told += f"; the best baseline, {floor}, {_spread(found['baselines'][floor][metric], digits)}"
+    return f"Over {len(found['seeds'])} seeds, {told} (mean ± standard deviation)."
+
+
+def _spread(figures: Mapping[str, Any], digits: int | None) -> str:
+    mean, sd = measured(figures["mean"], digits), measured(figures["sd"], digits)
+    return f"{mean} ± {sd}" if is_number(figures["sd"]) else mean
 
 
 def _strips(run: StudyFiles, metric: str, looks: Mapping[str, Look]) -> list[Strip]:

@@ -44,6 +44,6 @@ def plot_seeds(axes: Axes, strips: Sequence[Strip], title: str, references: Mapp
         )  # fmt: skip
     axes.set_ylim(len(strips) - 0.4, -0.6)
     axes.set_yticks(range(len(strips)), labels=[short(strip.name, _NAME_LENGTH) for strip in strips])
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=7))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
     put_title(axes, title)
     return finished(axes)

@@ -74,8 +74,10 @@ def measured(value: float | None, digits: int | None) -> str:
     """Write a number in the unit of a target: ``1 234.5``, or ``1.23e−07`` when ``digits`` is None."""
     if value is None or not is_number(value):
         return MISSING
-    text = f"{value:.3g}" if digits is None else f"{value:,.{digits}f}".replace(",", THIN)
-    return text.replace("-", MINUS)
+    text = f"{value:.3g}" if digits is None else f"{value:,.{digits}f}"
+    if not any(character in "123456789" for character in text):
+        text = text.removeprefix("-")  # what rounds to zero has no sign
+    return text.replace(",", THIN).replace("-", MINUS)
 
 
 def count(number: float | None) -> str:

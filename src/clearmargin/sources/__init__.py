@@ -7,14 +7,16 @@ A new kind is one row in `FILE_KINDS` (one file) or `CONTENTS` (what a folder, z
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from clearmargin.errors import SourceError
 from clearmargin.records import Source
 from clearmargin.sources.blocks import ImageBlocks
-from clearmargin.sources.catalogue import Dataset, catalogue, resolve
+from clearmargin.sources.catalogue import catalogue, caveats, resolve
 from clearmargin.sources.cifar import is_cifar, open_cifar
 from clearmargin.sources.container import Container, damaged
+from clearmargin.sources.datasets import Dataset
 from clearmargin.sources.folder import list_folder
 from clearmargin.sources.groups import with_groups
 from clearmargin.sources.idx import is_idx, is_idx_file, open_idx, open_idx_file
@@ -92,6 +94,7 @@ def open_source(data: str | Path, *, group_pattern: str | None = None) -> Source
     if isinstance(place, Dataset):
         return _open_phantom(group_pattern)
     source = _open_path(place)
+    source = replace(source, findings=caveats(data) + source.findings)
     # Source declares plain attributes, which a frozen class can't match in the eyes of a type checker.
     return source if group_pattern is None else with_groups(source, group_pattern)
 

@@ -8,8 +8,9 @@ from itertools import islice
 from pathlib import Path
 
 from clearmargin.errors import SourceError
-from clearmargin.sources.catalogue import Dataset, catalogue, find, not_found, resolve
+from clearmargin.sources.catalogue import catalogue, find, not_found, resolve
 from clearmargin.sources.container import damaged
+from clearmargin.sources.datasets import Dataset
 
 _COMPARED_NAMES = 10_000
 
@@ -25,12 +26,12 @@ def locate(data: str | Path) -> Path | Dataset:
     dataset = find(data) if isinstance(data, str) else None
     if dataset is None:
         return _existing(data)
+    path = resolve(dataset.name)
+    if path is not None:
+        return path
     if not dataset.files:
         return dataset
-    path = resolve(dataset.name)
-    if path is None:
-        raise not_found(dataset)
-    return path
+    raise not_found(dataset)
 
 
 def _existing(data: str | Path) -> Path:

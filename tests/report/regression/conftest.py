@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -210,14 +211,20 @@ class SyntheticRegression:
         }
 
 
-@pytest.fixture
-def synthetic_regression(tmp_path: Path) -> Callable[..., Path]:
-    """Build a run folder from the settings of `SyntheticRegression`."""
+@pytest.fixture(scope="session")
+def build_regression() -> Callable[..., Path]:
+    """Build a run folder in a folder, from the settings of `SyntheticRegression`."""
 
-    def build(**settings: Any) -> Path:
-        return SyntheticRegression(tmp_path / "run", **settings).write()
+    def build(folder: Path, **settings: Any) -> Path:
+        return SyntheticRegression(folder / "run", **settings).write()
 
     return build
+
+
+@pytest.fixture
+def synthetic_regression(tmp_path: Path, build_regression: Callable[..., Path]) -> Callable[..., Path]:
+    """The same, in this test's own folder."""
+    return partial(build_regression, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ def plot_predicted_against_true(
     _cloud(axes, targets, values, look)
     axes.set(xlim=limits, ylim=limits, aspect="equal")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(nbins=5))
+        axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
     axes.set_yticks([tick for tick in axes.get_xticks() if limits[0] <= tick <= limits[1]])
     axes.set_xlabel(f"true {short(target, _NAME_LENGTH)}")
     axes.set_ylabel("predicted")
@@ -42,7 +42,7 @@ def plot_residuals(axes: Axes, targets: np.ndarray, values: np.ndarray, look: Lo
     axes.set_xlabel("predicted")
     put_title(axes, "true − predicted")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(nbins=6))
+        axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     return finished(axes)
 
 
@@ -62,7 +62,7 @@ def plot_residual_histogram(axes: Axes, residuals: np.ndarray, look: Look) -> Ax
     axes.axvline(float(residuals.mean()), color=MUTED, linewidth=1.2, linestyle=":")
     axes.set_xlabel("true − predicted")
     put_title(axes, "rows")
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     return finished(axes)
 
@@ -78,5 +78,5 @@ def plot_rows(axes: Axes, targets: np.ndarray, values: np.ndarray, look: Look, n
     )  # fmt: skip
     axes.set_xlabel(xlabel)
     axes.set_xlim(0.5, len(targets) + 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, steps=[1, 2, 5, 10]))
     return finished(axes, legend="above")

@@ -86,6 +86,6 @@ def _evaluation(run: RegressionRun) -> str:
 def _repeats(run: RegressionRun) -> str:
     seeds = run.evaluation["repeats"]["seeds"]
     return (
-        f"The study was done {len(seeds)} times, with the seeds {seeds[0]} to {seeds[-1]}: each time split, trained and "
-        "evaluated anew, the baselines on the same rows."
+        f"The study was done {len(seeds)} times, with the seeds {seeds[0]} to {seeds[-1]}: each time split, trained "
+        "and evaluated anew, the baselines on the same rows."
     )

@@ -88,12 +88,14 @@ def _cell(figure: Mapping[str, Any], scale: Scale, digits: int | None) -> Cell:
 def verdict(run: RegressionRun) -> tuple[list[str], int]:
     """The sentences a hurried reader takes home, and how many further ones the table of pairs holds.
 
-    The contender with the lowest RMSE against the others, then against the baselines, the strongest first.
+    The contender with the lowest RMSE against the others, then against the baselines, the strongest first; of a study
+    that was repeated, these sentences are those of `clearmargin.report.repeats`.
     """
     best = min(run.contenders, key=lambda contender: contender.result["metrics"]["rmse"]["value"])
     told = [pair for pair in run.evaluation["comparisons"] if best.name in (pair["first"], pair["second"])]
     told.sort(key=lambda pair: (pair["baseline"] is not None, _rmse(run, pair, best.name)))
-    pairs = [pair["sentence"] for pair in told[:VERDICTS_SHOWN]]
+    shown = 0 if run.evaluation.get("repeats") else VERDICTS_SHOWN  # what many splits say comes before what one does
+    pairs = [pair["sentence"] for pair in told[:shown]]
     return [_reached(run, best.name), *pairs], len(run.evaluation["comparisons"]) - len(pairs)
 
 

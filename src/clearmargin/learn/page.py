@@ -1,0 +1,91 @@
+"""Writing the page: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import jinja2
+
+from clearmargin.errors import UsageError
+from clearmargin.files import write_text
+from clearmargin.learn.curves import BOTTOM, LEFT, RIGHT, START, TOP
+from clearmargin.learn.lessons import lessons
+from clearmargin.learn.subject import read_subject
+from clearmargin.report.wording import MINUS, breakable, count, plural, short, visible
+from clearmargin.runs import open_run
+
+
+def write_page(out: Path, image: Path | None = None, run: Path | None = None) -> Path:
+    """Write the page that explains convolution and the other layers on an image.
+
+    Parameters
+    ----------
+    out
+        The HTML file to write; an older one is replaced.
+    image
+        An image file; a simulated slice of a head when None.
+    run
+        A finished run folder: the page also shows what its best model makes of the image.
+
+    Returns
+    -------
+    ``out``. The same input gives the same bytes.
+
+    Raises
+    ------
+    SourceError
+        When the image can't be used.
+    UsageError
+        When ``out`` can't be a file, or the run's model does not classify images.
+    DiskError
+        When the file system refuses.
+    """
+    _need_place_for_file(out, image)
+    subject = read_subject(image)
+    view = None
+    if run is not None:
+        from clearmargin.learn.network import look_inside  # torch, only for those who ask for it
+
+        view = look_inside(open_run(run).contender(None), subject)
+    facts = {**lessons(subject), "subject": subject, "view": view}
+    facts.update(box=(LEFT, -TOP, RIGHT - LEFT, TOP - BOTTOM), start=START)
+    write_text(out, _environment().get_template("page.html").render(facts))
+    return out
+
+
+def _need_place_for_file(out: Path, image: Path | None) -> None:
+    try:
+        if out.is_dir():
+            raise UsageError(f"{out} is a folder: --out needs the name of a file, such as {out / 'learn.html'}.")
+        if image is not None and out.exists() and image.exists() and out.samefile(image):
+            raise UsageError(f"--out {out} is the image itself, which would be lost: choose another name.")
+    except OSError as error:
+        raise UsageError(f"{out} can't be used as --out: {error.strerror or error}.") from error
+
+
+def number(value: float, digits: int = 2) -> str:
+    """Write -0.5 as ``−0.5`` and 34.0 as ``34``; the script of the page writes the same."""
+    if not math.isfinite(value):
+        return "–"
+    text = f"{math.floor(abs(value) * 10**digits + 0.5) / 10**digits:.{digits}f}".rstrip("0").rstrip(".")
+    return MINUS + text if value < 0 and text != "0" else text
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(
+            [
+                jinja2.PackageLoader("clearmargin.learn", "."),
+                jinja2.PackageLoader("clearmargin.report", "."),  # style.css: one look for all pages
+            ]
+        ),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        breakable=breakable, count=count, number=number, plural=plural, short=short, visible=visible
+    )
+    return environment
