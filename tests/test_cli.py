@@ -18,6 +18,7 @@ from PIL import Image
 HELPED = (
     [],
     ["run"],
+    ["describe"],
     ["predict"],
     ["data"],
     ["data", "list"],

@@ -264,14 +264,15 @@ LEFT_OUT = 'say task = "regression", or leave it out, as classes come with the i
         (
             PLAIN + '[training]\nloss = "huber"',
             [
-                '\'loss\' = "huber" is for numbers (task = "regression"): classes are learned by "cross-entropy", which is '
-                "what leaving it out means ([training])."
+                '\'loss\' = "huber" is for numbers (task = "regression"): classes are learned by "cross-entropy", '
+                "which is what leaving it out means ([training])."
             ],
         ),
         (
             NUMBERS + '[training]\nloss = "cross-entropy"\nlabel_smoothing = 0.1\nclass_weights = true',
             [
-                "'loss' = \"cross-entropy\" is for classes: a regression takes squared, absolute or huber ([training]).",
+                "'loss' = \"cross-entropy\" is for classes: a regression takes squared, absolute or huber "
+                "([training]).",
                 "'label_smoothing' is for classes: leave it out of a regression ([training]).",
                 "'class_weights' is for classes: leave it out of a regression ([training]).",
             ],
@@ -291,8 +292,8 @@ LEFT_OUT = 'say task = "regression", or leave it out, as classes come with the i
             (
                 f'task = "regression"\n{TABLE}[[contender]]\nname = "a"\narchitecture = "{architecture}"',
                 [
-                    f"'architecture' = \"{architecture}\" takes images, and a regression learns from a table: take a plain "
-                    "CNN, with its 'layers' (contender 'a')."
+                    f"'architecture' = \"{architecture}\" takes images, and a regression learns from a table: take a "
+                    "plain CNN, with its 'layers' (contender 'a')."
                 ],
             )
             for architecture in ("vgg16", "resnet18")

@@ -33,8 +33,8 @@ def contender_conflicts(contender: Mapping[str, Any]) -> Iterator[str]:
         )
     if architecture == "resnet18" and weights in ("imagenet", "imagenet-download"):
         yield (
-            f"'weights' = \"{weights}\" are VGG16's: ResNet-18 starts from random weights (leave 'weights' out), or from "
-            "a .safetensors or .pth file of your own"
+            f"'weights' = \"{weights}\" are VGG16's: ResNet-18 starts from random weights (leave 'weights' out), or "
+            "from a .safetensors or .pth file of your own"
         )
 
 
@@ -80,8 +80,8 @@ def objective_conflicts(training: Mapping[str, Any], task: str) -> Iterator[str]
     if task == "classification":
         if loss in ("squared", "absolute", "huber"):
             yield (
-                f'\'loss\' = "{loss}" is for numbers (task = "regression"): classes are learned by "cross-entropy", which '
-                "is what leaving it out means"
+                f'\'loss\' = "{loss}" is for numbers (task = "regression"): classes are learned by "cross-entropy", '
+                "which is what leaving it out means"
             )
         return
     if loss == "cross-entropy":
@@ -142,8 +142,8 @@ def _image_networks(contender: Mapping[str, Any]) -> Iterator[str]:
     architecture, layers = contender.get("architecture", "cnn"), contender.get("layers")
     if architecture in ("vgg16", "resnet18"):
         yield (
-            f"'architecture' = \"{architecture}\" takes images, and a regression learns from a table: take a plain CNN, "
-            "with its 'layers'"
+            f"'architecture' = \"{architecture}\" takes images, and a regression learns from a table: take a plain "
+            "CNN, with its 'layers'"
         )
     last = _settings(layers[-1]) if isinstance(layers, list) and layers else {}
     if last.get("activation") == "softmax":

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn, optim
@@ -77,3 +78,20 @@ def test_weight_decay_and_momentum_arrive(name):
     group = build_optimizer(nn.Linear(2, 2).parameters(), settings).param_groups[0]
     assert group["weight_decay"] == 0.25
     assert group.get("momentum", 0.5) == 0.5
+
+
+def test_adadelta_steps_as_in_keras():
+    """Zeiler (2012, algorithm 1), with the rho of 0.95 and the epsilon of 1e-7 that Keras takes."""
+    weight = nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer = build_optimizer([weight], Training(optimizer="adadelta", learning_rate=1.0))
+    value, squares, changes = np.array([1.0, -2.0]), np.zeros(2), np.zeros(2)
+    for _ in range(20):
+        optimizer.zero_grad()
+        (weight**3).sum().backward()
+        optimizer.step()
+        gradient = 3 * value**2
+        squares = 0.95 * squares + 0.05 * gradient**2
+        change = -np.sqrt(changes + 1e-7) / np.sqrt(squares + 1e-7) * gradient
+        changes = 0.95 * changes + 0.05 * change**2
+        value = value + change
+    np.testing.assert_allclose(weight.detach(), value, rtol=1e-5)

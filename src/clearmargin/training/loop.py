@@ -21,7 +21,6 @@ from clearmargin.training.feeds import Feed, Report
 from clearmargin.training.objectives import ClassLabels, Numbers, Objective
 from clearmargin.training.optimizers import build_optimizer, set_learning_rate
 
-
 CHECKPOINT_SECONDS = 1.0  # what a kill may cost; epochs of milliseconds must not wait for the disk
 
 
