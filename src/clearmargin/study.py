@@ -155,7 +155,8 @@ class _Study:
     def _begin(self, journal: Journal, findings: Audit, split: Split, source: Source | Table) -> None:
         """Write what was asked for and found: from here on there is something to resume."""
         write_text(self.folder / "recipe.toml", dump_recipe(self.recipe.without_paths()))
-        write_json(self.folder / "audit.json", {**findings.as_json(), "data_sha256": source.fingerprint()})
+        about = {"columns": dict(source.meanings)} if isinstance(source, Table) else {}
+        write_json(self.folder / "audit.json", {**findings.as_json(), **about, "data_sha256": source.fingerprint()})
         write_split(self.folder, split)
         journal.begin()
         counts, noun = findings.counts, "rows" if split.numeric else "images"

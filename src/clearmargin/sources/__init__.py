@@ -13,7 +13,7 @@ from pathlib import Path
 from clearmargin.errors import SourceError
 from clearmargin.records import Source
 from clearmargin.sources.blocks import ImageBlocks
-from clearmargin.sources.catalogue import catalogue, caveats, resolve
+from clearmargin.sources.catalogue import catalogue, caveats, find, resolve
 from clearmargin.sources.cifar import is_cifar, open_cifar
 from clearmargin.sources.container import Container, damaged
 from clearmargin.sources.datasets import Dataset
@@ -110,7 +110,10 @@ def open_table_source(data: str | Path, target: str, features: Sequence[str] | N
     place = locate(data)
     if isinstance(place, Dataset):
         raise SourceError(f"{place.name!r} is a set of images, not a table: leave [data] target out.")
-    return open_table(place, target, features)
+    table = open_table(place, target, features)
+    dataset = find(data) if isinstance(data, str) else None
+    meanings = {column.name: column.meaning for column in dataset.columns} if dataset is not None else {}
+    return replace(table, findings=caveats(data) + table.findings, meanings=meanings)
 
 
 def _open_phantom(group_pattern: str | None) -> Source:

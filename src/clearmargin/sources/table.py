@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import difflib
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,8 @@ class Table:
         Rows in the file, unusable ones included.
     sha256
         Of the file's bytes.
+    meanings
+        What columns mean, by name, where the catalogue knows.
     """
 
     samples: tuple[Sample, ...]
@@ -55,6 +57,7 @@ class Table:
     findings: tuple[Finding, ...]
     found: int
     sha256: str
+    meanings: Mapping[str, str] = field(default_factory=dict)
     kind: str = "table"
     simulated: bool = False
 
