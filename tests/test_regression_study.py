@@ -165,7 +165,7 @@ def test_the_target_of_the_test_part_does_not_reach_the_model(table: Path, recip
 def test_images_and_tables_are_not_mixed_up(recipe: Path, class_folder: Path, table: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="is not a table"):
         cm.run(recipe, data=class_folder, out=tmp_path / "a")
-    with pytest.raises(SourceError, match=r"A table of numbers is no manifest"):
+    with pytest.raises(SourceError, match=r"For a table of numbers name"):
         cm.run("demo", data=table, out=tmp_path / "b")
     with pytest.raises(RecipeError, match=r"target"):
         cm.run(recipe, data=table, out=tmp_path / "c", overrides=['task="classification"'])

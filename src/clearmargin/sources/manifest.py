@@ -118,7 +118,7 @@ class _Rows:
             wanted = "; ".join(f"{role} (or {', '.join(COLUMNS[role][1:])})" for role in absent)
             raise SourceError(
                 f"The manifest {self.path} lacks a column: expected {wanted}; "
-                f"its first line has {quoted(header, limit=12) or 'nothing'}. A table of numbers is no manifest: name the "
+                f"its first line has {quoted(header, limit=12) or 'nothing'}. For a table of numbers name the "
                 'column to be predicted (--target, or [data] target in a recipe with task = "regression").'
             )
 
