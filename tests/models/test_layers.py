@@ -5,6 +5,7 @@ from scipy.stats import norm
 from torch import nn
 
 from clearmargin.errors import RecipeError
+from clearmargin.learn import activate
 from clearmargin.models import PlainCNN, build_network
 from clearmargin.models.activations import Maxout
 from clearmargin.models.layers import build_layers, initialise
@@ -231,18 +232,19 @@ def test_global_sum_pooling_by_hand():
 
 def test_maxout_by_hand():
     values = torch.tensor([[1.0, -2.0, 3.0, 0.5, 4.0, -5.0]])
-    assert Maxout(2)(values).tolist() == [[1, 4, 3]]  # of (1, 0.5), (-2, 4), (3, -5)
-    assert Maxout(3)(values).tolist() == [[4, 0.5]]  # of (1, 3, 4), (-2, 0.5, -5)
+    assert Maxout(2)(values).tolist() == [[1, 3, 4]]  # of (1, -2), (3, 0.5), (4, -5)
+    assert Maxout(3)(values).tolist() == [[3, 4]]  # of (1, -2, 3), (0.5, 4, -5)
     maps = torch.tensor([[[[1.0, 9.0]], [[5.0, 2.0]], [[4.0, 3.0]], [[0.0, 7.0]]]])  # four channels of 1 x 2
-    assert Maxout(2)(maps).tolist() == [[[[4, 9]], [[5, 7]]]]
+    assert Maxout(2)(maps).tolist() == [[[[5, 9]], [[4, 7]]]]
+    np.testing.assert_allclose(Maxout(2)(maps)[0], activate(maps[0].numpy(), "maxout", pieces=2))
 
 
 def test_a_maxout_layer_is_the_largest_of_its_linear_pieces():
     network, table = build([{"dense": 4, "activation": "maxout", "pieces": 3}], (5,), outputs=2)
     linear, inputs = network[0], torch.rand(7, 5)
-    weight, bias = linear.weight.detach().numpy().reshape(3, 4, 5), linear.bias.detach().numpy().reshape(3, 4)
-    pieces = np.einsum("pwi,bi->bpw", weight, inputs.numpy()) + bias
-    np.testing.assert_allclose(nn.Sequential(*network[:2])(inputs).detach(), pieces.max(axis=1), atol=1e-6)
+    weight, bias = linear.weight.detach().numpy().reshape(4, 3, 5), linear.bias.detach().numpy().reshape(4, 3)
+    pieces = np.einsum("wpi,bi->bwp", weight, inputs.numpy()) + bias
+    np.testing.assert_allclose(nn.Sequential(*network[:2])(inputs).detach(), pieces.max(axis=2), atol=1e-6)
     # three pieces of 4 · 5 weights and 4 biases
     assert (table[0].layer, table[0].output, table[0].parameters) == ("dense 4, maxout of 3", (4,), 72)
     assert table[0].multiply_adds == 60

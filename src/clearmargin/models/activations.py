@@ -16,8 +16,8 @@ DEFAULT_PIECES, DEFAULT_SLOPE, DEFAULT_ALPHA = 2, 0.01, 1.0
 class Maxout(nn.Module):
     """The largest of several linear pieces, value by value (Goodfellow et al. 2013, eq. 2).
 
-    Input: (batch, pieces · width, …): first all channels of piece 1, then all of piece 2, and so on. Output:
-    (batch, width, …). Where pieces tie, the gradient is shared evenly.
+    Input: (batch, pieces · width, …): the pieces of a channel are neighbours. Output: (batch, width, …). Where pieces
+    tie, the gradient is shared evenly.
     """
 
     def __init__(self, pieces: int) -> None:
@@ -25,7 +25,7 @@ class Maxout(nn.Module):
         self.pieces = pieces
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return functools.reduce(torch.maximum, inputs.chunk(self.pieces, dim=1))
+        return functools.reduce(torch.maximum, (inputs[:, piece :: self.pieces] for piece in range(self.pieces)))
 
     def extra_repr(self) -> str:
         return f"pieces={self.pieces}"
