@@ -27,6 +27,7 @@ ROOMS = (
     ("report",),
     ("environment",),
     ("runs",),
+    ("inside",),
     ("claim",),
     ("prediction",),
     ("console",),

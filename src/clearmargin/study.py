@@ -21,6 +21,7 @@ from clearmargin.console import ConsoleProgress
 from clearmargin.environment import describe_environment, peak_memory_bytes
 from clearmargin.errors import DiskError, RunFolderError, SourceError
 from clearmargin.files import write_json, write_table, write_text
+from clearmargin.inside import look_inside
 from clearmargin.mapped_rows import Subset
 from clearmargin.pixels import open_pixels
 from clearmargin.recipe import Contender, Data, Recipe, dump_recipe, load_recipe, slug
@@ -155,6 +156,8 @@ class _Study:
             check_claim(self.folder, self.recipe, self.resume)  # again: now nobody else can write
             self._begin(findings, split, source)
             self._contend_all(networks, pixels, split)
+            with self._timed("looking inside"):
+                look_inside(self.folder, pixels, split, self.progress)
             with self._timed("report"):
                 self._report(pixels)
         return open_run(self.folder)

@@ -8,9 +8,10 @@ from typing import Any
 import jinja2
 
 from clearmargin.errors import RunFolderError
+from clearmargin.evaluation.misclassified import confident_mistakes
 from clearmargin.files import write_bytes, write_text
 from clearmargin.records import PARTS
-from clearmargin.report import data_flow, methods, mistakes, overview, results, wording
+from clearmargin.report import data_flow, insides, methods, mistakes, overview, results, wording
 from clearmargin.report.figures import SERIES, Look
 from clearmargin.report.folder import RunFiles, read_run
 from clearmargin.report.thumbnails import Pictures, Thumbnail, load_thumbnails, save_thumbnails
@@ -79,10 +80,10 @@ def write_report(run_folder: Path, pictures: Pictures | None = None) -> Path:
 
 def _thumbnails(run: RunFiles, pictures: Pictures | None) -> dict[str, Thumbnail]:
     folder = run.folder / "figures" / "mistakes"
-    limit = mistakes.shown_limit(run)
+    limit = mistakes.most_shown(len(run.contenders))
     names: dict[str, None] = {}
     for contender in run.contenders:
-        rows = mistakes.ranked_mistakes(contender)[:limit]
+        rows = confident_mistakes(contender.predictions)[:limit]
         names.update(dict.fromkeys(contender.predictions.names[rows]))
     if pictures is not None:
         save_thumbnails(folder, list(names), pictures)
@@ -98,7 +99,9 @@ def _render(run: RunFiles, thumbnails: dict[str, Thumbnail], panels: list[result
         lstrip_blocks=True,
     )
     environment.filters.update(_FILTERS)
-    facts = {**_first_screen(run), **_data(run), **_results(run, thumbnails), "how": _how(run)}
+    seen = insides.read_insides(run)
+    facts = {**_first_screen(run), **_data(run), **_results(run, thumbnails, seen), "how": _how(run)}
+    facts.update(insides=insides.within_budget(seen), insides_in_all=len(seen))
     facts.update(roc=results.roc_figures(panels), roc_note=roc_note, run=run, p_values=overview.p_values)
     return environment.get_template("page.html").render(facts)
 
@@ -136,19 +139,28 @@ def _data(run: RunFiles) -> dict[str, Any]:
     }
 
 
-def _results(run: RunFiles, thumbnails: dict[str, Thumbnail]) -> dict[str, Any]:
+def _results(run: RunFiles, thumbnails: dict[str, Thumbnail], seen: dict[str, insides.Inside]) -> dict[str, Any]:
     classes = run.evaluation["classes"]
-    limit = mistakes.within_budget(run, thumbnails)
+    validation_samples = sum(run.split["counts"].get("validation", {}).values())
+    limit = mistakes.within_budget(run, thumbnails, seen)
     by_cell = len(classes) <= results.CLASSES_AS_TABLE
-    galleries = [mistakes.gallery(run, contender, limit, thumbnails, by_cell) for contender in run.contenders]
+    nearest = [seen[contender.name].nearest if contender.name in seen else {} for contender in run.contenders]
+    galleries = [
+        mistakes.gallery(run, contender, limit, thumbnails, by_cell, near)
+        for contender, near in zip(run.contenders, nearest, strict=True)
+    ]
     shown = {album.identifier for gallery in galleries for album in gallery.albums}
     return {
         "classes": classes,
-        "curves": [results.learning_curves(contender, Look(k)) for k, contender in enumerate(run.contenders)],
+        "curves": [
+            results.learning_curves(contender, Look(k), validation_samples)
+            for k, contender in enumerate(run.contenders)
+        ],
         "confusions": [results.confusion(contender, classes) for contender in run.contenders],
         "per_class": results.per_class(run),
         "galleries": galleries,
         "albums_shown": shown,
+        "neighbours": next((inside for inside in seen.values() if inside.nearest), None),
         "pictures_missing": any(
             mistake.picture is None for gallery in galleries for album in gallery.albums for mistake in album.mistakes
         ),
