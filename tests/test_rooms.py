@@ -32,7 +32,7 @@ ROOMS = (
     ("report",),
     ("environment",),
     ("runs",),
-    ("repetition",),
+    ("repetition", "inside"),
     ("claim", "journal"),
     ("prediction",),
     ("console",),

@@ -16,6 +16,7 @@ from clearmargin.claim import check_apart, check_claim, sole_writer
 from clearmargin.console import ConsoleProgress
 from clearmargin.errors import RunFolderError
 from clearmargin.files import write_json, write_table, write_text
+from clearmargin.inside import look_inside
 from clearmargin.journal import Journal
 from clearmargin.preparation import audit_inputs, divide, named, read_inputs
 from clearmargin.recipe import Contender, Data, Recipe, dump_recipe, load_recipe, slug
@@ -130,6 +131,9 @@ class _Study:
             if self.recipe.evaluation.repeats > 1:
                 with journal.timed("repeats"):
                     self._repeat(task, inputs, findings.copies, split)
+            if not split.numeric:
+                with journal.timed("looking inside"):
+                    look_inside(self.folder, inputs, split, self.progress)
             with journal.timed("report"):
                 self._report(journal, inputs)
         return open_run(self.folder)

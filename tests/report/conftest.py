@@ -11,10 +11,14 @@ import pandas as pd
 import pytest
 import tomli_w
 
-from clearmargin.evaluation import evaluate, write_predictions
-from clearmargin.files import write_json, write_table, write_text
+from clearmargin.evaluation import evaluate, read_predictions, write_predictions
+from clearmargin.evaluation.misclassified import confident_mistakes
+from clearmargin.files import write_bytes, write_json, write_table, write_text
+from clearmargin.inside.matrix import image_matrix
+from clearmargin.inside.pictures import filters_png, maps_png, overlay_jpeg, picture_png
 from clearmargin.recipe import slug
 from clearmargin.records import Predictions
+from clearmargin.report.thumbnails import save_thumbnails
 
 TUMOURS = ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor")
 SKILLS = {"VGG16": 3.6, "plain CNN": 2.2, "wide CNN": 2.0}
@@ -228,3 +232,42 @@ def noise_pictures() -> Callable[[Sequence[str]], dict[str, np.ndarray]]:
         return {name: random.integers(0, 256, (224, 224, 3), dtype=np.uint8) for name in names}
 
     return pictures
+
+
+def _keep(run_folder: Path, contender: str, name: str = '"><img src=x onerror=alert(9)>\u202e\udce9') -> Path:
+    """Write an inside folder as `look_inside` does, from noise."""
+    random = np.random.default_rng(0)
+    place = run_folder / "contenders" / slug(contender)
+    said = read_predictions(place / "predictions.csv")["test"]
+    folder, pixels = place / "inside", random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    for file in ("sample.png", "look-1.png", "look-2.png"):
+        write_bytes(folder / file, picture_png(pixels))
+    for file in ("look-1-said.jpg", "look-2-said.jpg"):
+        write_bytes(folder / file, overlay_jpeg(pixels, random.random((4, 4))))
+    write_bytes(folder / "filters.png", filters_png(random.normal(size=(12, 3, 5, 5))))
+    write_bytes(folder / "maps-1.png", maps_png(random.random((8, 32, 32))))
+    save_thumbnails(folder / "nearest", [name], lambda names: dict.fromkeys(names, pixels))
+    answer = {"name": name, "label": said.classes[0], "probability": 0.9, "true_probability": 0.9}
+    right = {**answer, "predicted": said.classes[0], "picture": "look-1.png", "said": "look-1-said.jpg"}
+    wrong = {**answer, "predicted": said.classes[1], "picture": "look-2.png", "said": "look-2-said.jpg", "true": None}
+    pairs = [{"name": said.names[row], "nearest": name, "distance": 0.25} for row in confident_mistakes(said)]
+    content = {
+        "format": 1,
+        "sample": {**right, "picture": "sample.png", "size": [64, 64], "matrix": image_matrix(pixels)},
+        "filters": {
+            "picture": "filters.png", "layer": "conv 12, 5x5", "filters": 12, "shown": 12, "channels": 3,
+            "learned": False,
+        },
+        "maps": [{"picture": "maps-1.png", "layer": "conv 12, 5x5, relu", "shape": [12, 32, 32],
+                  "channels": list(range(8))}],
+        "grad_cam": {"layer": "conv 12, 5x5, relu", "shape": [4, 4], "looks": [right, wrong]},
+        "nearest": {"distance": "cosine", "candidates": 900, "compared": 400, "features": 12, "pairs": pairs},
+    }  # fmt: skip
+    write_json(folder / "inside.json", content)
+    return folder
+
+
+@pytest.fixture
+def keep() -> Callable[..., Path]:
+    """Give a contender of a synthetic run an inside folder: (run folder, contender, a name for its images)."""
+    return _keep

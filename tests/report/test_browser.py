@@ -63,6 +63,20 @@ def test_the_page_fits_and_asks_for_nothing(synthetic_run, noise_pictures, brows
         page.close()
 
 
+@pytest.mark.parametrize("name", ["no/image (7).jpg", "Q" * 250 + "\u202e<b>.jpg"], ids=["plain", "hostile"])
+def test_the_look_inside_fits_on_a_phone(synthetic_run, noise_pictures, keep, browser, name):
+    run_folder = synthetic_run(skills={"VGG16": 2.2}, classes=("c" * 200, "no", "yes"))
+    keep(run_folder, "VGG16", name)
+    path = write_report(run_folder, noise_pictures)
+    for width, scheme in ((390, "dark"), (1280, "light")):
+        page, said, asked = opened(browser, path, width, scheme)
+        assert (said, asked) == ([], [path.as_uri()])
+        assert page.evaluate(WIDER_THAN_THE_WINDOW) == 0, f"wider than {width} px"
+        assert page.evaluate(OVERFLOWING) == []
+        assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+        page.close()
+
+
 def test_a_cell_of_the_confusion_matrix_leads_to_its_images(synthetic_run, browser):
     path = write_report(synthetic_run())
     page, _, _ = opened(browser, path, 1280, "light")

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clearmargin.evaluation.misclassified import confident_mistakes
 from clearmargin.report.folder import ContenderFiles, RunFiles
+from clearmargin.report.insides import Inside, Nearest
 from clearmargin.report.thumbnails import Thumbnail
 from clearmargin.report.wording import count, percent, plural
 
 SHOWN_PER_CONTENDER = 200
 SHOWN_IN_ALL = 1000
-PICTURE_BYTES = 9_000_000  # of all pictures in the page; text and figures need the rest of 15 MB
+PICTURE_BYTES = 7_500_000  # of all pictures of mistakes; the look inside, text and figures need the rest of 15 MB
 BARS = 4
 PAGE = 50
+SUREST = 12  # shown ahead of the mistakes sorted by class
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Mistake:
         Columns of the classes.
     others
         What the other contenders made of it: (contender, predicted class, right).
+    nearest
+        The training image of the true class that the network finds most like it, when it was looked for.
     """
 
     name: str
@@ -47,11 +52,12 @@ class Mistake:
     bars: tuple[Bar, ...]
     others: tuple[tuple[str, str, bool], ...]
     picture: Thumbnail | None
+    nearest: Nearest | None
 
 
 @dataclass(frozen=True)
 class Album:
-    """Mistakes shown under one heading: one cell of the confusion matrix, or a page of a long list."""
+    """Mistakes shown under one heading: the surest, one cell of the confusion matrix, or a page of a long list."""
 
     identifier: str
     truth: str
@@ -71,45 +77,55 @@ class Gallery:
     albums: tuple[Album, ...]
 
 
-def ranked_mistakes(contender: ContenderFiles) -> np.ndarray:
-    """Rows (int64) of the misclassified images, the most confident mistake first."""
-    wrong = np.flatnonzero(contender.truth != contender.predicted)
-    confidence = contender.predictions.probabilities[wrong, contender.predicted[wrong]]
-    return wrong[np.argsort(-confidence, kind="stable")]
-
-
-def shown_limit(run: RunFiles) -> int:
+def most_shown(contenders: int) -> int:
     """How many mistakes of each contender the page may show at most."""
-    return max(10, min(SHOWN_PER_CONTENDER, SHOWN_IN_ALL // len(run.contenders)))
+    return max(10, min(SHOWN_PER_CONTENDER, SHOWN_IN_ALL // contenders))
 
 
-def within_budget(run: RunFiles, pictures: Mapping[str, Thumbnail]) -> int:
+def within_budget(run: RunFiles, pictures: Mapping[str, Thumbnail], insides: Mapping[str, Inside]) -> int:
     """How many mistakes of each contender fit into the page with their pictures."""
-    limit = shown_limit(run)
+    limit = most_shown(len(run.contenders))
     sizes = np.zeros(limit)
     for contender in run.contenders:
-        for place, row in enumerate(ranked_mistakes(contender)[:limit]):
-            picture = pictures.get(contender.predictions.names[row])
-            sizes[place] += len(picture.uri) if picture else 0
+        neighbours = insides[contender.name].nearest if contender.name in insides else {}
+        for place, row in enumerate(confident_mistakes(contender.predictions)[:limit]):
+            name = contender.predictions.names[row]
+            near = neighbours.get(name)
+            shown = (pictures.get(name), near.picture if near else None)
+            times = 2 if place < SUREST else 1
+            sizes[place] += times * sum(len(picture.uri) for picture in shown if picture)
     return max(1, int(np.searchsorted(np.cumsum(sizes), PICTURE_BYTES, side="right")))
 
 
 def gallery(
-    run: RunFiles, contender: ContenderFiles, limit: int, pictures: Mapping[str, Thumbnail], by_cell: bool
+    run: RunFiles,
+    contender: ContenderFiles,
+    limit: int,
+    pictures: Mapping[str, Thumbnail],
+    by_cell: bool,
+    nearest: Mapping[str, Nearest],
 ) -> Gallery:
-    """Arrange the mistakes of one contender.
+    """Arrange the mistakes of one contender, the most confident first.
 
     Parameters
     ----------
     limit
         At most so many are shown.
     by_cell
-        Group them by true and predicted class, the largest group first; otherwise in pages.
+        After the `SUREST`, group them all by true and predicted class, the largest group first; otherwise in pages.
+    nearest
+        For the names of mistakes, the nearest training image.
     """
-    rows = ranked_mistakes(contender)
+    rows = confident_mistakes(contender.predictions)
     position = {other.name: _rows_by_name(other) for other in run.contenders if other is not contender}
-    shown = [_mistake(run, contender, row, position, pictures) for row in rows[:limit]]
+    shown = [_mistake(run, contender, row, position, pictures, nearest) for row in rows[:limit]]
     albums = _by_cell(run, contender, shown) if by_cell else _in_pages(contender, shown)
+    if by_cell and len(albums) > 1:
+        surest = tuple(shown[:SUREST])
+        title = (
+            f"The {count(len(surest))} most confident" if len(surest) < len(rows) else "All, the most confident first"
+        )
+        albums = (Album(f"{contender.slug}-surest", "", "", title, surest), *albums)
     return Gallery(contender.name, contender.slug, len(rows), _sentence(run, len(rows), len(shown)), albums)
 
 
@@ -134,6 +150,7 @@ def _mistake(
     row: int,
     position: Mapping[str, Mapping[str, int]],
     pictures: Mapping[str, Thumbnail],
+    nearest: Mapping[str, Nearest],
 ) -> Mistake:
     name = contender.predictions.names[row]
     probabilities = contender.predictions.probabilities[row]
@@ -149,7 +166,8 @@ def _mistake(
         if at is not None:
             right = bool(other.predicted[at] == other.truth[at])
             others.append((other.name, other.predictions.classes[other.predicted[at]], right))
-    return Mistake(name, truth, predicted, float(probabilities[predicted]), bars, tuple(others), pictures.get(name))
+    confidence = float(probabilities[predicted])
+    return Mistake(name, truth, predicted, confidence, bars, tuple(others), pictures.get(name), nearest.get(name))
 
 
 def _by_cell(run: RunFiles, contender: ContenderFiles, shown: Sequence[Mistake]) -> tuple[Album, ...]:

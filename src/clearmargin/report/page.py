@@ -8,9 +8,10 @@ from typing import Any
 import jinja2
 
 from clearmargin.errors import RunFolderError
+from clearmargin.evaluation.misclassified import confident_mistakes
 from clearmargin.files import write_bytes, write_text
 from clearmargin.records import PARTS
-from clearmargin.report import data_flow, methods, mistakes, overview, repeats, results, wording
+from clearmargin.report import data_flow, insides, methods, mistakes, overview, repeats, results, wording
 from clearmargin.report.figures import SERIES, Look
 from clearmargin.report.folder import RunFiles, StudyFiles, read_evaluation, read_run
 from clearmargin.report.regression.page import regression_facts
@@ -81,11 +82,14 @@ def _classification_facts(run_folder: Path, pictures: Pictures | None) -> dict[s
     looks = {contender.name: Look(k) for k, contender in enumerate(run.contenders)}
     for name, svg in {**results.figure_files(run, panels), **repeats.figure_files(run, looks)}.items():
         write_text(run_folder / "figures" / name, svg)
+    seen = insides.read_insides(run)
     return {
         **_first_screen(run),
         **_data(run),
-        **_results(run, thumbnails),
+        **_results(run, thumbnails, seen),
         "how": _how(run),
+        "insides": insides.within_budget(seen),
+        "insides_in_all": len(seen),
         "roc": results.roc_figures(panels),
         "roc_note": roc_note,
         "run": run,
@@ -106,10 +110,10 @@ def _too_large(size: int, run: StudyFiles) -> RunFolderError:
 
 def _thumbnails(run: RunFiles, pictures: Pictures | None) -> dict[str, Thumbnail]:
     folder = run.folder / "figures" / "mistakes"
-    limit = mistakes.shown_limit(run)
+    limit = mistakes.most_shown(len(run.contenders))
     names: dict[str, None] = {}
     for contender in run.contenders:
-        rows = mistakes.ranked_mistakes(contender)[:limit]
+        rows = confident_mistakes(contender.predictions)[:limit]
         names.update(dict.fromkeys(contender.predictions.names[rows]))
     if pictures is not None:
         save_thumbnails(folder, list(names), pictures)
@@ -163,19 +167,28 @@ def _data(run: RunFiles) -> dict[str, Any]:
     }
 
 
-def _results(run: RunFiles, thumbnails: dict[str, Thumbnail]) -> dict[str, Any]:
+def _results(run: RunFiles, thumbnails: dict[str, Thumbnail], seen: dict[str, insides.Inside]) -> dict[str, Any]:
     classes = run.evaluation["classes"]
-    limit = mistakes.within_budget(run, thumbnails)
+    validation_samples = sum(run.split["counts"].get("validation", {}).values())
+    limit = mistakes.within_budget(run, thumbnails, seen)
     by_cell = len(classes) <= results.CLASSES_AS_TABLE
-    galleries = [mistakes.gallery(run, contender, limit, thumbnails, by_cell) for contender in run.contenders]
+    nearest = [seen[contender.name].nearest if contender.name in seen else {} for contender in run.contenders]
+    galleries = [
+        mistakes.gallery(run, contender, limit, thumbnails, by_cell, near)
+        for contender, near in zip(run.contenders, nearest, strict=True)
+    ]
     shown = {album.identifier for gallery in galleries for album in gallery.albums}
     return {
         "classes": classes,
-        "curves": [results.learning_curves(contender, Look(k)) for k, contender in enumerate(run.contenders)],
+        "curves": [
+            results.learning_curves(contender, Look(k), validation_samples)
+            for k, contender in enumerate(run.contenders)
+        ],
         "confusions": [results.confusion(contender, classes) for contender in run.contenders],
         "per_class": results.per_class(run),
         "galleries": galleries,
         "albums_shown": shown,
+        "neighbours": next((inside for inside in seen.values() if inside.nearest), None),
         "pictures_missing": any(
             mistake.picture is None for gallery in galleries for album in gallery.albums for mistake in album.mistakes
         ),

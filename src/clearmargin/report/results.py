@@ -22,6 +22,7 @@ from clearmargin.report.figures import (
     plot_roc,
 )
 from clearmargin.report.folder import ContenderFiles, RunFiles, TrainedFiles
+from clearmargin.report.overfitting import overfitting_sentence
 from clearmargin.report.overview import METRICS, Mark, Scale, round_scale
 from clearmargin.report.wording import decimal, interval, is_number, numbers, percent, plural, short
 
@@ -35,13 +36,16 @@ _CONFUSION_UNNAMED = ((5.2, 5.2), (0.1, 0.1, 0.88, 0.88))
 
 @dataclass(frozen=True)
 class Curves:
-    """Learning curves of one contender and a sentence about them."""
+    """Learning curves of one contender, a sentence about them, and one on overfitting."""
 
     figures: tuple[Markup, ...]
     sentence: str
+    overfitting: str
 
 
-def learning_curves(contender: TrainedFiles, look: Look, quantities: Sequence[str] = ("loss", "accuracy")) -> Curves:
+def learning_curves(
+    contender: TrainedFiles, look: Look, validation_samples: int, quantities: Sequence[str] = ("loss", "accuracy")
+) -> Curves:
     """Draw what is measured on both parts (of a classification: loss and accuracy) over the epochs."""
     drawn = []
     for quantity in quantities:
@@ -51,7 +55,8 @@ def learning_curves(contender: TrainedFiles, look: Look, quantities: Sequence[st
                 f"{short(contender.name)}: {quantity.replace('_', ' ')} on training and validation part over the epochs"
             )
             drawn.append(inline(svg, f"curve-{contender.slug}-{quantity}", label))
-    return Curves(tuple(drawn), _training_sentence(contender))
+    overfitting = overfitting_sentence(contender.history, validation_samples)
+    return Curves(tuple(drawn), _training_sentence(contender), overfitting)
 
 
 def plot_curve(contender: TrainedFiles, look: Look, quantity: str, axes: Any) -> Any:

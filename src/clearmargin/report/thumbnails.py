@@ -51,7 +51,7 @@ def load_thumbnails(folder: Path, names: Sequence[str]) -> dict[str, Thumbnail]:
     found = {}
     for name in names:
         for suffix, kind in ((".jpg", "jpeg"), (".png", "png")):
-            thumbnail = _load(folder / (_stem(name) + suffix), kind)
+            thumbnail = load_picture(folder / (_stem(name) + suffix), kind)
             if thumbnail is not None:
                 found[name] = thumbnail
                 break
@@ -75,7 +75,8 @@ def _encode(pixels: np.ndarray) -> tuple[str, bytes]:
     return ".jpg", buffer.getvalue()
 
 
-def _load(path: Path, kind: str) -> Thumbnail | None:
+def load_picture(path: Path, kind: str) -> Thumbnail | None:
+    """Read a picture of the run folder, ``kind`` jpeg or png; None when it is missing, too large or none at all."""
     if not path.is_file() or path.stat().st_size > _LARGEST_FILE:
         return None
     content = path.read_bytes()

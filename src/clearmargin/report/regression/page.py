@@ -74,9 +74,11 @@ def _data(run: RegressionRun) -> dict[str, Any]:
 
 def _results(run: RegressionRun) -> dict[str, Any]:
     look = own.looks(run)
+    validation_rows = sum(run.split["counts"].get("validation", {}).values())
     return {
         "curves": [
-            learning_curves(contender, look[contender.name], results.QUANTITIES) for contender in run.contenders
+            learning_curves(contender, look[contender.name], validation_rows, results.QUANTITIES)
+            for contender in run.contenders
         ],
         "scatters": results.scatter_panels(run),
         "details": results.details(run),

@@ -1,0 +1,226 @@
+"""What happens inside a trained network: its first filters, its maps of an image, and where it looked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+STRIP_STAGES = 9  # a deeper network shows the last stage of each map size
+_PLAIN_NAMES = {"ReLU": "relu", "LeakyReLU": "leaky relu", "ELU": "elu", "GELU": "gelu", "SiLU": "silu"}
+_AT_A_TIME = 4
+
+
+@dataclass(frozen=True)
+class Filters:
+    """The kernels of the first convolution.
+
+    Attributes
+    ----------
+    layer
+        In words: ``conv 32, 3x3``.
+    weights
+        float32, (filters, channels, height, width).
+    learned
+        False when they were frozen, as pretraining left them.
+    """
+
+    layer: str
+    weights: np.ndarray
+    learned: bool
+
+
+@dataclass(frozen=True)
+class FeatureMaps:
+    """What one stage of the network makes of an image.
+
+    Attributes
+    ----------
+    layer
+        In words: ``conv 32, 3x3, relu``.
+    shape
+        Of everything that leaves the stage: (channels, height, width).
+    channels
+        Which of the channels are here, the strongest first.
+    maps
+        float32, (len(channels), height, width).
+    """
+
+    layer: str
+    shape: tuple[int, int, int]
+    channels: tuple[int, ...]
+    maps: np.ndarray
+
+
+@dataclass(frozen=True)
+class GradCam:
+    """Where the network looked.
+
+    Attributes
+    ----------
+    layer
+        Whose maps it was computed on, in words.
+    maps
+        float32, (images, height, width), not negative, as small as the maps of the layer. A map of zeros: nothing
+        there spoke for the class.
+    """
+
+    layer: str
+    maps: np.ndarray
+
+
+@dataclass
+class _Stage:
+    """A convolution with what follows it, or a pooling: ``module`` computes the last of it, ``maps`` comes out."""
+
+    words: list[str]
+    convolution: bool
+    module: nn.Module
+    maps: torch.Tensor  # (channels, height, width)
+
+
+def first_filters(network: nn.Module) -> Filters | None:
+    """The kernels of the first convolution, None when the network has none."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            weights = module.weight.detach().float().numpy().copy()
+            return Filters(_words(module), weights, module.weight.requires_grad)
+    return None
+
+
+def feature_maps(network: nn.Module, image: torch.Tensor, most_channels: int = 8) -> list[FeatureMaps]:
+    """What the stages of a network make of one image.
+
+    Parameters
+    ----------
+    image
+        float32, (channels, height, width), normalised as in training.
+    most_channels
+        At most so many of each stage, those with the highest mean activation.
+
+    Returns
+    -------
+    One for each stage; of a network of more than `STRIP_STAGES` the first, and the last of each map size. None for
+    maps of a single value, and none at all for a network without convolutions.
+    """
+    found = []
+    for stage in _shown(_stages(network, image)):
+        strongest = stage.maps.mean(dim=(1, 2)).argsort(descending=True, stable=True)[:most_channels]
+        channels, height, width = stage.maps.shape
+        maps = stage.maps[strongest].numpy()
+        found.append(FeatureMaps(", ".join(stage.words), (channels, height, width), tuple(strongest.tolist()), maps))
+    return found
+
+
+def grad_cam(network: nn.Module, images: torch.Tensor, classes: Sequence[int] | np.ndarray) -> GradCam | None:
+    """Where in each image the evidence for a class lay, by Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2).
+
+    The maps of the last convolution, after its activation, are added up with the mean gradient of the class's logit
+    as weight, and what is negative is dropped.
+
+    Parameters
+    ----------
+    images
+        float32, (images, channels, height, width), normalised as in training.
+    classes
+        The class to explain, for each image.
+
+    Returns
+    -------
+    None when the network has no convolution whose maps have more than one value.
+    """
+    from captum.attr import LayerGradCam
+
+    convolutions = [stage for stage in _stages(network, images[0]) if stage.convolution]
+    if not convolutions:
+        return None
+    last = convolutions[-1]
+    targets = torch.as_tensor(np.asarray(classes, dtype=np.int64))
+    pieces = []
+    with _frozen(network), _differentiable_from(last.module):
+        explain = LayerGradCam(network, last.module)
+        for start in range(0, len(images), _AT_A_TIME):
+            batch = slice(start, start + _AT_A_TIME)
+            found = explain.attribute(images[batch], target=targets[batch], relu_attributions=True)
+            pieces.append(found.detach()[:, 0])  # (images, height, width)
+    return GradCam(", ".join(last.words), torch.cat(pieces).float().numpy())
+
+
+def _stages(network: nn.Module, image: torch.Tensor) -> list[_Stage]:
+    """The stages in the order in which they compute, from one pass over the image."""
+    found: list[_Stage] = []
+
+    def note(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        before, after = inputs[0], output
+        if after.ndim != 4 or before.ndim != 4 or min(after.shape[2:]) < 2:
+            return
+        maps = after[0].detach().float().clone()  # an activation may overwrite it
+        grows, shrinks = after.shape[2] > before.shape[2], after.shape[2] < before.shape[2]
+        if isinstance(module, nn.Conv2d) or shrinks:
+            found.append(_Stage([_words(module)], isinstance(module, nn.Conv2d), module, maps))
+        elif found and not grows:  # zeros put around a map belong to what comes next
+            found[-1].module, found[-1].maps = module, maps
+            if not isinstance(module, nn.Identity | nn.Dropout | nn.Dropout2d):
+                found[-1].words.append(_words(module))
+
+    network.eval()
+    leaves = [module for module in network.modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(note) for module in leaves]
+    try:
+        with torch.no_grad():
+            network(image[None])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _shown(stages: list[_Stage]) -> list[_Stage]:
+    if len(stages) <= STRIP_STAGES:
+        return stages
+    last_of_size = {tuple(stage.maps.shape[1:]): place for place, stage in enumerate(stages)}
+    return [stages[place] for place in sorted({0, *last_of_size.values()})]
+
+
+def _words(module: nn.Module) -> str:
+    """A module in the words of the table of layers; of a class of its own, the words of its name."""
+    kind = type(module).__name__
+    if isinstance(module, nn.Conv2d):
+        stride = f", stride {module.stride[0]}" if module.stride[0] > 1 else ""
+        return f"conv {module.out_channels}, {module.kernel_size[0]}x{module.kernel_size[1]}{stride}"
+    if isinstance(module, nn.BatchNorm2d):
+        return "batch norm"
+    plain = _PLAIN_NAMES.get(kind) or re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.removesuffix("2d")).lower()
+    plain = plain.replace("avg", "average")
+    size = getattr(module, "kernel_size", None) or getattr(module, "size", None)
+    side = size[0] if isinstance(size, tuple) else size
+    return f"{plain}, {side}x{side}" if isinstance(side, int) else plain
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """Within it no weight asks for a gradient, so that nothing before the explained layer is kept in memory."""
+    asking = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    try:
+        for parameter in asking:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in asking:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def _differentiable_from(layer: nn.Module) -> Iterator[None]:
+    """Within it gradients reach what leaves ``layer``, even if all that comes before is frozen."""
+    one = torch.ones((), requires_grad=True)  # a product may be overwritten by what follows, a leaf may not
+    hook = layer.register_forward_hook(lambda _module, _inputs, output: output * one)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -1,0 +1,61 @@
+"""A look inside the trained networks of a study, kept in the run folder as pictures and one JSON file each.
+
+It comes after the evaluation: the models are on the disk, and nothing that is seen here goes back into training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clearmargin.records import Inputs, Preprocessing, Split
+from clearmargin.runs import Run
+
+if TYPE_CHECKING:
+    from clearmargin.records import Predictions
+
+Progress = Callable[[str, int, int, str], None]  # what, done, in all (0: unknown), a note
+
+
+def look_inside(folder: Path, pixels: Inputs, split: Split, progress: Progress) -> None:
+    """Write ``contenders/SLUG/inside/`` for every network of an evaluated study of images.
+
+    What an interrupted run wrote stays. A study of a table has no maps to look at.
+
+    Parameters
+    ----------
+    folder
+        The run folder, with ``evaluation.json``.
+
+    Raises
+    ------
+    RunFolderError, WeightsError
+        When a file of the run is damaged.
+    DiskError
+        When the file system refuses.
+    """
+    if not isinstance(pixels.preprocessing, Preprocessing):
+        return
+    run = Run(folder)
+    missing = [name for name, contender in run.contenders.items() if not _stored(contender.folder).is_file()]
+    if not missing:
+        return
+    from clearmargin.evaluation import read_predictions
+    from clearmargin.inside.views import ContenderViews, Shown
+
+    def predictions_of(name: str) -> Predictions:
+        return read_predictions(run.contenders[name].folder / "predictions.csv")["test"]
+
+    shown = Shown.of(pixels, split, predictions_of(run.best.name), contenders=len(run.contenders))
+    settings = {contender.name: contender.training for contender in run.recipe.contender}
+    for number, name in enumerate(missing):
+        progress("Looking inside", number, len(missing), name)
+        contender = replace(run.contenders[name])  # its network goes when the next one comes
+        ContenderViews(contender, settings[name], predictions_of(name), shown).write(_stored(contender.folder))
+    progress("Looking inside", len(missing), len(missing), "")
+
+
+def _stored(contender_folder: Path) -> Path:
+    return contender_folder / "inside" / "inside.json"

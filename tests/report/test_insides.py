@@ -1,0 +1,111 @@
+"""The look inside on the page: what a run folder keeps of it, whatever its names are, or nothing of it."""
+
+import json
+import re
+
+import pytest
+
+from clearmargin.errors import RunFolderError
+from clearmargin.files import write_json
+from clearmargin.report import write_report
+from clearmargin.report.folder import read_run
+from clearmargin.report.insides import read_insides, within_budget
+
+HOSTILE = '"><img src=x onerror=alert(9)>\u202e\udce9'
+
+
+def text_of(path):
+    return re.sub(r"\s+", " ", path.read_text(encoding="utf-8"))
+
+
+def test_the_page_shows_what_is_kept(synthetic_run, keep, noise_pictures):
+    run_folder = synthetic_run(skills={"VGG16": 2.2})
+    keep(run_folder, "VGG16", "no/image 7.jpg")
+    page = text_of(write_report(run_folder, noise_pictures))
+    for words in (
+        "One image, in numbers",
+        "A look inside the networks",
+        "the mean brightness of 2 × 2 of them",
+        "all 12 filters",
+        "They were frozen: this is what pretraining left.",
+        "8 of 12 maps",
+        "maps of 4 × 4 values",
+        "nothing spoke for it",
+        "It is no proof that the network looked at the right thing",
+        "To save time 400 of 900 training images were compared",
+        'alt="Training image no/image 7.jpg"',
+        "distance 0.250",
+    ):
+        assert words in page, words
+    assert page.count("<td") > 32 * 32
+    images = re.findall(r"<img[^>]*>", page)
+    assert all('alt="' in image and 'alt=""' not in image for image in images)
+
+
+def test_a_run_without_it_has_no_such_section(synthetic_run):
+    run_folder = synthetic_run(skills={"VGG16": 2.2})
+    page = text_of(write_report(run_folder))
+    for words in ("#inside", "#image", "A look inside", "in numbers", "Nearest training image"):
+        assert words not in page
+
+
+def test_one_contender_with_and_one_without(synthetic_run, keep):
+    run_folder = synthetic_run()
+    keep(run_folder, "plain CNN")
+    run = read_run(run_folder)
+    assert list(read_insides(run)) == ["plain CNN"]
+    assert "A look inside the networks" in text_of(write_report(run_folder))
+
+
+def test_hostile_names_are_text(synthetic_run, keep):
+    run_folder = synthetic_run(skills={"VGG16": 2.2}, classes=("<script>alert(1)</script>", "\u202eb", "c" * 300))
+    keep(run_folder, "VGG16")
+    page = write_report(run_folder).read_text(encoding="utf-8")
+    assert "<img src=x" not in page
+    assert "<script" not in page
+    assert not re.search("[\u202a-\u202e\u2066-\u2069]", page)
+    assert "&#34;&gt;&lt;img src=x" in page
+
+
+def test_missing_and_damaged_pictures_leave_a_gap(synthetic_run, keep):
+    run_folder = synthetic_run(skills={"VGG16": 2.2})
+    folder = keep(run_folder, "VGG16")
+    (folder / "filters.png").unlink()
+    (folder / "maps-1.png").write_bytes(b"no picture")
+    assert text_of(write_report(run_folder)).count("picture not kept") >= 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content.pop("sample"),
+        lambda content: content.update(format=2),
+        lambda content: content["filters"].update(picture="../../../model.png"),
+        lambda content: content["filters"].update(picture="/etc/passwd"),
+        lambda content: content["sample"]["matrix"]["channels"][0].update(rows=[["<b>"]]),
+        lambda content: content.update(maps=7),
+    ],
+)
+def test_a_damaged_file_is_refused_in_words(synthetic_run, keep, damage):
+    run_folder = synthetic_run(skills={"VGG16": 2.2})
+    path = keep(run_folder, "VGG16") / "inside.json"
+    content = json.loads(path.read_text())
+    damage(content)
+    write_json(path, content)
+    with pytest.raises(RunFolderError, match=r"inside\.json can't be read"):
+        write_report(run_folder)
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(RunFolderError, match="Delete the folder inside"):
+        write_report(run_folder)
+
+
+def test_many_contenders_stay_within_the_budget(synthetic_run, keep, noise_pictures, monkeypatch):
+    skills = {f"network {k}": 0.1 for k in range(6)}
+    run_folder = synthetic_run(skills=skills, n_test=300)
+    for contender in skills:
+        keep(run_folder, contender)
+    assert write_report(run_folder, noise_pictures).stat().st_size < 15_000_000
+    seen = read_insides(read_run(run_folder))
+    monkeypatch.setattr("clearmargin.report.insides.INSIDE_BYTES", 2 * seen["network 0"].bytes)
+    assert [inside.contender for inside in within_budget(seen)] == ["network 0", "network 1"]
+    assert "the pictures of 2 of 6 contenders are here" in text_of(write_report(run_folder))
