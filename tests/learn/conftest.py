@@ -1,8 +1,7 @@
-"""A network with random weights in a folder, as a finished run keeps it; and Debian's browser."""
+"""A network with random weights in a folder, as a finished run keeps it."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,6 @@ from clearmargin.models import build_network
 from clearmargin.models.layers import initialise
 from clearmargin.recipe import Contender
 from clearmargin.runs import TrainedContender
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 @pytest.fixture
@@ -48,16 +41,3 @@ def untrained(tmp_path: Path) -> Callable[..., TrainedContender]:
         return TrainedContender(architecture["name"], tmp_path, description)
 
     return build
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory):
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")), executable_path=CHROMIUM, args=FLAGS
-        )
-        yield context
-        context.close()

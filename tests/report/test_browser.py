@@ -1,34 +1,14 @@
 """The page in a real browser: silent, offline, and no wider than a phone."""
 
-import shutil
-
 import pytest
 
 from clearmargin.report import write_report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 WIDER_THAN_THE_WINDOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 # Text that leaves its own box sideways, other than in boxes made to scroll.
 OVERFLOWING = """() => [...document.querySelectorAll('h1,h2,h3,p,li,dd,dt,summary,figcaption')]
   .filter(e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 1 && !e.closest('.scroller'))
   .map(e => e.className + ': ' + e.textContent.slice(0, 40))"""
-
-
-@pytest.fixture
-def browser(tmp_path):
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(tmp_path / "profile"), executable_path=CHROMIUM, args=FLAGS
-        )
-        yield context
-        context.close()
 
 
 def opened(browser, path, width, scheme):

@@ -238,7 +238,6 @@ def _beside(name: str) -> ModuleType:
 
 
 _browsing = _beside("test_browser")
-browser = _browsing.browser
 
 
 @pytest.fixture(scope="session")
