@@ -25,6 +25,7 @@ from clearmargin.task import Classification, Task
 from clearmargin.training.checkpoint import stored_precision
 from clearmargin.training.feeds import Feed, Feeds, Report
 from clearmargin.training.loop import Fitted, Labelled, fit, forward
+from clearmargin.training.memory import reuse_freed_memory
 from clearmargin.training.threads import threads_for
 
 Progress = Callable[[str, int, int, str], None]  # what, done, in all (0: unknown), a note
@@ -68,6 +69,7 @@ def train_contender(
     def trunk(done: int, total: int, note: str) -> None:
         progress(f"{name}: frozen layers", done, total, note)
 
+    reuse_freed_memory()
     with threads_for(settings.batch_size * sum(row.multiply_adds for row in network.table)):
         fitted = fit(
             feeds.model,
