@@ -94,13 +94,19 @@ def test_the_unit_of_the_target_changes_nothing_but_the_unit(study, unit):
         ]
 
 
-def test_a_baseline_that_is_called_like_a_contender_stays_apart():
+def test_a_baseline_that_is_called_like_a_contender_is_refused():
     targets = np.arange(10.0)
     made = estimates_of(targets, targets + 1)
-    record = evaluate_estimates({"ridge": made}, baselines={"ridge": made}, target="y", resamples=100)
-    assert list(record["baselines"]) == ["ridge (baseline)"]
+    with pytest.raises(UsageError, match=r"must have different names, got 'ridge' twice"):
+        evaluate_estimates({"ridge": made}, baselines={"ridge": made}, target="y", resamples=100)
+
+
+def test_equal_errors_are_said_to_be_equal():
+    targets = np.arange(10.0)
+    made = estimates_of(targets, targets + 1)
+    record = evaluate_estimates({"net": made}, baselines={"ridge": made}, target="y", resamples=100)
     assert record["comparisons"][0]["sentence"] == (
-        "ridge and ridge (baseline) can't be told apart on 10 rows: their errors are of the same size."
+        "net and ridge can't be told apart on 10 rows: their errors are of the same size."
     )
 
 

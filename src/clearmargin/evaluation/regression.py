@@ -47,8 +47,7 @@ def evaluate_estimates(
     Parameters
     ----------
     contenders, baselines
-        What each says about the test part: the same rows in the same order. A baseline that has the name of a
-        contender gets "(baseline)" behind it.
+        What each says about the test part: the same rows in the same order, each under its own name.
     target
         Name of the target's column.
     confidence, resamples, seed
@@ -61,16 +60,20 @@ def evaluate_estimates(
     Raises
     ------
     UsageError
-        When the rows of contenders differ, the part is empty, a number is too large to be squared, a setting is out
-        of range.
+        When the rows of contenders differ, two have the same name, the part is empty, a number is too large to be
+        squared, a setting is out of range.
     WorkError
         When a number is not finite.
     """
     check_settings(confidence, resamples, seed)
     if not contenders:
         raise UsageError("There is no contender to evaluate: expected the estimates of at least one.")
-    own = {_apart(name, contenders): estimates for name, estimates in baselines.items()}
-    aligned = align_estimates({**contenders, **own})
+    twice = sorted(set(contenders) & set(baselines))
+    if twice:
+        raise UsageError(
+            f"Contenders and baselines must have different names, got {', '.join(map(repr, twice))} twice."
+        )
+    aligned = align_estimates({**contenders, **baselines})
     scored = _scored(aligned, resamples, seed)
     figures = {name: {"metrics": _figures(aligned, one, confidence)} for name, one in scored.items()}
     return {
@@ -85,7 +88,7 @@ def evaluate_estimates(
         "resamples": resamples,
         "seed": seed,
         "contenders": {name: figures[name] for name in contenders},
-        "baselines": {name: figures[name] for name in own},
+        "baselines": {name: figures[name] for name in baselines},
         "comparisons": compare_estimates(
             scored,
             tuple(contenders),
@@ -96,12 +99,6 @@ def evaluate_estimates(
             seed=seed,
         ),
     }
-
-
-def _apart(name: str, contenders: Mapping[str, Estimates]) -> str:
-    while name in contenders:
-        name += " (baseline)"
-    return name
 
 
 @dataclass(frozen=True)
