@@ -228,7 +228,7 @@ class Run:
 
     @property
     def best(self) -> TrainedContender:
-        """The best contender on validation: by balanced accuracy, among equals by log loss; by squared error of numbers.
+        """The best contender on validation: by balanced accuracy, then log loss; of a regression by squared error.
 
         The loss that a regression minimised says nothing here: contenders may have learned by different ones.
         """

@@ -97,7 +97,7 @@ def test_any_changed_byte_is_noticed(ledger):
 def test_names_of_any_kind_keep_the_chain(ledger, name):
     assert enter(ledger, np.array([name], dtype=object), {name: "0"}) == 1
     assert enter(ledger, np.array([name], dtype=object), {name: "1"}) == 2
-    assert read_ledger(ledger)[-1]["weights"] == {name: "0"}
+    assert read_ledger(ledger)[-1]["weights"] == {name: "1"}
 
 
 def test_line_ends_of_another_system_are_no_edit(ledger):
