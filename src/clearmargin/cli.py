@@ -101,6 +101,8 @@ def _run(recipe: str, data: str | None, out: Path | None, changes: list[str], re
 
 
 def _print_result(finished: Run) -> None:
+    from clearmargin.evaluation.intervals import too_few_groups
+
     figures = finished.evaluation
     if figures["task"] == "regression":
         _print_regression(figures)
@@ -108,6 +110,9 @@ def _print_result(finished: Run) -> None:
         _print_classification(figures)
     for comparison in figures["comparisons"]:
         typer.echo(comparison["sentence"])
+    warning = too_few_groups(figures)
+    if warning:
+        typer.echo(f"Careful: {warning}")
     typer.echo(f"Report: {finished.report}")
 
 
@@ -121,7 +126,10 @@ def _print_classification(figures: dict[str, Any]) -> None:
         table.add_row(_plain(name), *cells, f"{said['errors']:,}")
     baseline = figures["baseline"]
     table.add_row("always the commonest class", f"{baseline['accuracy']:.3f}", f"{baseline['balanced_accuracy']:.3f}")
+    further = _add_references(table, figures, metrics)
     _print(table)
+    for reference in further:
+        typer.echo(f"For reference: {reference}")
     _print_repeats(figures, {"balanced_accuracy": "balanced accuracy", "accuracy": "accuracy", "errors": "mistakes"})
 
 
@@ -131,13 +139,22 @@ def _print_regression(figures: dict[str, Any]) -> None:
     table = _figures_table(title, ("RMSE", "MAE", "MSE", "R²"))
     for name, said in {**figures["contenders"], **figures["baselines"]}.items():
         table.add_row(_plain(name), *(_figure(said["metrics"][metric]) for metric in metrics))
-    for reference in figures["references"]:
-        table.add_row(
-            _plain(reference["name"]),
-            *(f"{reference['value']:.3f}" if reference["metric"] == metric else "" for metric in metrics),
-        )
+    _add_references(table, figures, metrics)
     _print(table)
+    typer.echo("The baselines learned from training and validation part together.")
     _print_repeats(figures, {"rmse": "RMSE", "mae": "MAE", "r2": "R²"})
+
+
+def _add_references(table: Any, figures: dict[str, Any], metrics: tuple[str, ...]) -> list[str]:
+    """Figures from elsewhere as rows of the table; those it has no column for, as text."""
+    further = []
+    for reference in figures["references"]:
+        name, value = _plain(reference["name"]), f"{reference['value']:.3f}"
+        if reference["metric"] in metrics:
+            table.add_row(name, *(value if reference["metric"] == metric else "" for metric in metrics))
+        else:
+            further.append(f"{name}, {reference['metric'].replace('_', ' ')} {value}")
+    return further
 
 
 def _print_repeats(figures: dict[str, Any], metrics: dict[str, str]) -> None:
@@ -148,12 +165,17 @@ def _print_repeats(figures: dict[str, Any], metrics: dict[str, str]) -> None:
     title = f"mean ± standard deviation (range) over {len(repeats['seeds'])} seeds"
     table = _figures_table(title, tuple(metrics.values()))
     for name, said in {**repeats["contenders"], **repeats["baselines"]}.items():
-        cells = [said[metric] for metric in metrics]
-        told = [f"{c['mean']:.3f} ± {c['sd']:.3f} ({c['min']:.3f}–{c['max']:.3f})" for c in cells]
-        table.add_row(_plain(name), *told)
+        table.add_row(_plain(name), *(_spread(said[metric]) for metric in metrics))
     _print(table)
     for comparison in repeats["comparisons"]:
         typer.echo(comparison["sentence"])
+
+
+def _spread(figure: dict[str, Any]) -> str:
+    if figure["mean"] is None:
+        return "undefined"
+    deviation = "" if figure["sd"] is None else f" ± {figure['sd']:.3f}"
+    return f"{figure['mean']:.3f}{deviation} ({figure['min']:.3f}–{figure['max']:.3f})"
 
 
 def _figures_table(title: str, headings: tuple[str, ...]) -> Any:

@@ -21,7 +21,7 @@ from clearmargin.evaluation.alignment import check_same_samples, numbered_groups
 from clearmargin.evaluation.assessment import check_settings
 from clearmargin.evaluation.bootstrap import chunks, draw_weights
 from clearmargin.evaluation.estimates import check_finite
-from clearmargin.evaluation.intervals import bootstrap_figure, bootstrap_method
+from clearmargin.evaluation.intervals import bootstrap_figure
 from clearmargin.evaluation.regression_comparison import Scored, compare_estimates
 from clearmargin.evaluation.regression_metrics import REGRESSION_METRICS, ErrorSums, error_sums
 from clearmargin.records import Estimates
@@ -189,9 +189,9 @@ def _metrics(sums: ErrorSums) -> dict[str, np.ndarray]:
 
 
 def _figures(aligned: AlignedEstimates, scored: Scored, confidence: float) -> dict[str, dict[str, Any]]:
-    method = f"BCa {bootstrap_method(aligned.n_units, aligned.clustered)}"
+    units = (aligned.n_units, aligned.clustered)
     figures = {
-        name: bootstrap_figure(scored.values[name], scored.resampled[name], confidence, method, scored.jackknife[name])
+        name: bootstrap_figure(scored.values[name], scored.resampled[name], confidence, *units, scored.jackknife[name])
         for name in REGRESSION_METRICS
     }
     # One interval for both: the root of one metric's limit is the other's limit.
