@@ -15,6 +15,7 @@ FOREIGN = {  # settings that an architecture does not have
     "vgg16": ("layers",),
     "resnet18": ("layers", "head", "freeze_through"),
 }
+GUESS = "; did you mean "
 REFERENCE_METRICS = {  # columns of the report's first table
     "classification": ("accuracy", "balanced_accuracy", "macro_f1", "mcc", "auc", "log_loss"),
     "regression": ("rmse", "mae", "mse", "r2"),
@@ -130,8 +131,8 @@ def reference_conflicts(evaluation: Mapping[str, Any], task: str) -> Iterator[st
         if isinstance(metric, str) and metric not in known:
             plain = metric.casefold().replace(" ", "_").replace("-", "_")
             near = difflib.get_close_matches(plain, known, n=1)
-            meant = f": did you mean '{near[0]}'?" if near else ""
-            yield f"'metric' of a {task} must be one of {', '.join(known)}, got {shown(metric)}{meant}"
+            hint = f"{GUESS}'{near[0]}'?" if near else ""
+            yield f"the 'metric' of a reference must be one of {', '.join(known)}, got {shown(metric)}{hint}"
 
 
 def task_conflicts(content: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
@@ -145,7 +146,7 @@ def task_conflicts(content: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
         yield (), 'a regression (task = "regression") needs to know the column it learns: set [data] target'
     yield from ((("data",), said) for said in data_conflicts(table, task))
     beside = _said(content.get("evaluation"), lambda evaluation: reference_conflicts(evaluation, task))
-    yield from ((("evaluation", "references"), said) for said in beside)
+    yield from ((("evaluation",), said) for said in beside)
     shared = _said(content.get("training"), lambda training: objective_conflicts(training, task))
     yield from ((("training",), said) for said in shared)
     for number, contender in _contenders(content):
@@ -202,7 +203,8 @@ def name_conflicts(names: Sequence[str], slug: Callable[[str], str]) -> Iterator
 def conflicts(content: Mapping[str, Any], slug: Callable[[str], str]) -> Iterator[str]:
     """Every pair of settings in parsed TOML that do not go together, as sentences."""
     for place, said in _placed_conflicts(content):
-        yield sentence(said, place, content)
+        words, guess, meant = said.partition(GUESS)
+        yield sentence(words, place, content, guess + meant)
     names = [contender.get("name") for _, contender in _contenders(content)]
     for said in name_conflicts([name for name in names if isinstance(name, str)], slug):
         yield sentence(said, (), content)
