@@ -222,7 +222,7 @@ def describe(
     data: DataOption = None,
     changes: SetOption = None,
     classes: Annotated[
-        int | None, typer.Option(metavar="N", min=2, help="How many classes there are, when the data are not at hand.")
+        int | None, typer.Option(metavar="N", help="How many classes there are, when the data are not at hand.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
