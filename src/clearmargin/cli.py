@@ -46,6 +46,9 @@ ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with an inte
 TargetOption = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="The data are a table, and this column is to be predicted.")
 ]
+ContenderOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Which model of the run; the best on validation by default.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -179,7 +182,7 @@ def predict(
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE|FOLDER|TABLE...", help="Images, folders of them, or tables.")
     ],
-    contender: Annotated[str | None, typer.Option(metavar="NAME", help="Model; default: best on validation.")] = None,
+    contender: ContenderOption = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
 ) -> None:
@@ -325,13 +328,16 @@ def learn(
     image: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Your own image; default: a simulated one.")
     ] = None,
-    model: Annotated[Path | None, typer.Option(metavar="RUN", help="Finished run: look into its best model.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="A finished run folder: look into one of its models too.")
+    ] = None,
+    contender: ContenderOption = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="HTML file to write.")] = Path("learn.html"),
 ) -> None:
     """Write a page that explains convolution, pooling, activations and more, on an image of yours."""
     from clearmargin.learn.page import write_page
 
-    typer.echo(f"Written: {write_page(out, image, model)}")
+    typer.echo(f"Written: {write_page(out, image, model, contender)}")
 
 
 def main() -> NoReturn:
