@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 
 from clearmargin.errors import UsageError
-from clearmargin.files import write_text
+from clearmargin.files import check_output_file, write_text
 from clearmargin.learn.curves import BOTTOM, LEFT, RIGHT, START, TOP
 from clearmargin.learn.lessons import lessons
 from clearmargin.learn.subject import read_subject
@@ -47,7 +47,7 @@ def write_page(out: Path, image: Path | None = None, run: Path | None = None, co
     """
     if contender is not None and run is None:
         raise UsageError("--contender names a model of a run: say which run with --model RUN.")
-    _need_place_for_file(out, image)
+    check_output_file(out, "learn.html", image, "image")
     subject = read_subject(image)
     view = None
     if run is not None:
@@ -58,16 +58,6 @@ def write_page(out: Path, image: Path | None = None, run: Path | None = None, co
     facts.update(box=(LEFT, -TOP, RIGHT - LEFT, TOP - BOTTOM), start=START)
     write_text(out, _environment().get_template("page.html").render(facts))
     return out
-
-
-def _need_place_for_file(out: Path, image: Path | None) -> None:
-    try:
-        if out.is_dir():
-            raise UsageError(f"{out} is a folder: --out needs the name of a file, such as {out / 'learn.html'}.")
-        if image is not None and out.exists() and image.exists() and out.samefile(image):
-            raise UsageError(f"--out {out} is the image itself, which would be lost: choose another name.")
-    except OSError as error:
-        raise UsageError(f"{out} can't be used as --out: {error.strerror or error}.") from error
 
 
 def number(value: float, digits: int = 2) -> str:
