@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from clearmargin.recipe import shipped_recipes
 
 HELPED = (
     [],
@@ -63,6 +66,14 @@ def test_help_reads_well_and_imports_nothing_heavy(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Usage: clearmargin" in done.stdout
+    assert not re.search(r"[a-z,]\.\.\.$", done.stdout, re.MULTILINE)  # what a command does, not half of it
+
+
+@pytest.mark.parametrize("words", ["run", "describe"])
+def test_help_names_every_shipped_recipe(clearmargin: Command, words: str) -> None:
+    said = " ".join(clearmargin(words, "--help")[1].split())
+    shipped = said.partition("or a shipped name: ")[2].partition(".")[0]
+    assert sorted(shipped.split(", ")) == shipped_recipes()
 
 
 def test_version(clearmargin: Command) -> None:
@@ -110,6 +121,19 @@ def test_predict_says_which_images_it_left_out(clearmargin: Command, finished: P
         (["run", "{recipe}", "--data", "{images}", "--set", "evaluation.confidence=0.995"], "must be at least 400"),
         (["predict", "{run}", "/dev/null"], "is neither a file nor a folder"),
         (["audit", "nowhere"], "nowhere"),
+        (
+            ["audit", "boston"],
+            "'boston' is a table of numbers, not a set of images. Name the column to be predicted: --target medv",
+        ),
+        (["describe", "boston", "--data", "mnist"], "'mnist' is a set of images, not a table"),
+        (["describe", "tumor", "--data", "nowhere", "--classes", "4"], "There is no nowhere."),
+        (["split", "{images}", "--seed", "-1"], "'--seed'"),
+        (["split", "{images}", "--out", "{empty}"], "is a folder: --out needs the name of a file, such as"),
+        (
+            ["split", "{table}", "--target", "y", "--out", "{table}"],
+            "is the file of the data itself, which would be lost",
+        ),
+        (["data", "get", "mnist", "--out", "{table}"], "is a file: --out needs a folder"),
         (["report", "{empty}"], "is not a run folder"),
     ],
 )
@@ -125,7 +149,9 @@ def test_bad_input_is_one_message_and_status_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "table.csv").write_text("x,y\n" + "".join(f"{row},{row % 7}\n" for row in range(40)))
     places = {
+        "table": tmp_path / "table.csv",
         "run": finished,
         "empty": tmp_path / "empty",
         "images": class_folder,

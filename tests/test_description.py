@@ -57,6 +57,34 @@ def test_columns_are_counted_in_the_table_or_in_the_recipe(housing):
     assert (listed.input, listed.outputs) == ((1, 3), 1)
 
 
+def test_given_data_have_to_be_there_and_to_have_what_the_recipe_lists(housing, class_folder, tiny_recipe):
+    table, listed = housing.with_suffix(".csv"), ['data.features=["x0", "x12"]']
+    assert describe(housing, data=table, overrides=listed).input == (1, 2)
+    with pytest.raises(SourceError, match=r"no .*nowhere\.csv"):
+        describe(housing, data="nowhere.csv", overrides=listed)
+    with pytest.raises(SourceError, match="'x13'"):
+        describe(housing, data=table, overrides=['data.features=["x0", "x13"]'])
+    with pytest.raises(SourceError, match="no nowhere"):
+        describe(tiny_recipe, data="nowhere", classes=3)
+    with pytest.raises(UsageError, match=r"--classes says 4, but .* has 3: leave --classes out"):
+        describe(tiny_recipe, data=class_folder, classes=4)
+    assert describe(tiny_recipe, data=class_folder, classes=3).outputs == 3
+
+
+@pytest.mark.parametrize(("recipe", "outputs", "input_"), [("mnist", 10, (1, 28, 28)), ("cifar10", 10, (3, 32, 32))])
+def test_the_catalogue_knows_the_classes_of_a_named_set(monkeypatch, tmp_path, recipe, outputs, input_):
+    monkeypatch.delenv("CLEARMARGIN_DATA", raising=False)
+    monkeypatch.setenv("CLEARMARGIN_CACHE", str(tmp_path))
+    described = describe(recipe)
+    assert (described.outputs, described.input) == (outputs, input_)
+
+
+@pytest.mark.parametrize("classes", [1, 0, -3, 65_537, 1_000_000_000])
+def test_a_number_of_classes_that_cannot_be_is_refused(tiny_recipe, classes):
+    with pytest.raises(UsageError, match=r"--classes must be between 2 and 65,536, got"):
+        describe(tiny_recipe, classes=classes)
+
+
 @pytest.mark.parametrize(("block", "frozen"), [("none", 0), ("block4", 7_635_264), ("block5", 14_714_688)])
 def test_vgg16_is_described_without_its_weights(monkeypatch, tmp_path, block, frozen):
     monkeypatch.setenv("CLEARMARGIN_VGG16", str(tmp_path / "missing.safetensors"))
@@ -137,4 +165,7 @@ def test_the_command_says_what_is_missing(monkeypatch, capsys, tiny_recipe):
     status, out, err = command(monkeypatch, capsys, tiny_recipe)
     assert (status, out) == (2, "")
     assert "--classes N" in err
-    assert command(monkeypatch, capsys, tiny_recipe, "--classes", "1")[0] == 2
+    for classes in ("1", "1000000000"):
+        status, out, err = command(monkeypatch, capsys, tiny_recipe, "--classes", classes)
+        assert (status, out) == (2, "")
+        assert "must be between 2 and 65,536" in err

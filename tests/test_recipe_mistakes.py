@@ -190,6 +190,16 @@ def test_each_mistake_says_what_is_expected_and_where(load, text, mistake):
             "There is no setting 'activation' (contender 'a', layer 1); expected one of pool, size, stride.",
         ),
         (
+            "[{ pool = 'global_max', size = 9 }]",
+            "'size' is for windows, and pool = \"global_max\" takes each map whole: leave it out, or say "
+            "pool = \"max\" (contender 'a', layer 1).",
+        ),
+        (
+            "[{ pool = 'global_sum', stride = 3 }]",
+            "'stride' is for windows, and pool = \"global_sum\" takes each map whole: leave it out, or say "
+            "pool = \"sum\" (contender 'a', layer 1).",
+        ),
+        (
             "[{ conv = 2, activation = 'relu', pieces = 2 }]",
             "'pieces' goes with activation = \"maxout\" only (contender 'a', layer 1).",
         ),

@@ -29,21 +29,44 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 
+RecipeArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A TOML file, or a shipped name: tumor, mnist, mnist-tutorial, cifar10, boston, demo.",
+        show_default=False,
+    ),
+]
+DataArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="A path or a name of `clearmargin data list`, as --data of `clearmargin run`.",
+        show_default=False,
+    ),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.", show_default=False)]
 DataOption = Annotated[
     str | None,
     typer.Option(
-        metavar="PATH", help="Folder, zip, tar, manifest CSV, NPZ, IDX, or a name of `clearmargin data list`."
+        metavar="PATH",
+        help="Class folders, a zip or tar of them, manifest CSV, NPZ, IDX, CIFAR-10 batches, a table for a regression, "
+        "or a name of `clearmargin data list`. Those the recipe names by default.",
     ),
 ]
-OutOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Run folder to make.")]
+OutOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Run folder to make; runs/RECIPE by default.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, e.g. training.epochs=3. Repeatable."),
 ]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on with the interrupted run in --out, if there is one.")
+]
 TargetOption = Annotated[
-    str | None, typer.Option(metavar="COLUMN", help="The data are a table, and this column is to be predicted.")
+    str | None, typer.Option(metavar="COLUMN", help="For a table of numbers: the column to be predicted.")
+]
+ContenderOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Which model of the run; the best on validation by default.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -63,7 +86,7 @@ def _start(
 @app.command("demo")
 def demo(
     out: OutOption = None,
-    seed: Annotated[int, typer.Option(help="Of the images, the split and the training.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the images, the split and the training.")] = 0,
     resume: ResumeOption = False,
 ) -> None:
     """Run a small study on simulated images, offline."""
@@ -72,9 +95,7 @@ def demo(
 
 @app.command("run")
 def run(
-    recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A shipped name (tumor, mnist, cifar10, boston …) or a TOML file.")
-    ],
+    recipe: RecipeArgument,
     data: DataOption = None,
     out: OutOption = None,
     changes: SetOption = None,
@@ -104,13 +125,13 @@ def _run(recipe: str, data: str | None, out: Path | None, changes: list[str], re
 def predict(
     run: RunFolder,
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE|FOLDER|TABLE...", help="Images, folders of them, or tables.")
+        list[Path], typer.Argument(metavar="IMAGE|FOLDER|TABLE", help="Images, folders of them, or tables.")
     ],
-    contender: Annotated[str | None, typer.Option(metavar="NAME", help="Model; default: best on validation.")] = None,
+    contender: ContenderOption = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
 ) -> None:
-    """Predict images, or the rows of a CSV table, with a model of a finished run."""
+    """Predict with a model of a finished run. It takes images, or the rows of CSV tables."""
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other: take one.")
     from clearmargin.prediction import predict_files
@@ -145,11 +166,11 @@ def _print_predictions(result: FilePredictions) -> None:
 
 @app.command("describe")
 def describe(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped name, or a TOML file.")],
+    recipe: RecipeArgument,
     data: DataOption = None,
     changes: SetOption = None,
     classes: Annotated[
-        int | None, typer.Option(metavar="N", min=2, help="How many classes there are, when the data are not at hand.")
+        int | None, typer.Option(metavar="N", help="How many classes there are, when the data are not at hand.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -194,9 +215,7 @@ def _sides(shape: tuple[int, ...]) -> str:
 
 
 @app.command("audit")
-def audit(
-    data: Annotated[str, typer.Argument(metavar="DATA")], target: TargetOption = None, as_json: JsonOption = False
-) -> None:
+def audit(data: DataArgument, target: TargetOption = None, as_json: JsonOption = False) -> None:
     """Look for what is wrong with the data. Prints findings, as a table or as JSON."""
     from clearmargin.study import audit_data
 
@@ -222,14 +241,14 @@ def audit(
 
 @app.command("split")
 def split(
-    data: Annotated[str, typer.Argument(metavar="DATA")],
+    data: DataArgument,
     out: Annotated[Path, typer.Option(metavar="FILE", help="CSV to write: name, label, group, part.")] = Path(
         "split.csv"
     ),
-    seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another seed, another split.")] = 0,
     target: TargetOption = None,
 ) -> None:
-    """Split data by patient, copies and class. 8:1:1; writes who goes where."""
+    """Divide data into train, validation and test. 8:1:1; patients and copies stay together."""
     from clearmargin.study import split_data
 
     made = split_data(data, out, seed=seed, target=target)
@@ -252,13 +271,16 @@ def learn(
     image: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Your own image; default: a simulated one.")
     ] = None,
-    model: Annotated[Path | None, typer.Option(metavar="RUN", help="Finished run: look into its best model.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="A finished run folder: look into one of its models too.")
+    ] = None,
+    contender: ContenderOption = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="HTML file to write.")] = Path("learn.html"),
 ) -> None:
-    """Write a page that explains convolution, pooling, activations and more, on an image of yours."""
+    """Write a page that explains what a CNN computes. Convolution, pooling and more, on an image of yours."""
     from clearmargin.learn.page import write_page
 
-    typer.echo(f"Written: {write_page(out, image, model)}")
+    typer.echo(f"Written: {write_page(out, image, model, contender)}")
 
 
 def main() -> NoReturn:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clearmargin.console import plain, print_table, say
+from clearmargin.errors import UsageError
 
 if TYPE_CHECKING:
     from clearmargin.downloads import RemoteFile
@@ -23,7 +24,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for progra
 
 @app.command("list")
 def list_data(as_json: JsonOption = False) -> None:
-    """List the data sets that are known by name, and whether they are on this machine."""
+    """List them, and whether each is on this machine."""
     from clearmargin.sources.catalogue import FOLDER_VARIABLE, catalogue
 
     if as_json:
@@ -43,7 +44,7 @@ def list_data(as_json: JsonOption = False) -> None:
 
 @app.command("show")
 def show_data(name: NameArgument, as_json: JsonOption = False) -> None:
-    """Show what is known of one data set: terms, caveats, columns, files and hashes."""
+    """Show all about one. Terms, caveats, columns, files and hashes."""
     from clearmargin.sources.catalogue import named
 
     dataset = named(name)
@@ -76,10 +77,12 @@ def get_data(
         Path | None, typer.Option(metavar="DIR", help="Put the files there, not where the name is looked for.")
     ] = None,
 ) -> None:
-    """Fetch a data set from its official place, hashes checked; goes on where it was stopped."""
+    """Fetch one from its official place. Hashes are checked; the same command goes on where it was stopped."""
     from clearmargin.console import ConsoleProgress
     from clearmargin.sources.catalogue import fetch, named, verify
 
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file: --out needs a folder, which may be new.")
     dataset, fetched = named(name), set()
     try:
         with ConsoleProgress() as progress:

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 
 from clearmargin.errors import SourceError, UsageError
-from clearmargin.models import build_network
+from clearmargin.models import MOST_OUTPUTS, build_network
 from clearmargin.models.rows import LayerRow, Shape
 from clearmargin.preparation import named, open_data
 from clearmargin.recipe import Data, load_recipe
 from clearmargin.sources import open_table_source
+from clearmargin.sources.catalogue import find, local_copy
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,11 @@ def describe(
     Parameters
     ----------
     recipe, data, overrides
-        As for `clearmargin.study.run`; of the data only the list of samples is read.
+        As for `clearmargin.study.run`; of the data only the list of samples is read. A named set of images need
+        not be on this machine: the catalogue knows how many classes it has.
     classes
-        How many there are, when the data are not at hand; they are not looked at then.
+        How many there are, when the data are not at hand. Data that are given all the same have to agree; those that
+        the recipe names are not looked at.
 
     Raises
     ------
@@ -102,27 +105,44 @@ def describe(
         When the recipe is wrong, or a layer does not fit the shape that reaches it.
     SourceError
         When the data that would say how many classes or columns there are can't be used.
+    UsageError
+        When ``classes`` can't be, or are not those of the data.
     """
     settings = load_recipe(recipe, overrides, named(data) if data is not None else None)
     if settings.task == "regression":
         if classes is not None:
             raise UsageError("A regression has one output, and no classes: leave --classes out.")
-        shape: Shape = (1, _columns(settings.data))
+        shape: Shape = (1, _columns(settings.data, given=data is not None))
         outputs = 1
     else:
         shape = settings.data.preprocessing.shape
-        outputs = _classes(settings.data) if classes is None else classes
+        outputs = _classes(settings.data, classes, given=data is not None)
     with torch.device("meta"):  # shapes without numbers: no memory, no time
         networks = [(contender, build_network(contender, shape, outputs)) for contender in settings.contender]
     described = [NetworkDescription(each.name, each.architecture, tuple(network.table)) for each, network in networks]
     return StudyDescription(settings.name, settings.task, shape, outputs, tuple(described))
 
 
-def _classes(data: Data) -> int:
+def _classes(data: Data, asked: int | None, *, given: bool) -> int:
+    """How many classes: as asked for, or as the data or the catalogue say; ``given`` data have to bear it out."""
+    if asked is not None and not 2 <= asked <= MOST_OUTPUTS:
+        raise UsageError(f"--classes must be between 2 and {MOST_OUTPUTS:,}, got {asked:,}.")
+    if asked is not None and not given:
+        return asked
+    found = _classes_of(data)
+    if asked not in (None, found):
+        raise UsageError(f"--classes says {asked:,}, but {data.source} has {found:,}: leave --classes out.")
+    return found
+
+
+def _classes_of(data: Data) -> int:
     if data.source is None:
         raise SourceError(
             "The recipe names no data, so how many classes there are is not known: give --data PATH or --classes N."
         )
+    dataset = find(data.source)
+    if dataset is not None and dataset.classes is not None and local_copy(data.source) is None:
+        return dataset.classes
     try:
         labels = {sample.label for sample in open_data(data).samples}
     except SourceError as error:
@@ -132,12 +152,13 @@ def _classes(data: Data) -> int:
     return len(labels)
 
 
-def _columns(data: Data) -> int:
-    if data.features is not None:
+def _columns(data: Data, *, given: bool) -> int:
+    """How many columns the recipe lists, or the table has; ``given`` data have to have what is listed."""
+    if data.features is not None and not given:
         return len(data.features)
     if data.source is None or data.target is None:
         raise SourceError(
             "The recipe names no table, so how many columns it has is not known: give --data PATH, or list them in "
             "[data] features."
         )
-    return len(open_table_source(data.source, data.target).columns)
+    return len(open_table_source(data.source, data.target, data.features).columns)

@@ -14,12 +14,37 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from clearmargin.errors import DiskError
+from clearmargin.errors import DiskError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
 _ENCODING_ERRORS = "surrogatepass"  # file names and foreign arrays may hold what is not Unicode: it is kept
+
+
+def check_output_file(out: Path, example: str, source: Path | None, what: str) -> None:
+    """Refuse, before any work is done, an ``--out`` that can't become a file or that is the ``source`` itself.
+
+    Parameters
+    ----------
+    example
+        A file name, to suggest one within a folder.
+    source, what
+        What is read, and in words what it is.
+
+    Raises
+    ------
+    UsageError
+        Saying what to do.
+    """
+    try:
+        if out.is_dir():
+            raise UsageError(f"{out} is a folder: --out needs the name of a file, such as {out / example}.")
+        if source is not None and out.exists() and source.exists() and out.samefile(source):
+            raise UsageError(f"--out {out} is the {what} itself, which would be lost: choose another name.")
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise UsageError(f"{out} can't be used as --out: {reason or error}.") from error
 
 
 @contextmanager

@@ -54,6 +54,14 @@ def layer_conflicts(contender: Mapping[str, Any]) -> Iterator[tuple[Place, str]]
             for setting, owner in ACTIVATION_OF.items():
                 if setting in given and activation != owner:
                     yield (key, number), f"'{setting}' goes with activation = \"{owner}\" only"
+            kind = given.get("pool")
+            if isinstance(kind, str) and kind.startswith("global_"):
+                for setting in sorted({"size", "stride"} & given.keys()):
+                    yield (
+                        (key, number),
+                        f"'{setting}' is for windows, and pool = \"{kind}\" takes each map whole: leave it out, or say "
+                        f'pool = "{kind.removeprefix("global_")}"',
+                    )
             if activation == "softmax" and not ("dense" in given and number == len(listed or ()) - 1):
                 yield (
                     (key, number),

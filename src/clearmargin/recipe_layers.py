@@ -40,8 +40,8 @@ class Pool(Settings):
     """Pooling over windows; ``global`` windows cover the whole map and flatten it."""
 
     pool: Literal["max", "average", "sum", "global_max", "global_average", "global_sum"]
-    size: int = Field(default=2, ge=1, le=63)
-    stride: int | None = Field(default=None, ge=1, le=63)
+    size: int | None = Field(default=None, ge=1, le=63)  # of windows; 2 by default
+    stride: int | None = Field(default=None, ge=1, le=63)  # of windows; the size by default
 
 
 class Dropout(Settings):

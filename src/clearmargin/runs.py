@@ -89,6 +89,8 @@ class TrainedContender:
         WeightsError
             When the weights are not those the run was finished with.
         """
+        import torch
+
         from clearmargin.models import build_network, load_weights
 
         path = self.folder / "model.safetensors"
@@ -102,6 +104,7 @@ class TrainedContender:
         architecture = Contender.model_validate(self.description["architecture"])
         network = build_network(architecture, self.preprocessing.shape, self.task.outputs)
         load_weights(network, path)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training: faster
         return network.eval()
 
     def predict(self, samples: Picture | Sequence[Picture] | pd.DataFrame) -> pd.DataFrame:

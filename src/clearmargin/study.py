@@ -15,7 +15,7 @@ from clearmargin.audit import Audit
 from clearmargin.claim import check_apart, check_claim, sole_writer
 from clearmargin.console import ConsoleProgress
 from clearmargin.errors import RunFolderError
-from clearmargin.files import write_json, write_table, write_text
+from clearmargin.files import check_output_file, write_json, write_table, write_text
 from clearmargin.inside import look_inside
 from clearmargin.journal import Journal
 from clearmargin.preparation import audit_inputs, divide, named, read_inputs
@@ -87,7 +87,14 @@ def audit_data(data: str | Path, *, target: str | None = None, progress: Progres
 def split_data(
     data: str | Path, out: Path, *, seed: int = 0, target: str | None = None, progress: Progress | None = None
 ) -> Split:
-    """Split data 8:1:1 by group and class (or quartile of the target) and write ``out`` (name, label, group, part)."""
+    """Split data 8:1:1 by group and class (or quartile of the target) and write ``out`` (name, label, group, part).
+
+    Raises
+    ------
+    ClearmarginError
+        `UsageError` when the data or ``out`` can't be used, `WorkError` when the file can't be written.
+    """
+    check_output_file(out, "split.csv", Path(named(data)), "file of the data")
     with _shown(progress) as shown:
         pixels, source = read_inputs(Data(source=named(data), target=target), shown)
     made = make_split(pixels.samples, audit_inputs(pixels, source).copies, seed=seed)

@@ -165,6 +165,13 @@ def test_the_command_looks_into_a_trained_network(command, tmp_path, class_folde
         assert name in page.text
         assert f"{predicted[name].item():.3f}".rstrip("0") in page.text
     assert page.text.count("conv 4, 3×3") >= 1
+    for name in run.contenders:
+        words = ("--out", tmp_path / "named.html", "--image", image, "--model", run.folder, "--contender", name)
+        assert command(*words)[0] == 0
+        assert f"Your network: {name}" in Page((tmp_path / "named.html").read_text(encoding="utf-8")).text
+    status, _, err = command("--out", tmp_path / "not.html", "--model", run.folder, "--contender", "VGG")
+    assert (status, "expected 'one layer' or 'two layers'" in err) == (2, True)
+    assert not (tmp_path / "not.html").exists()
 
 
 def test_the_example_of_the_documentation():
@@ -175,6 +182,7 @@ def test_the_example_of_the_documentation():
 
 
 @pytest.mark.parametrize(("words", "message"), [
+    (["--contender", "VGG16"], "--contender names a model of a run: say which run with --model RUN."),
     (["--image", "nowhere.png"], "The image nowhere.png can't be read: No such file"),
     (["--image", "folder"], "it is not a regular file"),
     (["--image", "text.png"], "text.png can't be used: not an image in an accepted format"),

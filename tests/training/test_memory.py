@@ -14,7 +14,7 @@ from clearmargin.training.memory import reuse_freed_memory
 if sys.argv[1] == "reuse":
     assert reuse_freed_memory()
 def step():
-    return [torch.ones(mebibytes << 20, dtype=torch.uint8) for mebibytes in (5, 7, 9, 11)]
+    return [torch.ones(5 << 20, dtype=torch.uint8) for _ in range(10)]
 for _ in range(20):
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

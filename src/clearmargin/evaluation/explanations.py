@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -89,7 +89,7 @@ def first_filters(network: nn.Module) -> Filters | None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             weights = module.weight.detach().float().numpy().copy()
-            return Filters(_words(module), weights, module.weight.requires_grad)
+            return Filters(module_words(module), weights, module.weight.requires_grad)
     return None
 
 
@@ -162,22 +162,30 @@ def _stages(network: nn.Module, image: torch.Tensor) -> list[_Stage]:
         maps = after[0].detach().float().clone()  # an activation may overwrite it
         grows, shrinks = after.shape[2] > before.shape[2], after.shape[2] < before.shape[2]
         if isinstance(module, nn.Conv2d) or shrinks:
-            found.append(_Stage([_words(module)], isinstance(module, nn.Conv2d), module, maps))
+            found.append(_Stage([module_words(module)], isinstance(module, nn.Conv2d), module, maps))
         elif found and not grows:  # zeros put around a map belong to what comes next
             found[-1].module, found[-1].maps = module, maps
             if not isinstance(module, nn.Identity | nn.Dropout | nn.Dropout2d):
-                found[-1].words.append(_words(module))
+                found[-1].words.append(module_words(module))
 
     network.eval()
+    with watched(network, note), torch.no_grad():
+        network(image[None])
+    return found
+
+
+@contextmanager
+def watched(
+    network: nn.Module, note: Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], None]
+) -> Iterator[None]:
+    """Within it ``note`` is told of every module that holds no others, its inputs and its output, as they compute."""
     leaves = [module for module in network.modules() if not list(module.children())]
     hooks = [module.register_forward_hook(note) for module in leaves]
     try:
-        with torch.no_grad():
-            network(image[None])
+        yield
     finally:
         for hook in hooks:
             hook.remove()
-    return found
 
 
 def _shown(stages: list[_Stage]) -> list[_Stage]:
@@ -187,16 +195,18 @@ def _shown(stages: list[_Stage]) -> list[_Stage]:
     return [stages[place] for place in sorted({0, *last_of_size.values()})]
 
 
-def _words(module: nn.Module) -> str:
+def module_words(module: nn.Module) -> str:
     """A module in the words of the table of layers; of a class of its own, the words of its name."""
     kind = type(module).__name__
     if isinstance(module, nn.Conv2d):
         stride = f", stride {module.stride[0]}" if module.stride[0] > 1 else ""
         return f"conv {module.out_channels}, {module.kernel_size[0]}x{module.kernel_size[1]}{stride}"
-    if isinstance(module, nn.BatchNorm2d):
+    if isinstance(module, nn.Linear):
+        return f"dense {module.out_features}"
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
         return "batch norm"
     plain = _PLAIN_NAMES.get(kind) or re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.removesuffix("2d")).lower()
-    plain = plain.replace("avg", "average")
+    plain = plain.replace("avg", "average").replace("adaptive", "global")
     size = getattr(module, "kernel_size", None) or getattr(module, "size", None)
     side = size[0] if isinstance(size, tuple) else size
     return f"{plain}, {side}x{side}" if isinstance(side, int) else plain

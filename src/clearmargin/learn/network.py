@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from clearmargin.errors import ImageError, SourceError, UsageError
+from clearmargin.evaluation.explanations import first_filters, module_words, watched
 from clearmargin.learn.operations import pool
 from clearmargin.learn.pictures import Picture, picture, scale_of
 from clearmargin.learn.subject import Subject
@@ -112,14 +113,15 @@ def look_inside(contender: TrainedContender, subject: Subject) -> NetworkView:
         pixels = contender.prepare(subject.content, subject.name)
     except ImageError as error:
         raise SourceError(str(error)) from error
-    with _recorded(contender.network) as stages:
+    stages: list[Stage] = []
+    with watched(contender.network, _recorder(stages)):
         probabilities = contender.probabilities([pixels])[0]
     ends_in_logits = bool(stages) and stages[-1].shape == probabilities.shape
     logits = stages[-1].output if ends_in_logits else np.log(np.maximum(probabilities, 1e-30))  # up to a constant
     order = np.argsort(-probabilities, kind="stable")
     answers = [(contender.classes[k], float(logits[k]), float(probabilities[k])) for k in order[:CLASSES_SHOWN]]
-    first = next((module for module in contender.network.modules() if isinstance(module, nn.Conv2d)), None)
-    weights = first.weight.detach().float().numpy() if first is not None else np.empty((0, 1, 1, 1))
+    first = first_filters(contender.network)
+    weights = first.weights if first is not None else np.empty((0, 1, 1, 1))
     shown = _spread_out(stages)
     return NetworkView(
         contender=contender.name,
@@ -144,46 +146,22 @@ def _need_image_classifier(contender: TrainedContender) -> None:
         )
 
 
-@contextmanager
-def _recorded(network: nn.Module) -> Iterator[list[Stage]]:
-    """Fill the list while the network works; a layer and what only reshapes or activates it are one stage."""
-    stages: list[Stage] = []
+def _recorder(stages: list[Stage]) -> Callable[..., None]:
+    """What fills the list while a network works; a layer and what only reshapes or activates it are one stage."""
 
     def record(module: nn.Module, _: Any, output: torch.Tensor) -> None:
         shape = tuple(output.shape[1:])
         values = output[0].detach().float().numpy().copy()  # an activation in place would change it later
-        label = _label(module)
-        if label:
-            stages.append(Stage(label, shape, values))
+        if _begins_a_stage(module):
+            stages.append(Stage(re.sub(r"(?<=\d)x(?=\d)", "×", module_words(module)), shape, values))
         elif stages and _goes_on(module, shape, stages[-1].shape):
             stages[-1] = Stage(f"{stages[-1].label}, {_name(module)}", shape, values)
 
-    leaves = [module for module in network.modules() if not any(module.children())]
-    handles = [module.register_forward_hook(record) for module in leaves]
-    try:
-        yield stages
-    finally:
-        for handle in handles:
-            handle.remove()
+    return record
 
 
-def _label(module: nn.Module) -> str:
-    """What a layer is called that begins a stage; empty for one that goes on with it."""
-    if isinstance(module, nn.Conv2d):
-        stride = f", stride {module.stride[0]}" if module.stride[0] > 1 else ""
-        return f"conv {module.out_channels}, {'×'.join(map(str, module.kernel_size))}{stride}"
-    if isinstance(module, nn.Linear):
-        return f"dense {module.out_features}"
-    if isinstance(module, nn.Flatten):
-        return "flatten"
-    kind = type(module).__name__.lower()
-    if "pool" not in kind:
-        return ""
-    which = "max" if "max" in kind else "average" if "avg" in kind or "average" in kind else "sum"
-    if kind.startswith("adaptive"):
-        return f"global {which} pool"
-    size = getattr(module, "kernel_size", getattr(module, "size", None))
-    return f"{which} pool" + (f", {size}×{size}" if isinstance(size, int) else "")
+def _begins_a_stage(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d | nn.Linear | nn.Flatten) or "pool" in type(module).__name__.lower()
 
 
 def _goes_on(module: nn.Module, shape: tuple[int, ...], before: tuple[int, ...]) -> bool:

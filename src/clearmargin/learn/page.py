@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 
 from clearmargin.errors import UsageError
-from clearmargin.files import write_text
+from clearmargin.files import check_output_file, write_text
 from clearmargin.learn.curves import BOTTOM, LEFT, RIGHT, START, TOP
 from clearmargin.learn.lessons import lessons
 from clearmargin.learn.subject import read_subject
@@ -16,7 +16,7 @@ from clearmargin.report.wording import MINUS, breakable, count, plural, short, v
 from clearmargin.runs import open_run
 
 
-def write_page(out: Path, image: Path | None = None, run: Path | None = None) -> Path:
+def write_page(out: Path, image: Path | None = None, run: Path | None = None, contender: str | None = None) -> Path:
     """Write the page that explains convolution and the other layers on an image.
 
     Parameters
@@ -26,7 +26,9 @@ def write_page(out: Path, image: Path | None = None, run: Path | None = None) ->
     image
         An image file; a simulated slice of a head when None.
     run
-        A finished run folder: the page also shows what its best model makes of the image.
+        A finished run folder: the page also shows what one of its models makes of the image.
+    contender
+        Which of them; the best on validation when None.
 
     Returns
     -------
@@ -36,32 +38,26 @@ def write_page(out: Path, image: Path | None = None, run: Path | None = None) ->
     ------
     SourceError
         When the image can't be used.
+    RunFolderError, RecipeError
+        When ``run`` is no finished run, or has no such contender.
     UsageError
-        When ``out`` can't be a file, or the run's model does not classify images.
+        When ``out`` can't be a file, the run's model does not classify images, or a contender is named without a run.
     DiskError
         When the file system refuses.
     """
-    _need_place_for_file(out, image)
+    if contender is not None and run is None:
+        raise UsageError("--contender names a model of a run: say which run with --model RUN.")
+    check_output_file(out, "learn.html", image, "image")
     subject = read_subject(image)
     view = None
     if run is not None:
         from clearmargin.learn.network import look_inside  # torch, only for those who ask for it
 
-        view = look_inside(open_run(run).contender(None), subject)
+        view = look_inside(open_run(run).contender(contender), subject)
     facts = {**lessons(subject), "subject": subject, "view": view}
     facts.update(box=(LEFT, -TOP, RIGHT - LEFT, TOP - BOTTOM), start=START)
     write_text(out, _environment().get_template("page.html").render(facts))
     return out
-
-
-def _need_place_for_file(out: Path, image: Path | None) -> None:
-    try:
-        if out.is_dir():
-            raise UsageError(f"{out} is a folder: --out needs the name of a file, such as {out / 'learn.html'}.")
-        if image is not None and out.exists() and image.exists() and out.samefile(image):
-            raise UsageError(f"--out {out} is the image itself, which would be lost: choose another name.")
-    except OSError as error:
-        raise UsageError(f"{out} can't be used as --out: {error.strerror or error}.") from error
 
 
 def number(value: float, digits: int = 2) -> str:

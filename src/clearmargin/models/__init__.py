@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from clearmargin.errors import WeightsError
+from clearmargin.errors import RecipeError, WeightsError
 from clearmargin.models.cnn import PlainCNN
 from clearmargin.models.layers import initialise
 from clearmargin.models.resnet18 import ResNet18
@@ -24,6 +24,7 @@ ARCHITECTURES: dict[str, type[PlainCNN] | type[VGG16] | type[ResNet18]] = {
     "vgg16": VGG16,
     "resnet18": ResNet18,
 }
+MOST_OUTPUTS = 65_536  # as many as a dense layer of a recipe may have
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,14 @@ def build_network(contender: Contender, shape: Shape, outputs: int) -> Network:
     Raises
     ------
     RecipeError
-        When a layer does not fit the shape that reaches it, or the architecture does not fit the data.
+        When a layer does not fit the shape that reaches it, or the architecture does not fit the data, or for more
+        than `MOST_OUTPUTS` classes.
     """
+    if outputs > MOST_OUTPUTS:
+        raise RecipeError(
+            f"'{contender.name}' would need {outputs:,} outputs, one a class, and {MOST_OUTPUTS:,} are the most: "
+            "are the labels classes, or a number for each image?"
+        )
     return ARCHITECTURES[contender.architecture](contender, shape, outputs)
 
 

@@ -75,14 +75,23 @@ def gain_before(activation: nn.Module | None) -> float:
     """Times 1/√(values that go in): the standard deviation of first weights before an activation.
 
     √2 for ReLU and its smooth relatives, √(2 / (1 + slope²)) for leaky ReLU (He et al. 2015, eqs. 10 and 15), 5/3 for
-    tanh and 1 for sigmoid (`torch.nn.init.calculate_gain`). 1 for maxout: the larger of two symmetric values has the
-    mean square of one.
+    tanh and 1 for sigmoid (`torch.nn.init.calculate_gain`). For maxout 1 over the root mean square of the largest of
+    its pieces, so that what leaves it is as large as each piece: 1 for two.
     """
     match activation:
         case nn.LeakyReLU():
             return math.sqrt(2 / (1 + activation.negative_slope**2))
         case nn.Tanh():
             return 5 / 3
-        case nn.Sigmoid() | Maxout():
+        case nn.Sigmoid():
             return 1.0
+        case Maxout():
+            return 1 / math.sqrt(_mean_square_of_largest(activation.pieces))
     return math.sqrt(2)
+
+
+def _mean_square_of_largest(pieces: int) -> float:
+    """E[max(z)²] of so many independent standard normal values: ∫ x² · pieces · φ(x) · Φ(x)^(pieces - 1) dx."""
+    x = torch.linspace(-12, 12, 4801, dtype=torch.float64, device="cpu")
+    density = torch.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+    return float(torch.trapezoid(x**2 * pieces * density * torch.special.ndtr(x) ** (pieces - 1), x))

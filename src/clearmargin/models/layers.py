@@ -11,7 +11,7 @@ from torch import nn
 from clearmargin.errors import RecipeError
 from clearmargin.models.activations import ACTIVATIONS, activation_words, build_activation, gain_before, pieces_of
 from clearmargin.models.dropout import Dropout as RandomDropout
-from clearmargin.models.pooling import build_global_pool, build_pool
+from clearmargin.models.pooling import DEFAULT_POOL_SIZE, build_global_pool, build_pool
 from clearmargin.models.rows import LayerRow, Shape, Sight
 from clearmargin.recipe import Contender
 from clearmargin.recipe_layers import Activate, BatchNorm, Conv, Dense, Dropout, Flatten, Layer, Pool
@@ -87,6 +87,11 @@ def _hidden(layers: Sequence[Layer], outputs: int, where: str) -> Sequence[Layer
             f"{said} is the output layer, but {have}: write {fitting}, or leave it out, as the output layer follows "
             "from the data."
         )
+    if last.dense == 1 and outputs == 1:
+        raise RecipeError(
+            f"{said} is the output layer, and the output of a regression has no activation, as the target may be any "
+            "number: write { dense = 1 }, or leave it out."
+        )
     if last.dense == 1:
         raise RecipeError(
             f"{said} leaves one number for {outputs} classes, and every class has an output of its own here: leave the "
@@ -156,17 +161,18 @@ def _pool(layer: Pool, shape: Shape, sight: Sight, where: str) -> Built:
     if layer.pool.startswith("global_"):
         row = LayerRow(f"{layer.pool.replace('_', ' ')} pool", (channels,), 0, 0, sight.side)
         return build_global_pool(layer.pool, len(sides)), row, sight.of_everything()
-    stride = layer.stride or layer.size
-    out = [(side - layer.size) // stride + 1 for side in sides]
+    size = layer.size or DEFAULT_POOL_SIZE
+    stride = layer.stride or size
+    out = [(side - size) // stride + 1 for side in sides]
     if min(out) < 1:
         raise RecipeError(
-            f"{where} ({layer.pool} pool, size {layer.size}) would empty the map of shape {shape_words(shape)} that "
+            f"{where} ({layer.pool} pool, size {size}) would empty the map of shape {shape_words(shape)} that "
             f"reaches it: take a size of at most {min(sides)}, or fewer pools before it."
         )
-    name = f"{layer.pool} pool, {_window(layer.size, len(sides), 'size')}"
-    name += f", stride {stride}" if stride != layer.size else ""
-    sight = sight.through(layer.size, stride)
-    module = build_pool(layer.pool, layer.size, stride, len(sides))
+    name = f"{layer.pool} pool, {_window(size, len(sides), 'size')}"
+    name += f", stride {stride}" if stride != size else ""
+    sight = sight.through(size, stride)
+    module = build_pool(layer.pool, size, stride, len(sides))
     return [module], LayerRow(name, (channels, *out), 0, 0, sight.field), sight
 
 

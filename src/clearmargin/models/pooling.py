@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+DEFAULT_POOL_SIZE = 2
+
 
 class SumPool(nn.Module):
     """Sums over windows, as average pooling without the division.

@@ -90,6 +90,13 @@ def open_source(data: str | Path, *, group_pattern: str | None = None) -> Source
     SourceError
         The path is missing, or what it holds can't be used as given.
     """
+    dataset = find(data) if isinstance(data, str) else None
+    if dataset is not None and dataset.classes is None:
+        target = dataset.columns[-1].name
+        raise SourceError(
+            f"{data!r} is a table of numbers, not a set of images. Name the column to be predicted: --target {target}, "
+            f'or in a recipe task = "regression" and [data] target = "{target}".'
+        )
     place = locate(data)
     if isinstance(place, Dataset):
         return _open_phantom(group_pattern)
@@ -107,11 +114,11 @@ def open_table_source(data: str | Path, target: str, features: Sequence[str] | N
     SourceError
         The path is missing, or is no table that can be used; see `clearmargin.sources.table.open_table`.
     """
-    place = locate(data)
-    if isinstance(place, Dataset):
-        raise SourceError(f"{place.name!r} is a set of images, not a table: leave [data] target out.")
-    table = open_table(place, target, features)
     dataset = find(data) if isinstance(data, str) else None
+    place = dataset if dataset is not None and dataset.classes is not None else locate(data)
+    if isinstance(place, Dataset):
+        raise SourceError(f"{place.name!r} is a set of images, not a table: it has no column {target!r} to predict.")
+    table = open_table(place, target, features)
     meanings = {column.name: column.meaning for column in dataset.columns} if dataset is not None else {}
     return replace(table, findings=caveats(data) + table.findings, meanings=meanings)
 
