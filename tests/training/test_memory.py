@@ -10,17 +10,20 @@ from clearmargin.training.memory import reuse_freed_memory
 
 PAGE_FAULTS = """
 import resource, sys, torch
+from torch import nn
 from clearmargin.training.memory import reuse_freed_memory
+torch.set_num_threads(1)
 if sys.argv[1] == "reuse":
     assert reuse_freed_memory()
-def step():
-    return [torch.ones(5 << 20, dtype=torch.uint8) for _ in range(10)]
-for _ in range(20):
-    step()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(20):
-    step()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+network = nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3), nn.ReLU())
+images = torch.rand(64, 1, 28, 28)
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(8):
+        network(images).sum().backward()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
 """
 
 
