@@ -20,6 +20,7 @@ from clearmargin.models.precision import choose_precision
 from clearmargin.recipe import load_recipe
 from clearmargin.training.feeds import ImageFeed
 from clearmargin.training.loop import Labelled, train_epoch
+from clearmargin.training.memory import reuse_freed_memory
 from clearmargin.training.objectives import ClassLabels
 from clearmargin.training.optimizers import build_optimizer
 
@@ -47,6 +48,7 @@ def ours(recipe_name: str, images: np.ndarray, labels: np.ndarray) -> float:
         part = Labelled(ImageFeed(rows, *statistics), targets[:count])
         train_epoch(model, part, ClassLabels(settings, 10, part.targets), optimizer, settings, precision, 0, 0, None)
 
+    reuse_freed_memory()  # as `train_contender` does
     statistics = channel_statistics(ArrayRows(images))
     epoch(WARM_UP)
     started = time.perf_counter()

@@ -2,6 +2,9 @@ import pytest
 
 from clearmargin.errors import RecipeError
 from clearmargin.recipe import Contender, Data, Recipe, Training, check_recipe, dump_recipe, load_recipe
+from clearmargin.recipe_conflicts import REFERENCE_METRICS
+from clearmargin.report import overview
+from clearmargin.report.regression import overview as regression_overview
 
 PLAIN = '[[contender]]\nname = "plain"\nlayers = [{ conv = 4 }]\n'
 TWO = """
@@ -257,6 +260,23 @@ LEFT_OUT = 'say task = "regression", or leave it out, as classes come with the i
             ],
         ),
         (
+            PLAIN + '[evaluation]\nreferences = [{ name = "a", metric = "acuracy", value = 0.9 }]',
+            [
+                "The 'metric' of a reference must be one of accuracy, balanced_accuracy, macro_f1, mcc, auc, log_loss, "
+                "got 'acuracy' ([evaluation]); did you mean 'accuracy'?"
+            ],
+        ),
+        (
+            NUMBERS
+            + '[evaluation]\nreferences = [{ name = "a", metric = "RMSE", value = 3 }, { name = "b", metric = "r2",'
+            ' value = 0.9 }, { name = "c", metric = "accuracy", value = 1 }]',
+            [
+                "The 'metric' of a reference must be one of rmse, mae, mse, r2, got 'RMSE' ([evaluation]); did you "
+                "mean 'rmse'?",
+                "The 'metric' of a reference must be one of rmse, mae, mse, r2, got 'accuracy' ([evaluation]).",
+            ],
+        ),
+        (
             NUMBERS + 'features = ["rm", "b", "rm"]',
             ["'features' names 'rm' more than once ([data])."],
         ),
@@ -412,12 +432,18 @@ def test_long_and_odd_values_do_not_flood_the_message(load):
                 {"name": "a", "layers": [{"activation": []}, {"conv": 3, "pieces": {}}, [["conv"]], "softmax"]}
             ]
         },
+        {"evaluation": {"references": [3, {}, {"metric": []}, {"metric": "x" * 90}]}, "contender": []},
         {"split": {"fractions": ["a", None, {}]}, "contender": [{"name": "a", "layers": [{"conv": 3}]}]},
     ],
 )
 def test_whatever_the_types_the_mistakes_are_in_words(content):
     with pytest.raises(RecipeError, match=r"^\d+ mistakes? in here:\n  - [A-Z']"):
         check_recipe(content, "here")
+
+
+def test_a_reference_may_have_every_metric_of_the_first_table():
+    assert REFERENCE_METRICS["classification"] == tuple(metric.key for metric in overview.METRICS)
+    assert REFERENCE_METRICS["regression"] == tuple(metric.key for metric in regression_overview.METRICS)
 
 
 def test_conflicts_are_refused_however_a_recipe_is_made():

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import clearmargin as cm
-from clearmargin.errors import RecipeError, SourceError, UsageError
+from clearmargin.errors import RecipeError, RunFolderError, SourceError, UsageError
 from clearmargin.evaluation.ledger import read_ledger
 
 RECIPE = """
@@ -63,7 +65,7 @@ def test_it_learns_and_says_so(finished: cm.Run) -> None:
     assert figures["task"] == "regression"
     rmse = figures["contenders"]["1-D CNN"]["metrics"]["rmse"]
     assert rmse["low"] < rmse["value"] < rmse["high"]
-    assert rmse["value"] < 0.6 * figures["baselines"]["mean of the training part"]["metrics"]["rmse"]["value"]
+    assert rmse["value"] < 0.6 * figures["baselines"]["mean predictor"]["metrics"]["rmse"]["value"]
     assert figures["baselines"]["ridge regression"]["metrics"]["rmse"]["value"] < rmse["value"]  # the truth is a line
     assert figures["references"] == [{"name": "elsewhere", "metric": "rmse", "value": 2.5}]
     report = finished.report.read_text(encoding="utf-8")
@@ -140,6 +142,75 @@ def test_an_interrupted_repeat_resumes_to_the_same_figures(
     assert resumed.evaluation == finished.evaluation
     assert (out / "repeats.csv").read_bytes() == (finished.folder / "repeats.csv").read_bytes()
     assert len(read_ledger(out / "ledger.jsonl")) == 3
+
+
+def test_what_a_kill_left_half_done_is_made_whole(finished: cm.Run, table: Path, recipe: Path, tmp_path: Path) -> None:
+    """Killed between two files: a split without its summary, an entry in the ledger without its figures, leftovers."""
+    out = tmp_path / "run"
+    shutil.copytree(finished.folder, out)
+    repeat = out / "repeats" / "seed-1"
+    for name in ("report.html", "evaluation.json", "split.json", "repeats/seed-1/split.json"):
+        (out / name).unlink()
+    for place in (out / "contenders" / "1-d-cnn", repeat / "contenders" / "1-d-cnn"):
+        (place / "checkpoint").mkdir()
+        (place / "checkpoint" / "state.safetensors").write_bytes(b"left over")
+    (repeat / "contenders" / "1-d-cnn" / "model.safetensors").write_bytes(b"left over")
+    resumed = cm.run(recipe, data=table, out=out, resume=True)
+    assert resumed.evaluation == finished.evaluation
+    assert (out / "ledger.jsonl").read_bytes() == (finished.folder / "ledger.jsonl").read_bytes()
+    for name in ("split.json", "repeats/seed-1/split.json"):
+        assert (out / name).read_bytes() == (finished.folder / name).read_bytes()
+    left = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.name.startswith(("state", "model.s"))}
+    assert left == {"contenders/1-d-cnn/model.safetensors"}
+    assert not list(out.rglob("checkpoint"))
+
+
+def test_a_repeat_that_was_split_otherwise_is_refused(
+    finished: cm.Run, table: Path, recipe: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished.folder, out)
+    for name in ("report.html", "evaluation.json"):
+        (out / name).unlink()
+    for name in ("split.csv", "split.json"):
+        shutil.copy(out / name, out / "repeats" / "seed-1" / name)
+    with pytest.raises(RunFolderError, match=r"seed-1 was started with: its split no longer fits"):
+        cm.run(recipe, data=table, out=out, resume=True)
+
+
+def test_a_contender_may_have_the_name_of_a_baseline(table: Path, recipe: Path, tmp_path: Path) -> None:
+    changes = ['contender.0.name="ridge regression"', "training.epochs=1", "evaluation.repeats=2"]
+    made = cm.run(recipe, data=table, out=tmp_path / "run", overrides=changes)
+    for figures in (made.evaluation, made.evaluation["repeats"]):
+        assert list(figures["contenders"]) == ["ridge regression"]
+        assert list(figures["baselines"]) == ["mean predictor", "ridge regression (baseline)", "gradient-boosted trees"]
+    assert (made.folder / "baselines" / "ridge-regression-baseline" / "predictions.csv").is_file()
+
+
+def test_the_best_is_chosen_by_one_measure_where_losses_differ(table: Path, recipe: Path, tmp_path: Path) -> None:
+    """A Huber loss with a small delta is a small number, whatever the network is worth."""
+    second = """
+[[contender]]
+name = "Huber"
+layers = [{ flatten = true }, { dense = 2 }]
+training = { loss = "huber", huber_delta = 0.01, learning_rate = 1e-6 }
+"""
+    both = tmp_path / "both.toml"
+    both.write_text(recipe.read_text() + second)
+    made = cm.run(both, data=table, out=tmp_path / "run", overrides=["evaluation.repeats=1"])
+    first, second_said = (one.description["validation"] for one in made.contenders.values())
+    assert second_said["loss"] < first["loss"]
+    assert second_said["mean_squared_error"] > first["mean_squared_error"]
+    assert made.best.name == "1-D CNN"
+
+
+def test_a_table_is_learned_in_float32_whatever_is_fastest_for_images(
+    table: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clearmargin.models.precision.fastest_precision", lambda: torch.bfloat16)
+    monkeypatch.setattr("clearmargin.contest.WORTH_THREADS", 0)
+    made = cm.run(recipe, data=table, out=tmp_path / "run", overrides=["evaluation.repeats=1", "training.epochs=1"])
+    assert made.best.description["training"]["precision"] == "float32"
 
 
 def test_the_target_of_the_test_part_does_not_reach_the_model(table: Path, recipe: Path, tmp_path: Path) -> None:

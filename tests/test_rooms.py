@@ -38,7 +38,7 @@ ROOMS = (
     ("console",),
     ("study",),
 )
-DOORS = ("__init__", "__main__", "cli", "data_commands", "estimators", "serving", "cluster", "learn")
+DOORS = ("__init__", "__main__", "cli", "data_commands", "outcome", "estimators", "serving", "cluster", "learn")
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
 HEAVY = ("torch", "numpy", "pandas", "matplotlib", "sklearn", "scipy", "PIL", "pydantic", "rich", "jinja2")
 RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names} | dict.fromkeys(DOORS, len(ROOMS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -18,7 +18,6 @@ from clearmargin.errors import ClearmarginError, UsageError
 if TYPE_CHECKING:
     from clearmargin.description import NetworkDescription, StudyDescription
     from clearmargin.prediction import FilePredictions
-    from clearmargin.runs import Run
 
 app = typer.Typer(
     add_completion=False,
@@ -108,6 +107,7 @@ def run(
 
 
 def _run(recipe: str, data: str | None, out: Path | None, changes: list[str], resume: bool, as_json: bool) -> None:
+    from clearmargin.outcome import print_outcome
     from clearmargin.study import run as run_study
 
     try:
@@ -118,80 +118,7 @@ def _run(recipe: str, data: str | None, out: Path | None, changes: list[str], re
     if as_json:
         typer.echo(json.dumps({"run": str(finished.folder), "report": str(finished.report), **finished.evaluation}))
     else:
-        _print_result(finished)
-
-
-def _print_result(finished: Run) -> None:
-    figures = finished.evaluation
-    if figures["task"] == "regression":
-        _print_regression(figures)
-    else:
-        _print_classification(figures)
-    for comparison in figures["comparisons"]:
-        typer.echo(comparison["sentence"])
-    typer.echo(f"Report: {finished.report}")
-
-
-def _print_classification(figures: dict[str, Any]) -> None:
-    metrics = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
-    table = _figures_table(
-        f"{figures['n']:,} test images", ("accuracy", "balanced accuracy", "macro F1", "AUC", "mistakes")
-    )
-    for name, said in figures["contenders"].items():
-        cells = [_figure(said["metrics"][metric]) for metric in metrics]
-        table.add_row(_plain(name), *cells, f"{said['errors']:,}")
-    baseline = figures["baseline"]
-    table.add_row("always the commonest class", f"{baseline['accuracy']:.3f}", f"{baseline['balanced_accuracy']:.3f}")
-    _print(table)
-    _print_repeats(figures, {"balanced_accuracy": "balanced accuracy", "accuracy": "accuracy", "errors": "mistakes"})
-
-
-def _print_regression(figures: dict[str, Any]) -> None:
-    metrics = ("rmse", "mae", "mse", "r2")
-    title = f"{_plain(figures['target'])} in {figures['n']:,} test rows"
-    table = _figures_table(title, ("RMSE", "MAE", "MSE", "R²"))
-    for name, said in {**figures["contenders"], **figures["baselines"]}.items():
-        table.add_row(_plain(name), *(_figure(said["metrics"][metric]) for metric in metrics))
-    for reference in figures["references"]:
-        table.add_row(
-            _plain(reference["name"]),
-            *(f"{reference['value']:.3f}" if reference["metric"] == metric else "" for metric in metrics),
-        )
-    _print(table)
-    _print_repeats(figures, {"rmse": "RMSE", "mae": "MAE", "r2": "R²"})
-
-
-def _print_repeats(figures: dict[str, Any], metrics: dict[str, str]) -> None:
-    """Mean, spread and range over the seeds, when there are several."""
-    if "repeats" not in figures:
-        return
-    repeats = figures["repeats"]
-    title = f"mean ± standard deviation (range) over {len(repeats['seeds'])} seeds"
-    table = _figures_table(title, tuple(metrics.values()))
-    for name, said in {**repeats["contenders"], **repeats["baselines"]}.items():
-        cells = [said[metric] for metric in metrics]
-        told = [f"{c['mean']:.3f} ± {c['sd']:.3f} ({c['min']:.3f}–{c['max']:.3f})" for c in cells]
-        table.add_row(_plain(name), *told)
-    _print(table)
-    for comparison in repeats["comparisons"]:
-        typer.echo(comparison["sentence"])
-
-
-def _figures_table(title: str, headings: tuple[str, ...]) -> Any:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    table.add_column("contender")
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    return table
-
-
-def _figure(figure: dict[str, Any]) -> str:
-    value, low, high = figure["value"], figure["low"], figure["high"]
-    if value is None:
-        return "undefined"
-    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f}–{high:.3f})"
+        print_outcome(finished)
 
 
 @app.command("predict")

@@ -25,7 +25,8 @@ from clearmargin.task import Classification, Task
 from clearmargin.training.checkpoint import stored_precision
 from clearmargin.training.feeds import Feed, Feeds, Report
 from clearmargin.training.loop import Fitted, Labelled, fit, forward
-from clearmargin.training.threads import threads_for
+from clearmargin.training.memory import reuse_freed_memory
+from clearmargin.training.threads import WORTH_THREADS, threads_for
 
 Progress = Callable[[str, int, int, str], None]  # what, done, in all (0: unknown), a note
 
@@ -62,13 +63,16 @@ def train_contender(
     settings, name = contender.training, contender.name
     mean, std = _normalisation(network, inputs, split)
     checkpoint = folder / "checkpoint" / "state.safetensors"
-    precision = stored_precision(checkpoint) or choose_precision(settings.precision)
+    work = settings.batch_size * sum(row.multiply_adds for row in network.table)
+    little = isinstance(inputs.preprocessing, Columns) or work < WORTH_THREADS
+    precision = stored_precision(checkpoint) or choose_precision(settings.precision, little_work=little)
     feeds = Feeds(network, settings, inputs, mean, std, cache=cache_folder(), precision=precision)
 
     def trunk(done: int, total: int, note: str) -> None:
         progress(f"{name}: frozen layers", done, total, note)
 
-    with threads_for(settings.batch_size * sum(row.multiply_adds for row in network.table)):
+    reuse_freed_memory()
+    with threads_for(work):
         fitted = fit(
             feeds.model,
             _labelled(feeds.train, task, split, "train", trunk),
@@ -95,7 +99,12 @@ def train_contender(
         judged: tuple[Part, ...] = ("validation", "test")
         said = {part: predict_part(feeds, task, split, part, precision, trunk) for part in judged}
     task.write(folder / "predictions.csv", said)
-    shutil.rmtree(checkpoint.parent, ignore_errors=True)  # nothing is left to resume
+    forget_checkpoint(folder)
+
+
+def forget_checkpoint(folder: Path) -> None:
+    """Remove what a contender whose predictions are written no longer needs to resume."""
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 
 
 def _labelled(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,7 +30,9 @@ class Journal:
         stored = self.folder / "environment.json"
         earlier = read_json(stored) if stored.is_file() else {}
         self.started = earlier.get("started", _now())
-        self.seconds = {**earlier.get("seconds", {}), **self.seconds}
+        spent = Counter(earlier.get("seconds", {}))
+        spent.update(self.seconds)  # a counter adds: work that is done again takes its time again
+        self.seconds = dict(spent)
         self.save()
 
     def save(self, *, finished: bool = False) -> None:

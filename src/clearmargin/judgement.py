@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,28 +31,42 @@ def judge_contenders(
         What each contender says of the test part: `Predictions` or `Estimates`.
     """
     asked = recipe.evaluation
+    references = [reference.model_dump() for reference in asked.references]
     settings: dict[str, Any] = {
         "confidence": asked.confidence,
         "resamples": asked.resamples,
         "seed": recipe.seed,
     }
     if isinstance(task, Classification):
-        return evaluate(said, train_labels=split.labels[split.rows("train")], **settings)
-    baselines = baselines_on_test(inputs, split, recipe.seed)
+        figures = evaluate(said, train_labels=split.labels[split.rows("train")], **settings)
+        return {**figures, "references": references}
+    baselines = baselines_on_test(inputs, split, recipe.seed, list(said))
     for name, estimates in baselines.items():
         write_estimates(folder / "baselines" / slug(name) / "predictions.csv", {"test": estimates})
     figures = evaluate_estimates(said, baselines=baselines, target=task.name, **settings)
-    return {**figures, "references": [reference.model_dump() for reference in asked.references]}
+    return {**figures, "references": references}
 
 
-def baselines_on_test(inputs: Inputs, split: Split, seed: int) -> dict[str, Estimates]:
-    """What simple methods say of the test part, having learned from training and validation."""
+def baselines_on_test(inputs: Inputs, split: Split, seed: int, contenders: Sequence[str]) -> dict[str, Estimates]:
+    """What simple methods say of the test part, having learned from training and validation.
+
+    A baseline that has the name of one of the ``contenders`` gets "(baseline)" behind it.
+    """
     known = np.concatenate([split.rows("train"), split.rows("validation")])
     test = split.rows("test")
     targets = split.labels[known].astype(np.float64)
     learned = baseline_estimates(inputs.rows.read(known), targets, inputs.rows.read(test), seed)
     true = split.labels[test].astype(np.float64)
-    return {name: Estimates(split.names[test], true, split.groups[test], values) for name, values in learned.items()}
+    return {
+        _apart(name, contenders): Estimates(split.names[test], true, split.groups[test], values)
+        for name, values in learned.items()
+    }
+
+
+def _apart(name: str, contenders: Sequence[str]) -> str:
+    while name in contenders:
+        name += " (baseline)"
+    return name
 
 
 def point_figures(said: Predictions | Estimates) -> dict[str, float]:

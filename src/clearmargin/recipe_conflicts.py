@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,11 @@ FOREIGN = {  # settings that an architecture does not have
     "cnn": ("head", "weights", "freeze_through"),
     "vgg16": ("layers",),
     "resnet18": ("layers", "head", "freeze_through"),
+}
+GUESS = "; did you mean "
+REFERENCE_METRICS = {  # columns of the report's first table
+    "classification": ("accuracy", "balanced_accuracy", "macro_f1", "mcc", "auc", "log_loss"),
+    "regression": ("rmse", "mae", "mse", "r2"),
 }
 ACTIVATION_OF = {"pieces": "maxout", "slope": "leaky_relu", "alpha": "elu"}
 
@@ -125,6 +131,18 @@ def data_conflicts(data: Mapping[str, Any], task: str) -> Iterator[str]:
         yield f"'features' holds the target {shown(target)}, which would then be learned from itself: leave it out"
 
 
+def reference_conflicts(evaluation: Mapping[str, Any], task: str) -> Iterator[str]:
+    """Figures from elsewhere in a metric that the task does not have."""
+    listed, known = evaluation.get("references"), REFERENCE_METRICS[task]
+    for reference in listed if isinstance(listed, list) else ():
+        metric = _settings(reference).get("metric")
+        if isinstance(metric, str) and metric not in known:
+            plain = metric.casefold().replace(" ", "_").replace("-", "_")
+            near = difflib.get_close_matches(plain, known, n=1)
+            hint = f"{GUESS}'{near[0]}'?" if near else ""
+            yield f"the 'metric' of a reference must be one of {', '.join(known)}, got {shown(metric)}{hint}"
+
+
 def task_conflicts(content: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
     """What does not fit the task of a recipe, each with its place; what all contenders inherit only once."""
     task = content.get("task", "classification")
@@ -135,6 +153,8 @@ def task_conflicts(content: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
     if task == "regression" and table.get("target") is None:
         yield (), 'a regression (task = "regression") needs to know the column it learns: set [data] target'
     yield from ((("data",), said) for said in data_conflicts(table, task))
+    beside = _said(content.get("evaluation"), lambda evaluation: reference_conflicts(evaluation, task))
+    yield from ((("evaluation",), said) for said in beside)
     shared = _said(content.get("training"), lambda training: objective_conflicts(training, task))
     yield from ((("training",), said) for said in shared)
     for number, contender in _contenders(content):
@@ -191,7 +211,8 @@ def name_conflicts(names: Sequence[str], slug: Callable[[str], str]) -> Iterator
 def conflicts(content: Mapping[str, Any], slug: Callable[[str], str]) -> Iterator[str]:
     """Every pair of settings in parsed TOML that do not go together, as sentences."""
     for place, said in _placed_conflicts(content):
-        yield sentence(said, place, content)
+        words, guess, meant = said.partition(GUESS)
+        yield sentence(words, place, content, guess + meant)
     names = [contender.get("name") for _, contender in _contenders(content)]
     for said in name_conflicts([name for name in names if isinstance(name, str)], slug):
         yield sentence(said, (), content)

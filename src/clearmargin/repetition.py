@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clearmargin.contest import first_network, train_contender
-from clearmargin.evaluation.ledger import enter, read_ledger
+from clearmargin.contest import first_network, forget_checkpoint, train_contender
+from clearmargin.evaluation.ledger import enter
 from clearmargin.evaluation.repeats import summarise_repeats
 from clearmargin.files import write_table
 from clearmargin.judgement import baselines_on_test, point_figures
@@ -19,7 +19,7 @@ from clearmargin.preparation import divide
 from clearmargin.recipe import Recipe, slug
 from clearmargin.records import Inputs, Split
 from clearmargin.runs import read_json
-from clearmargin.split import write_split
+from clearmargin.split import require_same_split, write_split
 from clearmargin.task import Classification, Task, task_of
 
 Progress = Callable[[str, int, int, str], None]
@@ -65,21 +65,22 @@ def _one(
     inputs, split = divide(inputs, copies, recipe.split, seed)
     task = task_of(split, recipe.data.target)
     rows, weights = [], {}
-    if not (place / "split.csv").is_file():
-        write_split(place, split)
+    require_same_split(place, split)
+    write_split(place, split)
     for contender in recipe.contender:
         own = place / "contenders" / slug(contender.name)
         if not (own / "predictions.csv").is_file():
             network, pretraining = first_network(contender, inputs.preprocessing.shape, task.outputs, seed)
             train_contender(contender, network, pretraining, task, inputs, split, own, seed, progress)
-            (own / "model.safetensors").unlink()  # the figures are wanted, and twenty VGG16 would fill a disk
+        forget_checkpoint(own)
+        if seed != recipe.seed:  # the figures are wanted, and twenty VGG16 would fill a disk
+            (own / "model.safetensors").unlink(missing_ok=True)
         weights[contender.name] = read_json(own / "model.json")["weights_sha256"]
         figures = point_figures(task.read(own / "predictions.csv")["test"])
         rows.append({"seed": seed, "contender": contender.name, "kind": "contender", **figures})
-    if not any(entry["weights"] == weights for entry in read_ledger(ledger)):
-        enter(ledger, split.names[split.rows("test")], weights)
+    enter(ledger, split.names[split.rows("test")], weights)
     if split.numeric:
-        for name, estimates in baselines_on_test(inputs, split, seed).items():
+        for name, estimates in baselines_on_test(inputs, split, seed, list(weights)).items():
             rows.append({"seed": seed, "contender": name, "kind": "baseline", **point_figures(estimates)})
     return rows
 

@@ -231,11 +231,14 @@ class Run:
 
     @property
     def best(self) -> TrainedContender:
-        """The best contender on validation: by balanced accuracy, among equals (and of a regression) by loss."""
+        """The best contender on validation: by balanced accuracy, then log loss; of a regression by squared error.
+
+        The loss that a regression minimised says nothing here: contenders may have learned by different ones.
+        """
 
         def quality(contender: TrainedContender) -> tuple[float, float]:
             said = contender.description["validation"]
-            return said.get("balanced_accuracy", 0.0), -said["loss"]
+            return said.get("balanced_accuracy", 0.0), -said.get("mean_squared_error", said["loss"])
 
         return max(self.contenders.values(), key=quality)
 

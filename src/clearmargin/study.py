@@ -23,7 +23,7 @@ from clearmargin.recipe import Contender, Data, Recipe, dump_recipe, load_recipe
 from clearmargin.records import Inputs, Source, Split
 from clearmargin.runs import Run, is_finished, open_run, read_json
 from clearmargin.sources import Table
-from clearmargin.split import make_split, read_split, write_split
+from clearmargin.split import make_split, require_same_split, write_split
 
 if TYPE_CHECKING:
     from clearmargin.models import Network, Pretraining
@@ -157,8 +157,7 @@ class _Study:
 
     def _split(self, inputs: Inputs, copies: np.ndarray) -> tuple[Inputs, Split]:
         inputs, split = divide(inputs, copies, self.recipe.split, self.recipe.seed)
-        if (self.folder / "split.csv").is_file():
-            _require_same(read_split(self.folder), split, self.folder)
+        require_same_split(self.folder, split)
         return inputs, split
 
     def _networks(self, task: Task, inputs: Inputs) -> list[tuple[Network, Pretraining | None]]:
@@ -205,7 +204,7 @@ class _Study:
         split: Split,
     ) -> Any:
         """Train one contender, unless an interrupted run did; then read what it says of the test part."""
-        from clearmargin.contest import train_contender
+        from clearmargin.contest import forget_checkpoint, train_contender
 
         folder = self.folder / "contenders" / slug(contender.name)
         stored, seed = folder / "predictions.csv", self.recipe.seed
@@ -213,6 +212,7 @@ class _Study:
             journal.log(f"training '{contender.name}'")
             with journal.timed(f"train {contender.name}"):
                 train_contender(contender, network, pretraining, task, inputs, split, folder, seed, self.progress)
+        forget_checkpoint(folder)  # also one that a run left which was stopped in just this moment
         return task.read(stored)["test"]
 
     def _evaluate(self, journal: Journal, said: dict[str, Any], task: Task, inputs: Inputs, split: Split) -> None:
@@ -258,18 +258,6 @@ def _require_same_data(folder: Path, source: Source | Table) -> None:
             f"The data are not those the run in {folder} was started with (another SHA-256): "
             "give the same data, or choose another folder with --out."
         )
-
-
-def _require_same(stored: Split, made: Split, folder: Path) -> None:
-    if _assignments(stored) != _assignments(made):
-        raise RunFolderError(
-            f"The data are not those the run in {folder} was started with: its split no longer fits. "
-            "Give the same data, or choose another folder with --out."
-        )
-
-
-def _assignments(split: Split) -> dict[str, tuple[str, str, str]]:
-    return dict(zip(split.names, zip(split.labels, split.groups, split.parts, strict=True), strict=True))
 
 
 def _pictures(inputs: Inputs, names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 
 from clearmargin.errors import UsageError
 from clearmargin.evaluation import evaluate
-from clearmargin.evaluation.intervals import wilson
+from clearmargin.evaluation.intervals import too_few_groups, wilson
 
 
 @pytest.fixture
@@ -141,7 +141,19 @@ def test_a_single_group_has_no_interval(study):
     assert (result["groups"], result["clustered"]) == (1, True)
     for figure in result["contenders"]["VGG16"]["metrics"].values():
         assert (figure["low"], figure["high"]) == (None, None)
-    assert result["comparisons"][0]["distinguishable"] is False
+        assert figure["method"] == "no interval: a single group"
+    comparison = result["comparisons"][0]
+    assert comparison["distinguishable"] is False
+    assert (comparison["difference"]["low"], comparison["difference"]["high"]) == (None, None)
+    assert "on 120 images in 1 group: " in comparison["sentence"]
+    assert "(no interval: a single group; sign flips over 1 group, p = 1.000)" in comparison["sentence"]
+
+
+@pytest.mark.parametrize(("groups", "size"), [(4, 30), (5, 24)])
+def test_fewer_than_five_groups_are_warned_of(study, groups, size):
+    contenders, train_labels = study(groups=np.arange(120) // size)
+    said = too_few_groups(evaluate(contenders, train_labels=train_labels, resamples=100))
+    assert said.startswith("The test part has only 4 groups: ") if groups < 5 else said == ""
 
 
 def test_a_perfect_contender_on_one_sample(predictions_of):

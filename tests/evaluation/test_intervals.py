@@ -53,13 +53,13 @@ def test_method_warns_below_35_groups():
 
 
 def test_a_figure_tells_what_was_left_out():
-    figure = bootstrap_figure(0.5, np.array([0.1, 0.5, 0.9, np.nan]), 0.5, "bootstrap")
+    figure = bootstrap_figure(0.5, np.array([0.1, 0.5, 0.9, np.nan]), 0.5, 40, False)
     assert figure["method"] == "bootstrap; 25.0% of the resamples left out, undefined there"
     assert (figure["low"], figure["high"]) == pytest.approx((0.3, 0.7))
 
 
 def test_no_spread_gives_no_interval():
-    figure = bootstrap_figure(1.0, np.ones(100), 0.95, "bootstrap")
+    figure = bootstrap_figure(1.0, np.ones(100), 0.95, 40, False)
     assert figure == {
         "value": 1.0,
         "low": None,
@@ -69,7 +69,7 @@ def test_no_spread_gives_no_interval():
 
 
 def test_an_undefined_figure_is_none():
-    figure = bootstrap_figure(float("nan"), np.full(100, np.nan), 0.95, "bootstrap")
+    figure = bootstrap_figure(float("nan"), np.full(100, np.nan), 0.95, 40, False)
     assert (figure["value"], figure["low"], figure["high"]) == (None, None, None)
     nobody = share_figure(np.empty(0, bool), np.empty(0, int), np.full(100, np.nan), 0.95, True)
     assert (nobody["value"], nobody["low"], nobody["high"]) == (None, None, None)

@@ -8,15 +8,19 @@ from clearmargin.errors import RunFolderError
 from clearmargin.evaluation.ledger import START, enter, read_ledger
 
 PART = np.array(["a.png", "b.png"], dtype=object)
-WEIGHTS = {"plain CNN": "0" * 64, "VGG16": "f" * 64}
+
+
+def weights(number: int) -> dict[str, str]:
+    """Another training, other weights."""
+    return {"plain CNN": f"{number:064x}", "VGG16": "f" * 64}
 
 
 @pytest.fixture
 def ledger(tmp_path) -> Path:
     """Four evaluations of one part."""
     path = tmp_path / "ledger.jsonl"
-    for _ in range(4):
-        enter(path, PART, WEIGHTS)
+    for number in range(4):
+        enter(path, PART, weights(number))
     return path
 
 
@@ -28,16 +32,23 @@ def test_entries_are_in_a_chain(ledger):
     entries = read_ledger(ledger)
     assert [entry["number"] for entry in entries] == [1, 2, 3, 4]
     assert [entry["previous"] for entry in entries] == [START, *(entry["hash"] for entry in entries[:-1])]
-    assert entries[0]["weights"] == WEIGHTS
+    assert entries[0]["weights"] == weights(0)
     assert entries[0]["time"].endswith("+00:00")
     assert len(ledger.read_text().splitlines()) == 4
 
 
 def test_the_number_counts_evaluations_of_this_test_part(ledger):
-    assert enter(ledger, PART[::-1], WEIGHTS) == 5  # the order of the samples does not matter
-    assert enter(ledger, PART[:1], WEIGHTS) == 1
-    assert enter(ledger, np.array(["a.png\nb.png"], dtype=object), WEIGHTS) == 1
+    assert enter(ledger, PART[::-1], weights(4)) == 5  # the order of the samples does not matter
+    assert enter(ledger, PART[:1], weights(4)) == 1
+    assert enter(ledger, np.array(["a.png\nb.png"], dtype=object), weights(4)) == 1
     assert enter(ledger, PART[:1], {}) == 2
+
+
+def test_the_same_weights_on_the_same_test_part_are_one_evaluation(ledger):
+    """A run that was killed after the entry and before its figures were written enters it again."""
+    before = ledger.read_bytes()
+    assert enter(ledger, PART[::-1], dict(reversed(weights(2).items()))) == 3
+    assert ledger.read_bytes() == before
 
 
 def edited(lines: list[str]) -> dict[str, list[str]]:
@@ -62,7 +73,7 @@ def edited(lines: list[str]) -> dict[str, list[str]]:
 def test_an_edit_is_noticed(ledger, edit):
     ledger.write_text("\n".join(edited(ledger.read_text().splitlines())[edit]) + "\n")
     before = ledger.read_bytes()
-    for act in (lambda: read_ledger(ledger), lambda: enter(ledger, PART, WEIGHTS)):
+    for act in (lambda: read_ledger(ledger), lambda: enter(ledger, PART, weights(4))):
         with pytest.raises(RunFolderError, match=r"ledger\.jsonl was edited: entry \d does not follow .*Put back"):
             act()
     assert ledger.read_bytes() == before
@@ -85,13 +96,13 @@ def test_any_changed_byte_is_noticed(ledger):
 @pytest.mark.parametrize("name", ["Größe", "a\u2028b\x85c\x0bd", "\udcff\ud800", "a\r\nb", "</script>"])
 def test_names_of_any_kind_keep_the_chain(ledger, name):
     assert enter(ledger, np.array([name], dtype=object), {name: "0"}) == 1
-    assert enter(ledger, np.array([name], dtype=object), {name: "0"}) == 2
-    assert read_ledger(ledger)[-1]["weights"] == {name: "0"}
+    assert enter(ledger, np.array([name], dtype=object), {name: "1"}) == 2
+    assert read_ledger(ledger)[-1]["weights"] == {name: "1"}
 
 
 def test_line_ends_of_another_system_are_no_edit(ledger):
     ledger.write_bytes(ledger.read_bytes().replace(b"\n", b"\r\n"))
-    assert enter(ledger, PART, WEIGHTS) == 5
+    assert enter(ledger, PART, weights(4)) == 5
 
 
 def test_a_folder_in_its_place_is_an_error(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn import metrics as sk
 from clearmargin.errors import UsageError, WorkError
 from clearmargin.evaluation import evaluate_estimates
 from clearmargin.evaluation.bootstrap import draw_weights
-from clearmargin.evaluation.intervals import bca_interval, percentile_interval
+from clearmargin.evaluation.intervals import bca_interval, percentile_interval, too_few_groups
 from clearmargin.evaluation.regression_metrics import error_sums, rmse
 from clearmargin.records import Estimates
 
@@ -94,13 +95,19 @@ def test_the_unit_of_the_target_changes_nothing_but_the_unit(study, unit):
         ]
 
 
-def test_a_baseline_that_is_called_like_a_contender_stays_apart():
+def test_a_baseline_that_is_called_like_a_contender_is_refused():
     targets = np.arange(10.0)
     made = estimates_of(targets, targets + 1)
-    record = evaluate_estimates({"ridge": made}, baselines={"ridge": made}, target="y", resamples=100)
-    assert list(record["baselines"]) == ["ridge (baseline)"]
+    with pytest.raises(UsageError, match=r"must have different names, got 'ridge' twice"):
+        evaluate_estimates({"ridge": made}, baselines={"ridge": made}, target="y", resamples=100)
+
+
+def test_equal_errors_are_said_to_be_equal():
+    targets = np.arange(10.0)
+    made = estimates_of(targets, targets + 1)
+    record = evaluate_estimates({"net": made}, baselines={"ridge": made}, target="y", resamples=100)
     assert record["comparisons"][0]["sentence"] == (
-        "ridge and ridge (baseline) can't be told apart on 10 rows: their errors are of the same size."
+        "net and ridge can't be told apart on 10 rows: their errors are of the same size."
     )
 
 
@@ -112,6 +119,24 @@ def test_perfect_and_constant_figures_claim_no_interval():
     assert figures["rmse"]["value"] == 0
     assert figures["rmse"]["low"] is None
     assert record["comparisons"] == []
+
+
+def test_a_single_group_has_no_interval():
+    rng = np.random.default_rng(0)
+    targets = rng.normal(size=30)
+    one, other = (estimates_of(targets, targets + rng.normal(size=30) * size, np.zeros(30)) for size in (1, 2))
+    record = evaluate_estimates({"one": one, "other": other}, baselines={}, target="y", resamples=100)
+    for figure in record["contenders"]["one"]["metrics"].values():
+        assert (figure["low"], figure["high"], figure["method"]) == (None, None, "no interval: a single group")
+    comparison = record["comparisons"][0]
+    assert (comparison["difference"]["low"], comparison["mae_difference"]["high"]) == (None, None)
+    assert comparison["difference"]["value"] > 0
+    assert re.fullmatch(
+        r"one and other can't be told apart on 30 rows in 1 group: RMSE differs by [\d.]+ "
+        r"\(no interval: a single group; sign flips over 1 group, p = 1.000\).",
+        comparison["sentence"],
+    )
+    assert too_few_groups(record).startswith("The test part has only 1 group: ")
 
 
 def test_clustered_rows_are_resampled_by_group():

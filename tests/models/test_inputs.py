@@ -63,3 +63,10 @@ def test_precision_is_what_was_asked_for_or_measured():
     assert choose_precision("bfloat16") == torch.bfloat16
     assert choose_precision("auto") == fastest_precision() in (torch.float32, torch.bfloat16)
     assert choose_precision("auto") == choose_precision("auto")  # one answer a process
+
+
+def test_little_work_is_done_in_float32_unless_told_otherwise(monkeypatch):
+    monkeypatch.setattr("clearmargin.models.precision.fastest_precision", lambda: torch.bfloat16)
+    assert choose_precision("auto", little_work=True) == torch.float32
+    assert choose_precision("auto") == torch.bfloat16
+    assert choose_precision("bfloat16", little_work=True) == torch.bfloat16

@@ -39,11 +39,12 @@ class SyntheticRun:
         patients: bool = False,
         findings: Sequence[dict[str, Any]] = (),
         images: dict[str, list[str]] | None = None,
+        references: Sequence[dict[str, Any]] = (),
     ) -> None:
         self.folder, self.classes, self.n_test = folder, tuple(classes), n_test
         self.skills = dict(list(SKILLS.items())[:2]) if skills is None else skills
         self.name, self.simulated, self.patients = name, simulated, patients
-        self.findings = list(findings)
+        self.findings, self.references = list(findings), list(references)
         self.random = np.random.default_rng(7)
         self._place(image_name, images)
 
@@ -74,7 +75,7 @@ class SyntheticRun:
             train_labels=self.rows["label"][self.rows["part"] == "train"].to_numpy(dtype=object),
             resamples=200,
         )
-        write_json(self.folder / "evaluation.json", evaluation)
+        write_json(self.folder / "evaluation.json", {**evaluation, "references": self.references})
         return self.folder
 
     def _predict(self, skill: float) -> dict[Any, Predictions]:
@@ -118,13 +119,13 @@ class SyntheticRun:
     def _model(self, contender: str) -> dict[str, Any]:
         large = contender == "VGG16"
         layers = [
-            ("conv 32, 3x3, relu", [32, 224, 224], 896, 43_352_064),
-            ("max pool 2", [32, 112, 112], 0, 0),
-            ("conv 64, 3x3, relu", [64, 112, 112], 18_496, 231_211_008),
-            ("global average pool", [64], 0, 0),
-            ("dense", [len(self.classes)], 65 * len(self.classes), 64 * len(self.classes)),
+            ("conv 32, 3x3, relu", [32, 224, 224], 896, 43_352_064, 3),
+            ("max pool 2", [32, 112, 112], 0, 0, 4),
+            ("conv 64, 3x3, relu", [64, 112, 112], 18_496, 231_211_008, 8),
+            ("global average pool", [64], 0, 0, 224),
+            ("dense", [len(self.classes)], 65 * len(self.classes), 64 * len(self.classes), 224),
         ]
-        keys = ("layer", "output", "parameters", "multiply_adds")
+        keys = ("layer", "output", "parameters", "multiply_adds", "receptive_field")
         return {
             "format": 1,
             "name": contender,

@@ -167,6 +167,31 @@ def test_the_printed_numbers_are_those_of_the_evaluation(synthetic_run):
     assert f"{evaluation['baseline']['balanced_accuracy']:.3f}" in next(row for row in rows if row.startswith("Always"))
 
 
+def test_figures_from_elsewhere_stand_in_the_first_table(synthetic_run):
+    references = [
+        {"name": "published <b>", "metric": "accuracy", "value": 0.97},
+        {"name": "theirs", "metric": "log_loss", "value": 0.25},
+    ]
+    write_report(run_folder := synthetic_run(references=references))
+    page = read_page(run_folder)
+    rows = [" ".join(row.split()) for row in page.rows]
+    assert any(re.fullmatch(r"published <b> ?from elsewhere ?0\.970", row) for row in rows)
+    assert any(re.fullmatch(r"theirs ?from elsewhere ?0\.250", row) for row in rows)
+
+
+def test_fewer_than_five_groups_are_warned_of(synthetic_run):
+    write_report(synthetic_run())
+    run_folder = synthetic_run(patients=True, n_test=16)
+    write_report(run_folder)
+    assert "The test part has only 4 groups: " in words(read_page(run_folder))
+
+
+def test_layers_are_listed_with_what_they_see(synthetic_run):
+    write_report(run_folder := synthetic_run())
+    rows = [" ".join(row.split()) for row in read_page(run_folder).rows]
+    assert any(re.search(r"conv 64, 3x3, relu.*8 × 8$", row) for row in rows)
+
+
 def test_every_mistake_is_shown_with_its_picture(synthetic_run, noise_pictures):
     run_folder = synthetic_run()
     write_report(run_folder, noise_pictures)

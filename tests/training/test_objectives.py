@@ -36,6 +36,7 @@ def test_losses_of_numbers_equal_their_formulas(loss, delta, seed):
     measures = objective.measures(*given)
     assert measures["loss"] == pytest.approx(expected, rel=1e-5)
     assert measures["mean_absolute_error"] == pytest.approx(np.abs(outputs[:, 0] - targets).mean(), rel=1e-5)
+    assert measures["mean_squared_error"] == pytest.approx(((outputs[:, 0] - targets) ** 2).mean(), rel=1e-5)
     assert objective.score(measures) == -measures["loss"]
 
 

@@ -12,7 +12,7 @@ from clearmargin.evaluation import metrics
 from clearmargin.evaluation.alignment import AlignedPredictions, align
 from clearmargin.evaluation.bootstrap import HEADLINE, bootstrap, headline
 from clearmargin.evaluation.comparison import compare
-from clearmargin.evaluation.intervals import bootstrap_figure, bootstrap_method, share_figure
+from clearmargin.evaluation.intervals import bootstrap_figure, share_figure
 from clearmargin.evaluation.roc import one_vs_rest_auc
 from clearmargin.records import Predictions
 
@@ -117,9 +117,8 @@ def _contender(
     predicted = metrics.predicted_index(probabilities)
     right = predicted == aligned.truth
     values = headline(aligned.truth, probabilities)
-    method = bootstrap_method(aligned.n_units, aligned.clustered)
     figures = {
-        name: bootstrap_figure(values[name], resampled[name], confidence, method)
+        name: bootstrap_figure(values[name], resampled[name], confidence, aligned.n_units, aligned.clustered)
         for name in HEADLINE
         if name != "accuracy"
     }

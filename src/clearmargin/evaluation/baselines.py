@@ -1,12 +1,14 @@
 """What simple methods make of the same table: a network that does not beat them has not earned its parameters.
 
+They learn from training and validation part together: a contender needs the validation part too, to choose its epoch.
 Chosen beforehand, each with the settings its library ships or a textbook gives, and never tuned on the test part:
 
-mean of the training part
-    Knows no input at all. R² near 0; worse means that the split is unlucky or the model harmful.
+mean predictor
+    The mean of all rows it may learn from; knows no input at all. R² near 0; worse means that the split is unlucky or
+    the model harmful.
 ridge regression
-    The linear model: inputs standardised on the training rows, and the penalty, one of 13 from 0.001 to 1000, chosen by
-    leave-one-out on the training rows alone (Hoerl & Kennard, *Technometrics* 12 (1970) 55).
+    The linear model: inputs standardised on the rows it learns from, and the penalty, one of 13 from 0.001 to 1000,
+    chosen by leave-one-out on those rows alone (Hoerl & Kennard, *Technometrics* 12 (1970) 55).
 gradient-boosted trees
     What usually wins on tables of this size (Grinsztajn, Oyallon & Varoquaux, NeurIPS 2022). scikit-learn's
     ``GradientBoostingRegressor`` as it ships (100 trees of depth 3, learning rate 0.1; Friedman, *Annals of Statistics*
@@ -20,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-MEAN, RIDGE, TREES = "mean of the training part", "ridge regression", "gradient-boosted trees"
+MEAN, RIDGE, TREES = "mean predictor", "ridge regression", "gradient-boosted trees"
 RIDGE_PENALTIES = np.logspace(-3, 3, 13)
 MANY_ROWS = 10_000
 

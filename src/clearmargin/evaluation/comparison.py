@@ -27,7 +27,7 @@ import numpy as np
 
 from clearmargin.evaluation.alignment import AlignedPredictions
 from clearmargin.evaluation.bootstrap import headline
-from clearmargin.evaluation.intervals import bootstrap_method, percentile_interval
+from clearmargin.evaluation.intervals import counted, paired_figure
 from clearmargin.evaluation.metrics import predicted_index
 from clearmargin.evaluation.paired import (
     ROUNDING,
@@ -50,7 +50,7 @@ class Pair:
     first_right, second_right
         bool of shape (samples,).
     difference, accuracy_difference
-        First minus second: ``value``, ``low``, ``high`` as shares (not points), ``method``.
+        First minus second: ``value``, ``low``, ``high`` as shares (not points; None for a single group), ``method``.
     """
 
     first: str
@@ -114,12 +114,8 @@ def _pair(
     figures = {}
     for metric in ("balanced_accuracy", "accuracy"):
         apart = _without_rounding(resampled[first][metric] - resampled[second][metric])
-        low, high = percentile_interval(apart, confidence)
-        method = f"paired {bootstrap_method(aligned.n_units, aligned.clustered)}"
-        if low == high:
-            method += "; the resamples show no spread"
         value = float(_without_rounding(values[first][metric] - values[second][metric]))
-        figures[metric] = {"value": value, "low": low, "high": high, "method": method}
+        figures[metric] = paired_figure(value, apart, confidence, aligned.n_units, aligned.clustered)
     return Pair(
         first=first,
         second=second,
@@ -150,9 +146,9 @@ def _record(
     aligned: AlignedPredictions, pair: Pair, p_value: float, p_holm: float, n_pairs: int, confidence: float
 ) -> dict[str, Any]:
     only_first, only_second = pair.only_first_right, pair.only_second_right
-    clear = pair.difference["low"] > 0 and p_holm < level(confidence)
+    clear = (pair.difference["low"] or 0) > 0 and p_holm < level(confidence)
     if aligned.clustered:
-        p_method = f"sign flips over {aligned.n_units} groups; McNemar's test assumes independent samples"
+        p_method = f"sign flips over {counted(aligned.n_units, 'group')}; McNemar's test assumes independent samples"
     else:
         p_method = "McNemar mid-p"
     record = {

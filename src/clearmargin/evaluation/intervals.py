@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
 FEW_GROUPS = 35
+FEWEST_GROUPS = 5
 NO_SPREAD = 1e-12
 
 
@@ -112,17 +114,59 @@ def bca_interval(
     return float(low), float(high)
 
 
+def counted(number: int, noun: str) -> str:
+    """How many of what: ``1 group``, ``2 groups``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def bootstrap_method(n_units: int, clustered: bool) -> str:
     """Name of the bootstrap, with a warning in it when there are few groups."""
     name = "bootstrap over groups" if clustered else "bootstrap"
     if n_units >= FEW_GROUPS:
         return name
-    noun = "groups" if clustered else "samples"
-    return f"bootstrap over {n_units} {noun} (fewer than {FEW_GROUPS}: the interval is too narrow)"
+    units = counted(n_units, "group" if clustered else "sample")
+    return f"bootstrap over {units} (fewer than {FEW_GROUPS}: the interval is too narrow)"
+
+
+def too_few_groups(figures: Mapping[str, Any]) -> str:
+    """What to warn of when the test part of an ``evaluation.json`` has fewer than 5 groups; empty when it has more."""
+    if figures["groups"] >= FEWEST_GROUPS:
+        return ""
+    noun = "group" if figures["clustered"] else "row" if figures["task"] == "regression" else "image"
+    return (
+        f"The test part has only {counted(figures['groups'], noun)}: intervals and tests from so few say next to "
+        f"nothing. Test on more {noun}s."
+    )
+
+
+def _no_interval(n_units: int, clustered: bool) -> str:
+    if n_units == 1:
+        return f"no interval: a single {'group' if clustered else 'sample'}"
+    return "no interval: the resamples show no spread"
+
+
+def paired_figure(value: float, apart: np.ndarray, confidence: float, n_units: int, clustered: bool) -> dict[str, Any]:
+    """A difference with the percentile interval of its resamples, ready for JSON; None for limits of a single group.
+
+    Parameters
+    ----------
+    apart
+        The difference in each resample, float64 of shape (resamples,).
+    """
+    if n_units == 1:
+        return {"value": value, "low": None, "high": None, "method": _no_interval(n_units, clustered)}
+    low, high = percentile_interval(apart, confidence)
+    note = "; the resamples show no spread" if low == high else ""
+    return {"value": value, "low": low, "high": high, "method": f"paired {bootstrap_method(n_units, clustered)}{note}"}
 
 
 def bootstrap_figure(
-    value: float, resampled: np.ndarray, confidence: float, method: str, jackknife: np.ndarray | None = None
+    value: float,
+    resampled: np.ndarray,
+    confidence: float,
+    n_units: int,
+    clustered: bool,
+    jackknife: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """A figure with its percentile interval, or with its BCa interval given the jackknife's values; ready for JSON.
 
@@ -140,8 +184,8 @@ def bootstrap_figure(
     else:
         low, high = bca_interval(value, resampled, jackknife, confidence)
     if not high - low > NO_SPREAD * abs(value):
-        reason = "no interval: the resamples show no spread"
-        return {"value": float(value), "low": None, "high": None, "method": reason}
+        return {"value": float(value), "low": None, "high": None, "method": _no_interval(n_units, clustered)}
+    method = ("" if jackknife is None else "BCa ") + bootstrap_method(n_units, clustered)
     left_out = float(np.isnan(resampled).mean())
     note = f"; {left_out:.1%} of the resamples left out, undefined there" if left_out else ""
     return {"value": float(value), "low": low, "high": high, "method": method + note}
@@ -173,8 +217,8 @@ def share_figure(
     groups = len(np.unique(units))
     if successes in (0, n):
         low, high = clopper_pearson(groups if successes else 0, groups, confidence)
-        return _figure(successes / n, low, high, f"Clopper-Pearson over {groups} groups")
-    return bootstrap_figure(successes / n, resampled, confidence, bootstrap_method(groups, clustered=True))
+        return _figure(successes / n, low, high, f"Clopper-Pearson over {counted(groups, 'group')}")
+    return bootstrap_figure(successes / n, resampled, confidence, groups, clustered=True)
 
 
 def _figure(value: float, low: float, high: float, method: str) -> dict[str, Any]:

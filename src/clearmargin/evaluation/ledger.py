@@ -24,6 +24,9 @@ START = "0" * 64
 def enter(path: Path, test_names: np.ndarray, weights: Mapping[str, str]) -> int:
     """Add one evaluation to the ledger; return its number on this test part, from 1.
 
+    The same weights on the same test part are one evaluation, however often it is entered: a run that was stopped in
+    between says nothing new when it goes on.
+
     Parameters
     ----------
     path
@@ -40,6 +43,9 @@ def enter(path: Path, test_names: np.ndarray, weights: Mapping[str, str]) -> int
     """
     entries = read_ledger(path)
     part = _sha256(sorted(map(str, test_names)))
+    for earlier in entries:
+        if earlier["test_part"] == part and earlier["weights"] == dict(weights):
+            return int(earlier["number"])
     entry: dict[str, Any] = {
         "number": 1 + sum(earlier["test_part"] == part for earlier in entries),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -21,7 +21,7 @@ from clearmargin.evaluation.alignment import check_same_samples, numbered_groups
 from clearmargin.evaluation.assessment import check_settings
 from clearmargin.evaluation.bootstrap import chunks, draw_weights
 from clearmargin.evaluation.estimates import check_finite
-from clearmargin.evaluation.intervals import bootstrap_figure, bootstrap_method
+from clearmargin.evaluation.intervals import bootstrap_figure
 from clearmargin.evaluation.regression_comparison import Scored, compare_estimates
 from clearmargin.evaluation.regression_metrics import REGRESSION_METRICS, ErrorSums, error_sums
 from clearmargin.records import Estimates
@@ -47,8 +47,7 @@ def evaluate_estimates(
     Parameters
     ----------
     contenders, baselines
-        What each says about the test part: the same rows in the same order. A baseline that has the name of a
-        contender gets "(baseline)" behind it.
+        What each says about the test part: the same rows in the same order, each under its own name.
     target
         Name of the target's column.
     confidence, resamples, seed
@@ -61,16 +60,20 @@ def evaluate_estimates(
     Raises
     ------
     UsageError
-        When the rows of contenders differ, the part is empty, a number is too large to be squared, a setting is out
-        of range.
+        When the rows of contenders differ, two have the same name, the part is empty, a number is too large to be
+        squared, a setting is out of range.
     WorkError
         When a number is not finite.
     """
     check_settings(confidence, resamples, seed)
     if not contenders:
         raise UsageError("There is no contender to evaluate: expected the estimates of at least one.")
-    own = {_apart(name, contenders): estimates for name, estimates in baselines.items()}
-    aligned = align_estimates({**contenders, **own})
+    twice = sorted(set(contenders) & set(baselines))
+    if twice:
+        raise UsageError(
+            f"Contenders and baselines must have different names, got {', '.join(map(repr, twice))} twice."
+        )
+    aligned = align_estimates({**contenders, **baselines})
     scored = _scored(aligned, resamples, seed)
     figures = {name: {"metrics": _figures(aligned, one, confidence)} for name, one in scored.items()}
     return {
@@ -85,7 +88,7 @@ def evaluate_estimates(
         "resamples": resamples,
         "seed": seed,
         "contenders": {name: figures[name] for name in contenders},
-        "baselines": {name: figures[name] for name in own},
+        "baselines": {name: figures[name] for name in baselines},
         "comparisons": compare_estimates(
             scored,
             tuple(contenders),
@@ -96,12 +99,6 @@ def evaluate_estimates(
             seed=seed,
         ),
     }
-
-
-def _apart(name: str, contenders: Mapping[str, Estimates]) -> str:
-    while name in contenders:
-        name += " (baseline)"
-    return name
 
 
 @dataclass(frozen=True)
@@ -192,9 +189,9 @@ def _metrics(sums: ErrorSums) -> dict[str, np.ndarray]:
 
 
 def _figures(aligned: AlignedEstimates, scored: Scored, confidence: float) -> dict[str, dict[str, Any]]:
-    method = f"BCa {bootstrap_method(aligned.n_units, aligned.clustered)}"
+    units = (aligned.n_units, aligned.clustered)
     figures = {
-        name: bootstrap_figure(scored.values[name], scored.resampled[name], confidence, method, scored.jackknife[name])
+        name: bootstrap_figure(scored.values[name], scored.resampled[name], confidence, *units, scored.jackknife[name])
         for name in REGRESSION_METRICS
     }
     # One interval for both: the root of one metric's limit is the other's limit.

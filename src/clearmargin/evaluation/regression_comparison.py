@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from clearmargin.evaluation.intervals import bootstrap_method, percentile_interval
+from clearmargin.evaluation.intervals import counted, paired_figure
 from clearmargin.evaluation.paired import ROUNDING, holm, level, sign_flip_p
 from clearmargin.evaluation.regression_verdict import sentence
 
@@ -83,13 +83,13 @@ def compare_estimates(
     ordered = [_lower_first(scored, *pair) for pair in pairs]
     p_values = [_p_value(scored[first], scored[second], flips, seed) for first, second in ordered]
     clustered = n_groups < n_rows
-    method = f"paired {bootstrap_method(n_groups, clustered)}"
     records = []
     for (first, second), p_value, p_holm in zip(ordered, p_values, holm(p_values), strict=True):
         ahead = {
-            metric: _difference(scored[first], scored[second], metric, method, confidence) for metric in ("rmse", "mae")
+            metric: _difference(scored[first], scored[second], metric, (n_groups, clustered), confidence)
+            for metric in ("rmse", "mae")
         }
-        clear = ahead["rmse"]["low"] > 0 and p_holm < level(confidence)
+        clear = (ahead["rmse"]["low"] or 0) > 0 and p_holm < level(confidence)
         record = {
             "first": first,
             "second": second,
@@ -97,7 +97,7 @@ def compare_estimates(
             "difference": ahead["rmse"],
             "mae_difference": ahead["mae"],
             "p_value": p_value,
-            "p_method": f"sign flips over {n_groups} {'groups' if clustered else 'rows'} on squared errors",
+            "p_method": f"sign flips over {counted(n_groups, 'group' if clustered else 'row')} on squared errors",
             "p_holm": p_holm,
             "distinguishable": bool(clear and ahead["mae"]["value"] >= 0),
         }
@@ -111,14 +111,15 @@ def _lower_first(scored: Mapping[str, Scored], one: str, other: str) -> tuple[st
     return (other, one) if lead > ROUNDING * scored[one].values["rmse"] else (one, other)
 
 
-def _difference(first: Scored, second: Scored, metric: str, method: str, confidence: float) -> dict[str, Any]:
+def _difference(
+    first: Scored, second: Scored, metric: str, units: tuple[int, bool], confidence: float
+) -> dict[str, Any]:
     # Equal errors summed in another order differ in the last digit: that is no difference.
     smallest = ROUNDING * max(first.values[metric], second.values[metric])
     value = second.values[metric] - first.values[metric]
     apart = second.resampled[metric] - first.resampled[metric]
-    low, high = percentile_interval(np.where(np.abs(apart) <= smallest, 0.0, apart), confidence)
-    note = "; the resamples show no spread" if low == high else ""
-    return {"value": 0.0 if abs(value) <= smallest else value, "low": low, "high": high, "method": method + note}
+    apart = np.where(np.abs(apart) <= smallest, 0.0, apart)
+    return paired_figure(0.0 if abs(value) <= smallest else value, apart, confidence, *units)
 
 
 def _p_value(first: Scored, second: Scored, flips: int, seed: int) -> float:

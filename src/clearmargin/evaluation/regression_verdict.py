@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from clearmargin.evaluation.intervals import counted
 from clearmargin.evaluation.paired import level
 from clearmargin.evaluation.verdict import amounts, probability_text
 
@@ -23,27 +24,27 @@ def sentence(record: Mapping[str, Any], n_rows: int, n_groups: int | None, n_pai
     """
     first, second, bar = record["first"], record["second"], level(confidence)
     difference = record["difference"]
-    by, low, high = amounts(_numbers(difference))
-    interval = f"{100 * confidence:.6g} % interval {low} to {high}"
+    by, *ends = amounts(_numbers(difference))
+    interval = f"{100 * confidence:.6g} % interval {' to '.join(ends)}" if ends else difference["method"]
     test = _test(record, n_rows, n_groups, n_pairs, bar)
     if record["distinguishable"]:
         return f"{first} is better than {second}: RMSE lower by {by} ({interval}; {test})."
-    on = f"{n_rows} rows" + (f" in {n_groups} groups" if n_groups is not None else "")
-    above, significant = difference["low"] > 0, record["p_holm"] < bar
+    on = counted(n_rows, "row") + (f" in {counted(n_groups, 'group')}" if n_groups is not None else "")
+    above, significant = (difference["low"] or 0) > 0, record["p_holm"] < bar
     if above and significant:
         less, *_ = amounts([-number for number in _numbers(record["mae_difference"])])
         return (
             f"{first} and {second} can't be ranked on {on}: {first} has the lower RMSE, by {by} ({interval}; {test}), "
             f"but {second} the lower mean absolute error, by {less}."
         )
-    if difference["value"] == difference["low"] == difference["high"] == 0:
+    if not any(_numbers(difference)):
         return f"{first} and {second} can't be told apart on {on}: their errors are of the same size."
     joint = ", but " if above else ", although " if significant else "; "
     return f"{first} and {second} can't be told apart on {on}: RMSE differs by {by} ({interval}{joint}{test})."
 
 
 def _test(record: Mapping[str, Any], n_rows: int, n_groups: int | None, n_pairs: int, bar: float) -> str:
-    over = f"{n_rows} rows" if n_groups is None else f"{n_groups} groups"
+    over = counted(n_rows, "row") if n_groups is None else counted(n_groups, "group")
     text = f"sign flips over {over}, p {probability_text(record['p_value'], bar)}"
     if n_pairs > 1:
         text += f", adjusted for {n_pairs} comparisons {probability_text(record['p_holm'], bar)}"
@@ -51,4 +52,6 @@ def _test(record: Mapping[str, Any], n_rows: int, n_groups: int | None, n_pairs:
 
 
 def _numbers(difference: Mapping[str, Any]) -> tuple[float, ...]:
-    return difference["value"], difference["low"], difference["high"]
+    """The difference and, where it has them, its limits."""
+    found = (difference[key] for key in ("value", "low", "high"))
+    return tuple(number for number in found if number is not None)

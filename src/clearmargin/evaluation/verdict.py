@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from clearmargin.evaluation.intervals import counted
 from clearmargin.evaluation.paired import level
 
 SIGNIFICANT_DIGITS = 2
@@ -30,8 +31,8 @@ def sentence(record: Mapping[str, Any], n_samples: int, n_groups: int | None, n_
     points = _points(record["difference"]["value"])
     if record["distinguishable"]:
         return f"{first} is better than {second}: balanced accuracy {points} points higher ({interval}; {test})."
-    on = f"{n_samples} images" + (f" in {n_groups} groups" if n_groups is not None else "")
-    above, significant = record["difference"]["low"] > 0, record["p_holm"] < bar
+    on = counted(n_samples, "image") + (f" in {counted(n_groups, 'group')}" if n_groups is not None else "")
+    above, significant = (record["difference"]["low"] or 0) > 0, record["p_holm"] < bar
     if above and significant:
         more = _points(-record["accuracy_difference"]["value"])
         return (
@@ -47,12 +48,14 @@ def sentence(record: Mapping[str, Any], n_samples: int, n_groups: int | None, n_
 
 
 def _interval(difference: Mapping[str, Any], confidence: float) -> str:
+    if difference["low"] is None:
+        return str(difference["method"])
     low, high = _points(difference["low"]), _points(difference["high"])
     return f"{100 * confidence:.6g} % interval {low} to {high}"
 
 
 def _test(record: Mapping[str, Any], n_groups: int | None, n_pairs: int, bar: float) -> str:
-    name = "McNemar mid-p" if n_groups is None else f"sign flips over {n_groups} groups, p"
+    name = "McNemar mid-p" if n_groups is None else f"sign flips over {counted(n_groups, 'group')}, p"
     text = f"{name} {probability_text(record['p_value'], bar)}"
     if n_pairs > 1:
         text += f", adjusted for {n_pairs} comparisons {probability_text(record['p_holm'], bar)}"

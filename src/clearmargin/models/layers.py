@@ -10,6 +10,7 @@ from torch import nn
 
 from clearmargin.errors import RecipeError
 from clearmargin.models.activations import ACTIVATIONS, activation_words, build_activation, gain_before, pieces_of
+from clearmargin.models.dropout import Dropout as RandomDropout
 from clearmargin.models.pooling import DEFAULT_POOL_SIZE, build_global_pool, build_pool
 from clearmargin.models.rows import LayerRow, Shape, Sight
 from clearmargin.recipe import Contender
@@ -110,7 +111,11 @@ def _build_layer(layer: Layer, shape: Shape, sight: Sight, where: str) -> Built:
         case Activate():
             return _activate(layer, shape, sight, where)
         case Dropout():
-            return [nn.Dropout(layer.dropout)], LayerRow(f"dropout {layer.dropout:g}", shape, 0, 0, sight.field), sight
+            return (
+                [RandomDropout(layer.dropout)],
+                LayerRow(f"dropout {layer.dropout:g}", shape, 0, 0, sight.field),
+                sight,
+            )
         case Flatten():
             return [nn.Flatten()], LayerRow("flatten", (math.prod(shape),), 0, 0, sight.field), sight
         case BatchNorm():

@@ -14,9 +14,17 @@ from torch import nn
 CLEARLY_FASTER = 1.2
 
 
-def choose_precision(setting: str) -> torch.dtype:
-    """The number format for a ``precision`` setting: ``float32``, ``bfloat16``, or measured for ``auto``."""
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(setting) or fastest_precision()
+def choose_precision(setting: str, *, little_work: bool = False) -> torch.dtype:
+    """The number format for a ``precision`` setting: ``float32``, ``bfloat16``, or chosen for ``auto``.
+
+    Parameters
+    ----------
+    little_work
+        ``auto`` is then float32: where the convolutions take no time, bfloat16 would cost digits and save nothing.
+        Otherwise it is measured.
+    """
+    asked = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(setting)
+    return asked or (torch.float32 if little_work else fastest_precision())
 
 
 @cache

@@ -79,9 +79,9 @@ def plot_learning_curve(axes: Axes, history: pd.DataFrame, quantity: str, best_e
     if quantity == "loss":
         _scale_loss(axes)
     axes.set_xlabel("epoch")
-    _title(axes, quantity.replace("_", " "))
+    put_title(axes, quantity.replace("_", " "))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    return _finished(axes, legend="above")
+    return finished(axes, legend="above")
 
 
 def _mark_best(axes: Axes, epochs: np.ndarray, values: np.ndarray, best_epoch: int) -> None:
@@ -118,8 +118,8 @@ def plot_roc(axes: Axes, curves: Sequence[RocLine], title: str) -> Axes:
     axes.set_yticks([0, 0.5, 1], labels=["0", "0.5", "1"])
     axes.set_xlabel("false positive rate")
     axes.set_ylabel("true positive rate")
-    _title(axes, short(title, _NAME_LENGTH + 4))
-    return _finished(axes, legend="inside")
+    put_title(axes, short(title, _NAME_LENGTH + 4))
+    return finished(axes, legend="inside")
 
 
 def plot_confusion(axes: Axes, counts: np.ndarray, classes: Sequence[str]) -> Axes:
@@ -142,7 +142,7 @@ def plot_confusion(axes: Axes, counts: np.ndarray, classes: Sequence[str]) -> Ax
     size = _name_classes(axes, classes)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    return _finished(axes, grid=False, label_size=size)
+    return finished(axes, grid=False, label_size=size)
 
 
 def _name_classes(axes: Axes, classes: Sequence[str]) -> float:
@@ -169,20 +169,22 @@ def plot_estimates(axes: Axes, estimates: Mapping[str, Mapping[str, Any]], title
     axes.set_ylim(len(estimates) - 0.5, -0.5)
     axes.set_yticks(range(len(estimates)), labels=[short(name, _NAME_LENGTH) for name in estimates])
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
-    _title(axes, title)
-    return _finished(axes)
+    put_title(axes, title)
+    return finished(axes)
 
 
-def _title(axes: Axes, text: str) -> None:
+def put_title(axes: Axes, text: str) -> None:
+    """Write a title over the left edge, where it is read first."""
     axes.set_title(text, loc="left", color=INK, fontsize=_TEXT_SIZE + 1)
 
 
-def _finished(
+def finished(
     axes: Axes,
     legend: Literal["above", "inside"] | None = None,
     grid: bool = True,
     label_size: float = _TEXT_SIZE - 0.5,
 ) -> Axes:
+    """Give axes the look all figures share, as the last step of drawing; ``label_size`` in points."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):

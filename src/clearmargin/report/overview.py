@@ -103,12 +103,18 @@ def round_scale(
 
 @dataclass(frozen=True)
 class Column:
-    """A metric's column: its scale, one cell a contender, and the baseline's value."""
+    """A metric's column: its scale, one cell a contender, the baseline's value, and those of references as text."""
 
     metric: Metric
     scale: Scale
     cells: tuple[tuple[Mapping[str, Any], Mark], ...]
     baseline: float | None
+    references: tuple[str, ...]
+
+
+def references(run: StudyFiles) -> list[Mapping[str, Any]]:
+    """Figures from elsewhere, as the recipe gives them."""
+    return list(run.evaluation.get("references") or ())
 
 
 def comparison_columns(run: RunFiles) -> list[Column]:
@@ -119,7 +125,10 @@ def comparison_columns(run: RunFiles) -> list[Column]:
         scale = _column_scale(run, metric)
         found = [contender.result["metrics"].get(metric.key) or {} for contender in run.contenders]
         cells = tuple((cell, scale.mark(cell)) for cell in found)
-        columns.append(Column(metric, scale, cells, baseline.get(metric.key)))
+        beside = tuple(
+            decimal(reference["value"]) if reference["metric"] == metric.key else "" for reference in references(run)
+        )
+        columns.append(Column(metric, scale, cells, baseline.get(metric.key), beside))
     return columns
 
 

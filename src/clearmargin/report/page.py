@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 
 from clearmargin.errors import RunFolderError
+from clearmargin.evaluation.intervals import too_few_groups
 from clearmargin.evaluation.misclassified import confident_mistakes
 from clearmargin.files import write_bytes, write_text
 from clearmargin.records import PARTS
@@ -142,6 +143,8 @@ def _first_screen(run: RunFiles) -> dict[str, Any]:
         "verdict": sentences,
         "further_pairs": further,
         "columns": overview.comparison_columns(run),
+        "references": overview.references(run),
+        "too_few_groups": too_few_groups(run.evaluation),
         "costs": overview.contender_costs(run.contenders),
         "differences": rows,
         "difference_scale": scale,

@@ -9,9 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from clearmargin.report.figures import INK, Look
-from clearmargin.report.figures import _finished as finished
-from clearmargin.report.figures import _title as put_title
+from clearmargin.report.figures import INK, Look, finished, put_title
 from clearmargin.report.wording import short
 
 _NAME_LENGTH = 26

@@ -13,10 +13,10 @@ from clearmargin.errors import RecipeError, SourceError
 from clearmargin.records import PARTS, Sample, Split
 from clearmargin.split.allotment import allot
 from clearmargin.split.groups import check_split, column, crossing_groups, first_few, groups_in_two_parts, name_groups
-from clearmargin.split.stored import read_split, write_split
+from clearmargin.split.stored import read_split, require_same_split, write_split
 from clearmargin.split.strata import partition, quantile_strata
 
-__all__ = ["check_split", "crossing_groups", "make_split", "read_split", "write_split"]
+__all__ = ["check_split", "crossing_groups", "make_split", "read_split", "require_same_split", "write_split"]
 
 
 def make_split(

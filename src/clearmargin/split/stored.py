@@ -19,11 +19,33 @@ _COLUMNS = ("name", "label", "group", "part")
 
 
 def write_split(folder: Path, split: Split) -> None:
-    """Write ``split.csv`` (name, label, group, part) and ``split.json`` (what it amounts to) into a run folder."""
+    """Write ``split.csv`` (name, label, group, part) and ``split.json`` (what it amounts to) into a run folder.
+
+    ``split.json`` is written last: without it nothing counts as stored, and both are written again.
+    """
     labels = split.labels.astype(float) if split.numeric else split.labels
     columns = (split.names, labels, split.groups, split.parts)
     write_table(folder / "split.csv", pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True))))
     write_json(folder / "split.json", _summary(split))
+
+
+def require_same_split(folder: Path, made: Split) -> None:
+    """Refuse to go on with another split than a run was started with; nothing to refuse where none is stored.
+
+    Raises
+    ------
+    RunFolderError
+        When the stored split differs, or what is stored is damaged.
+    """
+    if (folder / "split.json").is_file() and _assignments(read_split(folder)) != _assignments(made):
+        raise RunFolderError(
+            f"The data are not those the run in {folder} was started with: its split no longer fits. "
+            "Give the same data, or choose another folder with --out."
+        )
+
+
+def _assignments(split: Split) -> dict[str, tuple[str, str, str]]:
+    return dict(zip(split.names, zip(split.labels, split.groups, split.parts, strict=True), strict=True))
 
 
 def read_split(folder: Path) -> Split:

@@ -85,8 +85,13 @@ class Numbers:
         return {}
 
     def measures(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
+        """The loss, and two errors that mean the same whatever the loss: contenders are compared by them."""
         error = outputs.squeeze(1) - targets
-        return {"loss": self.loss(outputs, targets).item(), "mean_absolute_error": error.abs().mean().item()}
+        return {
+            "loss": self.loss(outputs, targets).item(),
+            "mean_absolute_error": error.abs().mean().item(),
+            "mean_squared_error": error.square().mean().item(),
+        }
 
     def score(self, measures: dict[str, float]) -> float:
         return -measures["loss"]

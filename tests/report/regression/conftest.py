@@ -47,11 +47,13 @@ class SyntheticRegression:
         group_of: int = 1,
         findings: tuple[dict[str, Any], ...] = (),
         columns: Mapping[str, str] | None = None,
+        loss: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder, self.name, self.target, self.seeds = folder, name, target, seeds
         self.errors = {"1-D CNN": 3.0} if errors is None else dict(errors)
         self.references = [dict(REFERENCE, value=REFERENCE["value"] * unit)] if references else []
         self.with_baselines, self.group_of, self.unit = baselines, group_of, unit
+        self.loss = {"loss": "squared"} if loss is None else dict(loss)
         self.findings, self.columns = list(findings), columns
         self.random = np.random.default_rng(7)
         self.inputs = self.random.normal(size=(n, len(COLUMNS)))
@@ -133,12 +135,12 @@ class SyntheticRegression:
             "seconds": np.full(len(epochs), 0.1),
         }
         write_table(place / "history.csv", pd.DataFrame(history))
-        keys = ("layer", "output", "parameters", "multiply_adds")
+        keys = ("layer", "output", "parameters", "multiply_adds", "receptive_field")
         layers = [
-            ("conv 64, 2, relu", [64, 12], 192, 1_536),
-            ("flatten", [768], 0, 0),
-            ("dense 32, relu", [32], 24_608, 24_576),
-            ("dense", [1], 33, 32),
+            ("conv 64, 2, relu", [64, 12], 192, 1_536, 2),
+            ("flatten", [768], 0, 0, 13),
+            ("dense 32, relu", [32], 24_608, 24_576, 13),
+            ("dense", [1], 33, 32, 13),
         ]
         known = self.parts == "train"
         model = {
@@ -167,7 +169,7 @@ class SyntheticRegression:
     def _recipe(self) -> dict[str, Any]:
         training = {
             "epochs": 100, "batch_size": 32, "optimizer": "adam", "learning_rate": 0.003, "schedule": "one-cycle",
-            "weight_decay": 0.001, "loss": "squared", "early_stopping": 40, "keep": "best",
+            "weight_decay": 0.001, **self.loss, "early_stopping": 40, "keep": "best",
         }  # fmt: skip
         return {
             "name": self.name,

@@ -85,6 +85,58 @@ def test_a_baseline_that_wins_is_said_to_win(synthetic_regression, reading):
     assert "ridge regression is better than 1-D CNN: RMSE lower by" in reading.words(reading.read_page(run_folder))
 
 
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        ({}, "trained to the least squared error."),
+        ({"loss": "absolute"}, "trained to the least absolute error."),
+        (
+            {"loss": "huber", "huber_delta": 0.5},
+            "trained to the least Huber loss (delta 0.5: squared up to 0.5 standard deviations of the target, linear "
+            "beyond).",
+        ),
+    ],
+)
+def test_the_loss_is_named(synthetic_regression, reading, loss, words):
+    write_report(run_folder := synthetic_regression(loss=loss))
+    assert words in reading.words(reading.read_page(run_folder))
+
+
+def test_layers_are_listed_with_what_they_see(written, reading):
+    rows = [" ".join(row.split()) for row in reading.read_page(written).rows]
+    assert any(re.search(r"conv 64, 2, relu.*2$", row) for row in rows)
+    assert any(re.search(r"flatten.*13$", row) for row in rows)
+
+
+def test_it_says_what_baselines_learned_from(synthetic_regression, reading):
+    said = "The baselines learned from training and validation part together"
+    for baselines in (True, False):
+        write_report(run_folder := synthetic_regression(baselines=baselines))
+        assert (said in reading.words(reading.read_page(run_folder))) == baselines
+
+
+@pytest.mark.parametrize(("group_of", "test_groups"), [(25, 3), (10, 8)])
+def test_fewer_than_five_groups_are_warned_of(synthetic_regression, reading, group_of, test_groups):
+    write_report(run_folder := synthetic_regression(group_of=group_of))
+    text = reading.words(reading.read_page(run_folder))
+    assert ("The test part has only 3 groups: " in text) == (test_groups < 5)
+
+
+def test_a_figure_of_one_seed_has_no_spread(synthetic_regression, reading):
+    run_folder = synthetic_regression(seeds=2)
+    path = run_folder / "evaluation.json"
+    evaluation = json.loads(path.read_text())
+    one = evaluation["repeats"]["contenders"]["1-D CNN"]
+    for figures in one.values():
+        figures["sd"] = None
+    one["r2"].update(dict.fromkeys(("mean", "min", "max", "low", "high")))
+    path.write_text(json.dumps(evaluation))
+    write_report(run_folder)
+    rows = [" ".join(row.split()) for row in reading.read_page(run_folder).rows if row.startswith("1-D CNN")]
+    assert rows
+    assert not any("± –" in row for row in rows)
+
+
 def test_the_largest_errors_are_listed_with_what_others_say(written, reading):
     run_folder = written
     said = read_estimates(run_folder / "contenders" / "1-d-cnn" / "predictions.csv")["test"]

@@ -6,9 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from clearmargin.report.figures import INK, MUTED, Look
-from clearmargin.report.figures import _finished as finished
-from clearmargin.report.figures import _title as put_title
+from clearmargin.report.figures import INK, MUTED, Look, finished, put_title
 from clearmargin.report.wording import short
 
 MOST_POINTS = 2000  # more make the page heavy and the cloud no clearer

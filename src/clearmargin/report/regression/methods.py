@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from clearmargin.report.methods import evaluation_number, settings_of, training_steps
 from clearmargin.report.regression.folder import RegressionContender, RegressionRun
 from clearmargin.report.wording import count, large, plural, without_folders
-
-LOSSES = {"squared": "squared error", "absolute": "absolute error", "huber": "Huber's loss"}
 
 
 def steps(run: RegressionRun) -> list[tuple[str, str]]:
@@ -57,11 +58,18 @@ def _split(run: RegressionRun) -> str:
 def _contender(run: RegressionRun, contender: RegressionContender) -> str:
     parameters = contender.model["parameters"]
     settings = settings_of(run, contender.name).get("training") or run.recipe.get("training", {})
-    loss = LOSSES.get(str(settings.get("loss", "squared")), str(settings.get("loss")))
     return (
         f"A 1-D CNN over the columns of a row, with {large(parameters['total'])} parameters, "
-        f"trained to the least {loss}."
+        f"trained to the least {_loss(settings)}."
     )
+
+
+def _loss(settings: Mapping[str, Any]) -> str:
+    kind = str(settings.get("loss") or "squared")
+    if kind == "huber":
+        delta = settings.get("huber_delta", 1.0)
+        return f"Huber loss (delta {delta:g}: squared up to {delta:g} standard deviations of the target, linear beyond)"
+    return f"{kind} error"
 
 
 def _baselines(run: RegressionRun) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clearmargin.report.figures import Look
-from clearmargin.report.overview import Mark, Metric, Scale, p_values, round_scale
+from clearmargin.report.overview import Mark, Metric, Scale, p_values, references, round_scale
 from clearmargin.report.regression.folder import RegressionRun
 from clearmargin.report.wording import fitting_digits, listed, measured, numbers, plural
 
@@ -45,11 +45,6 @@ class Column:
 def looks(run: RegressionRun) -> dict[str, Look]:
     """Colour and marker of every contender and baseline, by name, the same everywhere."""
     return {name: Look(k) for k, name in enumerate([*run.evaluation["contenders"], *run.evaluation["baselines"]])}
-
-
-def references(run: RegressionRun) -> list[Mapping[str, Any]]:
-    """Figures from elsewhere, as the recipe gives them."""
-    return list(run.evaluation.get("references") or ())
 
 
 def columns(run: RegressionRun) -> list[Column]:
@@ -158,11 +153,10 @@ def differences(run: RegressionRun) -> tuple[list[Difference], tuple[str, str]]:
 
 
 def _between(difference: Mapping[str, Any]) -> str:
-    ends = [difference[key] for key in ("value", "low", "high")]
-    largest = max(map(abs, ends))
-    digits = fitting_digits([largest])
-    value, low, high = (measured(end, digits) for end in ends)
-    return f"{value} ({low} to {high})"
+    ends = numbers(difference[key] for key in ("value", "low", "high"))
+    digits = fitting_digits([max(map(abs, ends))])
+    value, *limits = (measured(end, digits) for end in ends)
+    return f"{value} ({' to '.join(limits)})" if limits else value
 
 
 def interval_methods(run: RegressionRun) -> str:

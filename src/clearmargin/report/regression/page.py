@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from clearmargin.evaluation.intervals import too_few_groups
 from clearmargin.files import write_text
 from clearmargin.report import data_flow, methods, overview
 from clearmargin.report.figures import SERIES
@@ -42,13 +43,14 @@ def _first_screen(run: RegressionRun) -> dict[str, Any]:
         "verdict": sentences,
         "further_pairs": further,
         "columns": own.columns(run),
-        "references": own.references(run),
+        "references": overview.references(run),
         "costs": overview.contender_costs(run.contenders),
         "differences": rows,
         "difference_scale": scale,
         "interval_methods": own.interval_methods(run),
         "checks": checks,
         "leaks": not all(check.holds for check in checks),
+        "too_few_groups": too_few_groups(run.evaluation),
         "few_rows": run.evaluation["n"] < own.FEW_TEST_ROWS,
         "looks_by_name": look,
         "looks": list(look.values()),
