@@ -128,6 +128,9 @@ def test_predict_says_which_images_it_left_out(clearmargin: Command, finished: P
         (["describe", "boston", "--data", "mnist"], "'mnist' is a set of images, not a table"),
         (["describe", "tumor", "--data", "nowhere", "--classes", "4"], "There is no nowhere."),
         (["split", "{images}", "--seed", "-1"], "'--seed'"),
+        (["audit", ""], "No data given: the path is empty."),
+        (["audit", "caf\udce9"], "There is no caf"),
+        (["split", "{table}", "--target", ""], "has no column '' (target)"),
         (["split", "{images}", "--out", "{empty}"], "is a folder: --out needs the name of a file, such as"),
         (
             ["split", "{table}", "--target", "y", "--out", "{table}"],

@@ -81,7 +81,7 @@ def audit_data(data: str | Path, *, target: str | None = None, progress: Progres
     With a ``target`` the data are a table, and that column is what would be learned.
     """
     with _shown(progress) as shown:
-        return audit_inputs(*read_inputs(Data(source=named(data), target=target), shown))
+        return audit_inputs(*read_inputs(_data(data, target), shown))
 
 
 def split_data(
@@ -96,11 +96,16 @@ def split_data(
     """
     check_output_file(out, "split.csv", Path(named(data)), "file of the data")
     with _shown(progress) as shown:
-        pixels, source = read_inputs(Data(source=named(data), target=target), shown)
+        pixels, source = read_inputs(_data(data, target), shown)
     made = make_split(pixels.samples, audit_inputs(pixels, source).copies, seed=seed)
     columns = {"name": made.names, "label": made.labels, "group": made.groups, "part": made.parts}
     write_table(out, pd.DataFrame(columns))
     return made
+
+
+def _data(data: str | Path, target: str | None) -> Data:
+    """Data outside a recipe; a name that can't be is left to those who open it, and say so in words."""
+    return Data.model_construct(source=named(data), target=target)
 
 
 def _shown(progress: Progress | None) -> AbstractContextManager[Progress]:
