@@ -12,7 +12,7 @@ import torch
 from clearmargin.errors import SourceError, UsageError
 from clearmargin.models import build_network
 from clearmargin.models.rows import LayerRow, Shape
-from clearmargin.preparation import named, open_data
+from clearmargin.preparation import named, open_data, own_column
 from clearmargin.recipe import Data, load_recipe
 from clearmargin.sources import open_table_source
 
@@ -107,7 +107,7 @@ def describe(
     if settings.task == "regression":
         if classes is not None:
             raise UsageError("A regression has one output, and no classes: leave --classes out.")
-        shape: Shape = (1, _columns(settings.data))
+        shape: Shape = (1, _columns(settings.data, own_column(settings.split)))
         outputs = 1
     else:
         shape = settings.data.preprocessing.shape
@@ -132,7 +132,7 @@ def _classes(data: Data) -> int:
     return len(labels)
 
 
-def _columns(data: Data) -> int:
+def _columns(data: Data, group_by: str | None) -> int:
     if data.features is not None:
         return len(data.features)
     if data.source is None or data.target is None:
@@ -140,4 +140,4 @@ def _columns(data: Data) -> int:
             "The recipe names no table, so how many columns it has is not known: give --data PATH, or list them in "
             "[data] features."
         )
-    return len(open_table_source(data.source, data.target).columns)
+    return len(open_table_source(data.source, data.target, group_by=group_by).columns)

@@ -163,7 +163,7 @@ class Inputs:
     Attributes
     ----------
     rows
-        Images: uint8 of shape (images, size_px, size_px, channels). A table: float32 of shape (rows, columns).
+        Images: uint8 of shape (images, size_px, size_px, channels). A table: float64 of shape (rows, columns).
     samples
         The readable ones only: ``samples[i]`` is row ``i``.
     facts
