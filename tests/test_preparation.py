@@ -12,6 +12,7 @@ import pytest
 
 import clearmargin as cm
 from clearmargin.audit.division import division_findings
+from clearmargin.description import describe
 from clearmargin.errors import SourceError
 from clearmargin.preparation import audit_inputs, divide, read_inputs
 from clearmargin.recipe import Data, SplitSettings
@@ -103,6 +104,27 @@ epochs = 1
 resamples = 200
 repeats = 2
 """
+
+
+@pytest.mark.parametrize("size", [1e69, 1e-69])
+def test_targets_of_any_admitted_size_get_figures_over_seeds(tmp_path, frame, size):
+    frame.assign(y=frame["y"] * size).to_csv(tmp_path / "t.csv", index=False)
+    (tmp_path / "r.toml").write_text(RECIPE)
+    run = cm.run(tmp_path / "r.toml", data=tmp_path / "t.csv", out=tmp_path / "run", progress=silent)
+    over = run.evaluation["repeats"]
+    for figures in (over["contenders"]["net"], over["baselines"]["ridge regression"]):
+        assert 0 < figures["mse"]["sd"] < np.inf
+        assert 0.1 * size < figures["rmse"]["mean"] < 10 * size
+
+
+def test_describe_counts_the_columns_that_are_inputs(tmp_path, frame):
+    frame.assign(site=1).to_csv(tmp_path / "t.csv", index=False)
+    (tmp_path / "r.toml").write_text(RECIPE.replace("near_dup", 'group_by = "site"\nnear_dup'))
+    assert describe(str(tmp_path / "r.toml"), data=tmp_path / "t.csv").input == (1, 2)
+
+
+def test_help_says_that_data_may_be_a_table(clearmargin):
+    assert "table (CSV)" in " ".join(clearmargin("run", "--help")[1].replace("│", " ").split())
 
 
 def test_what_was_dropped_stays_dropped_in_repeats_and_reaches_the_report(tmp_path, frame):

@@ -34,7 +34,8 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A finished run f
 DataOption = Annotated[
     str | None,
     typer.Option(
-        metavar="PATH", help="Folder, zip, tar, manifest CSV, NPZ, IDX, or a name of `clearmargin data list`."
+        metavar="PATH",
+        help="Folder, zip, tar, manifest CSV, NPZ, IDX, a table (CSV), or a name of `clearmargin data list`.",
     ),
 ]
 OutOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Run folder to make.")]

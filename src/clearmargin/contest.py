@@ -21,14 +21,12 @@ from clearmargin.models import Network, Pretraining, build_network, set_first_we
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics
 from clearmargin.models.precision import choose_precision
 from clearmargin.recipe import Contender
-from clearmargin.records import Columns, Estimates, Inputs, Part, Predictions, Split
+from clearmargin.records import Columns, Estimates, Inputs, Part, Predictions, Progress, Split
 from clearmargin.task import Classification, Task
 from clearmargin.training.checkpoint import stored_precision
 from clearmargin.training.feeds import Feed, Feeds, Report
 from clearmargin.training.loop import Fitted, Labelled, fit, forward
 from clearmargin.training.threads import threads_for
-
-Progress = Callable[[str, int, int, str], None]  # what, done, in all (0: unknown), a note
 
 
 def first_network(

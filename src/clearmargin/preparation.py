@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +17,9 @@ from clearmargin.errors import SourceError
 from clearmargin.mapped_rows import Subset
 from clearmargin.pixels import open_pixels
 from clearmargin.recipe import Data, SplitSettings
-from clearmargin.records import Columns, Inputs, Sample, Source, Split
+from clearmargin.records import Columns, Inputs, Progress, Sample, Source, Split
 from clearmargin.sources import Table, open_source, open_table_source
 from clearmargin.split import make_split
-
-Progress = Callable[[str, int, int, str], None]  # what, done, in all (0: unknown), a note
 
 PATIENT = "patient"  # as [split] group_by: what the source itself says belongs together
 

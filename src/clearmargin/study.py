@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from clearmargin.inside import look_inside
 from clearmargin.journal import Journal
 from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs
 from clearmargin.recipe import Contender, Data, Recipe, dump_recipe, load_recipe, slug
-from clearmargin.records import Inputs, Source, Split
+from clearmargin.records import Inputs, Progress, Source, Split
 from clearmargin.runs import Run, is_finished, open_run, read_json
 from clearmargin.sources import Table
 from clearmargin.split import make_split, read_split, write_split
@@ -29,8 +29,6 @@ from clearmargin.split import make_split, read_split, write_split
 if TYPE_CHECKING:
     from clearmargin.models import Network, Pretraining
     from clearmargin.task import Task
-
-Progress = Callable[[str, int, int, str], None]  # what, done, in all (0: unknown), a note
 
 
 def run(

@@ -156,7 +156,8 @@ def test_the_delimiter_is_the_one_that_gives_the_columns_asked_for(write):
         (lines(row4='4,"1,8'), "y", None, r"Row 4 .* has 2 cells.* A quote"),
         (lines(row4="4,1e101,8"), "y", None, r"numbers beyond ±1e\+100.*'b' has '1e101' in row 4"),
         (lines(row4="4,1,-1e101", row5="5,1,-1e102"), "y", None, r"'y' has '-1e101' in row 4 and 1 more such cells"),
-        ("\n".join(["a,y", *(f"{k},{k}e-200" for k in range(30))]), "y", None, r"varies by 2.9e-199 in all"),
+        ("\n".join(["a,y", *(f"{k},{k}e-200" for k in range(30))]), "y", None, r"reaches 2.9e-199 and varies by"),
+        ("\n".join(["a,y", *(f"{k},{k}e80" for k in range(30))]), "y", None, r"reaches 2.9e\+81 .*up to 1e\+70"),
         (lines(header="a,part,y"), "y", None, r"Row 1 .* has the part '1'; expected one of"),
     ],
 )  # fmt: skip

@@ -21,7 +21,8 @@ from clearmargin.sources.table_findings import constant_findings, gap_findings, 
 FEWEST_ROWS = 20
 ROLES = ("patient", "part")  # columns that say where a row belongs, called as in a manifest
 _SPARSE = 0.5  # a column with fewer values than this is asked to be left out
-_SMALLEST_SPREAD = 1e-100  # of the target: the square of a smaller one is soon zero
+# Of the target: the spread of squared errors over seeds is a fourth power, which must stay between 1e-308 and 1e308.
+_LARGEST_TARGET, _SMALLEST_SPREAD = 1e70, 1e-70
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def open_table(path: Path, target: str, features: Sequence[str] | None = None, *
     ------
     SourceError
         No such column, text or a number beyond 1e100 where numbers are needed, a column that is mostly gaps, a target
-        that never changes, too few rows, or a file that is no such table.
+        that never changes, or is too large or too small for squares, too few rows, or a file that is no such table.
     """
     header, rows = read_rows(path, frozenset([target, *(features or ())]))
     place = place_columns(header, path)
@@ -133,10 +134,11 @@ def _check_spread(targets: np.ndarray, target: str, path: Path) -> None:
     spread = np.ptp(targets)
     if spread == 0:
         raise SourceError(f"The target {target!r} of {path} is {targets[0]:g} in every row: there is nothing to learn.")
-    if spread < _SMALLEST_SPREAD:
+    largest = np.abs(targets).max()
+    if spread < _SMALLEST_SPREAD or largest > _LARGEST_TARGET:
         raise SourceError(
-            f"The target {target!r} of {path} varies by {spread:g} in all: the square of that is no number any more. "
-            "Write it in a smaller unit."
+            f"The target {target!r} of {path} reaches {largest:g} and varies by {spread:g} in all; errors can be "
+            f"computed up to {_LARGEST_TARGET:g} and from {_SMALLEST_SPREAD:g}. Write it in another unit."
         )
 
 

@@ -202,8 +202,8 @@ def _too_few_rows(rows: int, groups: int, fractions: Sequence[float], parts: Seq
     if groups < len(parts):
         return (
             f"Every part ({', '.join(parts)}) needs rows, but all {rows:,} rows form only {groups:,} groups that must "
-            "stay together: rows that share a group, and rows with the same inputs. Add rows of other groups, or group "
-            "by another column ([split] group_by)."
+            "stay together: rows that share a group, and rows with the same inputs. Add rows of other groups, or "
+            "inputs in which the rows differ; or group by another column ([split] group_by)."
         )
     smallest = math.ceil(1000 / rows) / 1000
     return (
