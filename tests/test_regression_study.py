@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,10 @@ def test_predict_takes_tables(finished: cm.Run, table: Path, clearmargin) -> Non
     np.testing.assert_allclose(ours[said.index], said, rtol=1e-5, atol=1e-5)
     with pytest.raises(UsageError, match=r"lacks 'b', which '1-D CNN' needs"):
         finished.best.predict(frame.drop(columns="b"))
+    with pytest.raises(UsageError, match=r"several columns called 'b': expected one"):
+        finished.best.predict(pd.concat([frame, frame[["b"]]], axis=1))
+    with pytest.raises(UsageError, match=r"Row 1 of the table has a number beyond ±1e\+100 for 'a'"):
+        finished.best.predict(frame.assign(a=1e300))
     with pytest.raises(UsageError, match=r"takes a table with the columns a, b, c"):
         finished.best.predict("picture.png")
     with pytest.raises(UsageError, match=r"Row 2 of the table has no number for 'c'"):
@@ -126,6 +131,21 @@ def test_predict_from_the_command_line(finished: cm.Run, table: Path, tmp_path: 
     assert "probabilities" not in said.as_json()["predictions"][0]
     with pytest.raises(SourceError, match=r"Row 6 of .* has no 'b': a model needs every input"):
         predict_files(finished.best, [table])
+    with pytest.raises(SourceError, match=r"There is no file .*old\.csv"):
+        predict_files(finished.best, [tmp_path / "old.csv"])
+    whole.write_text("a,b,c,same,a\n1,2,3,7,5\n")
+    with pytest.raises(SourceError, match=r"several columns called 'a'"):
+        predict_files(finished.best, [whole])
+    whole.write_text("a,b,c,same\n1e300,2,3,7\n")
+    with pytest.raises(SourceError, match=r"beyond ±1e\+100"):
+        predict_files(finished.best, [whole])
+
+
+def test_an_answer_that_is_no_number_is_an_error(finished: cm.Run, table: Path) -> None:
+    said = finished.best.description
+    huge = replace(finished.best, description={**said, "target": {**said["target"], "std": 1e308}})
+    with pytest.raises(UsageError, match=r"no finite number for row 1: it lies too far"):
+        huge.predict(pd.read_csv(table).drop(index=5).assign(a=1e90))
 
 
 def test_an_interrupted_repeat_resumes_to_the_same_figures(

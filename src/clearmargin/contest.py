@@ -14,21 +14,20 @@ import pandas as pd
 import torch
 
 from clearmargin.cache import cache_folder
+from clearmargin.columns import column_statistics
 from clearmargin.files import file_sha256, write_json, write_table, write_tensors
 from clearmargin.mapped_rows import Subset
 from clearmargin.models import Network, Pretraining, build_network, set_first_weights
-from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics, column_statistics
+from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics
 from clearmargin.models.precision import choose_precision
 from clearmargin.recipe import Contender
-from clearmargin.records import Columns, Estimates, Inputs, Part, Predictions, Split
+from clearmargin.records import Columns, Estimates, Inputs, Part, Predictions, Progress, Split
 from clearmargin.task import Classification, Task
 from clearmargin.training.checkpoint import stored_precision
 from clearmargin.training.feeds import Feed, Feeds, Report
 from clearmargin.training.loop import Fitted, Labelled, fit, forward
 from clearmargin.training.memory import reuse_freed_memory
 from clearmargin.training.threads import WORTH_THREADS, threads_for
-
-Progress = Callable[[str, int, int, str], None]  # what, done, in all (0: unknown), a note
 
 
 def first_network(

@@ -12,7 +12,7 @@ import torch
 from clearmargin.errors import SourceError, UsageError
 from clearmargin.models import MOST_OUTPUTS, build_network
 from clearmargin.models.rows import LayerRow, Shape
-from clearmargin.preparation import named, open_data
+from clearmargin.preparation import named, open_data, own_column
 from clearmargin.recipe import Data, load_recipe
 from clearmargin.sources import open_table_source
 from clearmargin.sources.catalogue import find, local_copy
@@ -112,7 +112,7 @@ def describe(
     if settings.task == "regression":
         if classes is not None:
             raise UsageError("A regression has one output, and no classes: leave --classes out.")
-        shape: Shape = (1, _columns(settings.data, given=data is not None))
+        shape: Shape = (1, _columns(settings.data, own_column(settings.split), given=data is not None))
         outputs = 1
     else:
         shape = settings.data.preprocessing.shape
@@ -152,7 +152,7 @@ def _classes_of(data: Data) -> int:
     return len(labels)
 
 
-def _columns(data: Data, *, given: bool) -> int:
+def _columns(data: Data, group_by: str | None, *, given: bool) -> int:
     """How many columns the recipe lists, or the table has; ``given`` data have to have what is listed."""
     if data.features is not None and not given:
         return len(data.features)
@@ -161,4 +161,4 @@ def _columns(data: Data, *, given: bool) -> int:
             "The recipe names no table, so how many columns it has is not known: give --data PATH, or list them in "
             "[data] features."
         )
-    return len(open_table_source(data.source, data.target, data.features).columns)
+    return len(open_table_source(data.source, data.target, data.features, group_by=group_by).columns)

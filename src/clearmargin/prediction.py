@@ -15,8 +15,9 @@ from clearmargin.errors import ImageError, SourceError
 from clearmargin.files import table_text
 from clearmargin.records import Columns
 from clearmargin.runs import BATCH, TrainedContender, read_image_file
+from clearmargin.sources.cells import table_numbers
+from clearmargin.sources.delimited import read_rows
 from clearmargin.sources.names import IMAGE_EXTENSIONS
-from clearmargin.sources.table import read_rows, table_numbers
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,10 @@ def predict_files(contender: TrainedContender, paths: Sequence[Path]) -> FilePre
 def _predict_tables(contender: TrainedContender, how: Columns, paths: Sequence[Path]) -> pd.DataFrame:
     frames = []
     for path in paths:
-        header, rows = read_rows(path)
+        header, rows = read_rows(path, frozenset(how.names))
         values = table_numbers(header, rows, how.names, path)
         named = [f"row {number}" if len(paths) == 1 else f"{path}, row {number}" for number in range(1, len(rows) + 1)]
-        frames.append(pd.DataFrame({"row": named, "predicted": contender.estimates(values.astype(np.float32))}))
+        frames.append(pd.DataFrame({"row": named, "predicted": contender.estimates(values)}))
     return pd.concat(frames, ignore_index=True)
 
 

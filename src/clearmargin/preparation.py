@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +17,11 @@ from clearmargin.errors import SourceError
 from clearmargin.mapped_rows import Subset
 from clearmargin.pixels import open_pixels
 from clearmargin.recipe import Data, SplitSettings
-from clearmargin.records import Inputs, Sample, Source, Split
+from clearmargin.records import Columns, Inputs, Progress, Sample, Source, Split
 from clearmargin.sources import Table, open_source, open_table_source
 from clearmargin.split import make_split
 
-Progress = Callable[[str, int, int, str], None]  # what, done, in all (0: unknown), a note
+PATIENT = "patient"  # as [split] group_by: what the source itself says belongs together
 
 
 def named(data: str | Path) -> str:
@@ -29,8 +29,13 @@ def named(data: str | Path) -> str:
     return data if isinstance(data, str) else str(data if data.is_absolute() else Path.cwd() / data)
 
 
-def open_data(data: Data) -> Source | Table:
+def open_data(data: Data, group_by: str | None = None) -> Source | Table:
     """List what is there, and decode nothing yet.
+
+    Parameters
+    ----------
+    group_by
+        Of a table: the column whose equal values stay together, when it is not called like a patient.
 
     Raises
     ------
@@ -40,19 +45,19 @@ def open_data(data: Data) -> Source | Table:
     if data.source is None:
         raise SourceError("The recipe names no data: say which with --data PATH, or [data] source in the recipe.")
     if data.target is not None:
-        return open_table_source(data.source, data.target, data.features)
+        return open_table_source(data.source, data.target, data.features, group_by=group_by)
     return open_source(data.source, group_pattern=data.group_pattern)
 
 
-def read_inputs(data: Data, progress: Progress) -> tuple[Inputs, Source | Table]:
-    """Every image (or row) as numbers, and the source they came from.
+def read_inputs(data: Data, progress: Progress, group_by: str | None = None) -> tuple[Inputs, Source | Table]:
+    """Every image (or row) as numbers, and the source they came from; ``group_by`` as `open_data` takes it.
 
     Raises
     ------
     SourceError
         When nothing can be read.
     """
-    source = open_data(data)
+    source = open_data(data, group_by)
     if isinstance(source, Table):
         return table_inputs(source), source
     pixels = open_pixels(
@@ -61,6 +66,11 @@ def read_inputs(data: Data, progress: Progress) -> tuple[Inputs, Source | Table]
     if not pixels.samples:
         raise SourceError(f"None of the {pixels.found} images can be read. {pixels.findings[-1].message}")
     return pixels, source
+
+
+def own_column(asked: SplitSettings) -> str | None:
+    """The column a recipe groups by, unless it leaves that to the source."""
+    return None if asked.group_by == PATIENT else asked.group_by
 
 
 def audit_inputs(inputs: Inputs, source: Source | Table) -> Audit:
@@ -84,7 +94,7 @@ def divide(inputs: Inputs, copies: np.ndarray, asked: SplitSettings, seed: int) 
         When the data can't be divided so.
     """
     if asked.near_duplicates == "drop":
-        kept = _first_of_each(copies, inputs.facts["name"])
+        kept = _first_of_each(_same(inputs, copies), inputs.facts["name"])
         inputs, copies = _only(inputs, kept), copies[kept]
     samples, together = _grouped(inputs.samples, copies, asked.group_by)
     split = make_split(
@@ -101,14 +111,14 @@ def divide(inputs: Inputs, copies: np.ndarray, asked: SplitSettings, seed: int) 
 def _grouped(samples: Sequence[Sample], copies: np.ndarray, group_by: str) -> tuple[Sequence[Sample], np.ndarray]:
     """Samples with their groups, and clusters that stay together as well.
 
-    ``patient`` is the source's own group. Another manifest column joins what shares a value in it; patients, where
-    they are known, still stay whole.
+    ``patient`` is the source's own group. Another column of a manifest or table joins what shares a value in it;
+    patients, where they are known, still stay whole.
     """
-    if group_by == "patient":
+    if group_by == PATIENT:
         return samples, copies
     known = sorted({key for sample in samples for key in sample.attributes})
     if group_by not in known:
-        columns = ", ".join(["patient", *known])
+        columns = ", ".join([PATIENT, *known])
         raise SourceError(f"There is no column '{group_by}' to group by ([split] group_by): expected {columns}.")
     values = [sample.attributes.get(group_by) or None for sample in samples]
     if all(sample.group is None for sample in samples):
@@ -117,6 +127,14 @@ def _grouped(samples: Sequence[Sample], copies: np.ndarray, group_by: str) -> tu
     keys = [value if value is not None else row for row, value in enumerate(values)]
     number = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     return samples, join_groups(copies, np.array([number[key] for key in keys], dtype=np.int64))
+
+
+def _same(inputs: Inputs, copies: np.ndarray) -> np.ndarray:
+    """Numbers of samples of which one is enough: copies; of a table, such as have the same target as well."""
+    if not isinstance(inputs.preprocessing, Columns):
+        return copies
+    targets = np.unique([sample.label for sample in inputs.samples], return_inverse=True)[1]
+    return np.unique(np.column_stack([copies, targets]), axis=0, return_inverse=True)[1]
 
 
 def _first_of_each(copies: np.ndarray, names: pd.Series) -> np.ndarray:

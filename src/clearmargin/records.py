@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 Severity = Literal["note", "warning", "serious"]
+Progress = Callable[[str, int, int, str], None]  # what, done, in all (0: unknown), a note
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,7 @@ class Inputs:
     Attributes
     ----------
     rows
-        Images: uint8 of shape (images, size_px, size_px, channels). A table: float32 of shape (rows, columns).
+        Images: uint8 of shape (images, size_px, size_px, channels). A table: float64 of shape (rows, columns).
     samples
         The readable ones only: ``samples[i]`` is row ``i``.
     facts

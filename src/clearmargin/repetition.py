@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,11 @@ from clearmargin.files import write_table
 from clearmargin.judgement import baselines_on_test, point_figures
 from clearmargin.preparation import divide
 from clearmargin.recipe import Recipe, slug
-from clearmargin.records import Inputs, Split
+from clearmargin.records import Inputs, Progress, Split
 from clearmargin.runs import read_json
 from clearmargin.split import require_same_split, write_split
 from clearmargin.task import Classification, Task, task_of
 
-Progress = Callable[[str, int, int, str], None]
 METRICS = {
     "classification": ("balanced_accuracy", "accuracy", "macro_f1", "mcc", "auc", "log_loss", "errors"),
     "regression": ("rmse", "mae", "mse", "r2"),

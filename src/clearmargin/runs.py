@@ -18,6 +18,7 @@ from clearmargin.errors import ImageError, RecipeError, RunFolderError, UsageErr
 from clearmargin.files import file_sha256, read_table
 from clearmargin.recipe import Contender, Recipe, check_recipe, load_stored_recipe, slug
 from clearmargin.records import Columns, Preprocessing
+from clearmargin.sources.cells import LARGEST
 from clearmargin.sources.container import read_image
 
 if TYPE_CHECKING:
@@ -149,12 +150,16 @@ class TrainedContender:
         lacking = [name for name in columns if name not in table.columns]
         if lacking:
             raise UsageError(f"The table lacks {', '.join(map(repr, lacking))}, which '{self.name}' needs.")
+        twins = [name for name in columns if list(table.columns).count(name) > 1]
+        if twins:
+            raise UsageError(f"The table has several columns called {', '.join(map(repr, twins))}: expected one.")
         values = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
-        if not np.isfinite(values).all():
-            row, column = np.argwhere(~np.isfinite(values))[0]
-            raise UsageError(f"Row {row + 1} of the table has no number for {columns[column]!r}.")
-        predicted = self.estimates(values.astype(np.float32))
-        return pd.DataFrame({"row": table.index.to_numpy(), "predicted": predicted})
+        sound = np.abs(values) <= LARGEST  # no number: not sound either
+        if not sound.all():
+            row, column = np.argwhere(~sound)[0]
+            what = f"a number beyond ±{LARGEST:g}" if np.isfinite(values[row, column]) else "no number"
+            raise UsageError(f"Row {row + 1} of the table has {what} for {columns[column]!r}.")
+        return pd.DataFrame({"row": table.index.to_numpy(), "predicted": self.estimates(values)})
 
     def prepare(self, image: Picture, name: str) -> np.ndarray:
         """Decode one image as the training images were: uint8 (size_px, size_px, channels)."""
@@ -174,14 +179,28 @@ class TrainedContender:
         return np.concatenate([np.empty((0, len(self.classes))), *map(softmax, self._outputs(batches))])
 
     def estimates(self, rows: np.ndarray) -> np.ndarray:
-        """Values in the unit of the target, float64 (rows,), for rows of a table, float32 (rows, columns)."""
+        """Values in the unit of the target, float64 (rows,), for rows of a table, float64 (rows, columns).
+
+        Raises
+        ------
+        UsageError
+            When the model answers with classes, or a row lies so far off that its answer is no finite number.
+        """
         from clearmargin.task import Regression
 
         task = self.task
         if not isinstance(task, Regression):
             raise UsageError(f"'{self.name}' answers with classes, not with numbers.")
         batches = (rows[start : start + TABLE_BATCH] for start in range(0, len(rows), TABLE_BATCH))
-        return np.concatenate([np.empty(0), *map(task.values, self._outputs(batches))])
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = np.concatenate([np.empty(0), *map(task.values, self._outputs(batches))])
+        if not np.isfinite(values).all():
+            row = int(np.flatnonzero(~np.isfinite(values))[0]) + 1
+            raise UsageError(
+                f"'{self.name}' has no finite number for row {row}: it lies too far from the rows it was trained on. "
+                "Check their units."
+            )
+        return values
 
     def _outputs(self, batches: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
         """What the network says of each batch, float32 (batch, outputs), computed as in training."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +12,16 @@ import numpy as np
 import pandas as pd
 
 from clearmargin.audit import Audit
+from clearmargin.audit.division import division_findings
 from clearmargin.claim import check_apart, check_claim, sole_writer
 from clearmargin.console import ConsoleProgress
 from clearmargin.errors import RunFolderError
 from clearmargin.files import check_output_file, write_json, write_table, write_text
 from clearmargin.inside import look_inside
 from clearmargin.journal import Journal
-from clearmargin.preparation import audit_inputs, divide, named, read_inputs
+from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs
 from clearmargin.recipe import Contender, Data, Recipe, dump_recipe, load_recipe, slug
-from clearmargin.records import Inputs, Source, Split
+from clearmargin.records import Inputs, Progress, Source, Split
 from clearmargin.runs import Run, is_finished, open_run, read_json
 from clearmargin.sources import Table
 from clearmargin.split import make_split, require_same_split, write_split
@@ -28,8 +29,6 @@ from clearmargin.split import make_split, require_same_split, write_split
 if TYPE_CHECKING:
     from clearmargin.models import Network, Pretraining
     from clearmargin.task import Task
-
-Progress = Callable[[str, int, int, str], None]  # what, done, in all (0: unknown), a note
 
 
 def run(
@@ -124,16 +123,17 @@ class _Study:
     def run(self) -> Run:
         """From data to report; reads like the table of contents."""
         journal = Journal(self.folder, self.recipe.seed)
-        with journal.timed("images"):
-            inputs, source = read_inputs(self.recipe.data, self.progress)
+        with journal.timed("rows" if self.recipe.data.target is not None else "images"):
+            found, source = read_inputs(self.recipe.data, self.progress, own_column(self.recipe.split))
         if self.resume:
             _require_same_data(self.folder, source)
             if is_finished(self.folder):
                 return open_run(self.folder)
         with journal.timed("audit"):
-            findings = audit_inputs(inputs, source)
+            findings = audit_inputs(found, source)
         with journal.timed("split"):
-            inputs, split = self._split(inputs, findings.copies)
+            inputs, split = self._split(found, findings.copies)
+            findings = findings.with_findings(division_findings(found, inputs, split))
         task = self._task(split)
         networks = self._networks(task, inputs)
         with sole_writer(self.folder):
@@ -142,7 +142,7 @@ class _Study:
             self._contend_all(journal, networks, task, inputs, split)
             if self.recipe.evaluation.repeats > 1:
                 with journal.timed("repeats"):
-                    self._repeat(task, inputs, findings.copies, split)
+                    self._repeat(task, found, findings.copies, split)
             if not split.numeric:
                 with journal.timed("looking inside"):
                     look_inside(self.folder, inputs, split, self.progress)

@@ -104,4 +104,5 @@ def task_of(split: Split, target: str | None) -> Task:
     if not split.numeric:
         return Classification(tuple(sorted(set(split.labels))))
     learned = split.labels[split.rows("train")].astype(np.float64)
+    # The target may be the same in all training rows, of which the audit tells: a deviation of 1 then keeps its unit.
     return Regression(target or "target", float(learned.mean()), float(learned.std()) or 1.0)

@@ -80,3 +80,11 @@ def test_constant_columns_and_constant_targets():
     found = baseline_estimates(known, np.full(20, 5.0), known[:3], 0)
     for said in found.values():
         np.testing.assert_allclose(said, 5.0)
+
+
+def test_trees_see_all_digits_of_large_numbers():
+    stamps = 1.7e12 + np.arange(100.0)[:, None]
+    targets = (np.arange(100) % 10 < 5).astype(float)  # as float32 all stamps are the same
+    said = baseline_estimates(stamps, targets, stamps, 0)["gradient-boosted trees"]
+    assert np.abs(said - targets).mean() < 0.2
+    assert all(np.isfinite(one).all() for one in baseline_estimates(stamps * 1e87, targets, stamps * 1e87, 0).values())

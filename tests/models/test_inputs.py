@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clearmargin.columns import column_statistics
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics, to_input
 from clearmargin.models.precision import choose_precision, fastest_precision
 
@@ -56,6 +57,26 @@ def test_a_constant_channel_is_not_blown_up(value):
     assert mean == pytest.approx((value / 255,))
     assert std == (1e-3,)
     assert to_input(pixels[:1], mean, std).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("values", [1.7e12 + np.arange(99.0), np.arange(99) * 1e-200, np.arange(-49, 50) * 1e98])
+def test_columns_of_any_size_are_standardised(values):
+    mean, std = column_statistics(Array(values[:, None]))
+    inputs = to_input(values[:, None], mean, std)
+    assert inputs.dtype == torch.float32
+    assert inputs.shape == (99, 1, 1)
+    assert inputs.std(correction=0).item() == pytest.approx(1, rel=1e-6)
+    np.testing.assert_allclose(np.diff(inputs[:, 0, 0]), 1 / np.arange(99).std(), rtol=1e-3)
+
+
+def test_a_column_that_never_changes_is_zero_whatever_comes_later():
+    mean, std = column_statistics(Array(np.full((9, 1), 0.1)))
+    assert std == (0.0,)
+    assert to_input(np.array([[0.1], [41_360.0]]), mean, std).tolist() == [[[0.0]], [[0.0]]]
+
+
+def test_a_value_far_off_is_still_a_number():
+    assert to_input(np.array([[1e100]]), (0.0,), (1e-100,)).item() == pytest.approx(1e18)
 
 
 def test_precision_is_what_was_asked_for_or_measured():

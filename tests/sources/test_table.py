@@ -39,7 +39,7 @@ def test_inputs_targets_and_names(write):
     np.testing.assert_array_equal(table.values[2], [3, 2])
     inputs = table_inputs(table)
     assert inputs.rows.shape == (30, 2)
-    assert inputs.rows.dtype == np.float32
+    assert inputs.rows.dtype == np.float64
     assert inputs.preprocessing == Columns(("a", "b"))
     assert inputs.preprocessing.shape == (1, 2)
 
@@ -87,6 +87,49 @@ def test_patients_and_parts_come_from_columns_unless_they_are_inputs(write):
     chosen = open_table(write(text), "y", ["x", "Patient"])
     assert chosen.columns == ("x", "Patient")
     assert chosen.samples[3].group is None
+    said = {finding.message for finding in table.findings if finding.kind == "column-roles"}
+    assert said == {
+        "The column 'Patient' says which rows belong together and is no input.",
+        "The column 'split' says which part a row is in and is no input.",
+    }
+
+
+def test_the_column_to_group_by_is_no_input_but_when_it_is_named(write):
+    text = "\n".join(["x,site,subject,y", *(f"{k},{k % 5 or 'NA'},{k // 2},{k}" for k in range(30))])
+    table = open_table(write(text), "y", group_by="site")
+    assert table.columns == ("x",)
+    assert [table.samples[k].attributes["site"] for k in (1, 5)] == ["1", ""]  # a gap is no site
+    assert table.samples[3].group == "1"
+    assert any("'site' says which rows belong together" in finding.message for finding in table.findings)
+    alone = open_table(write(text), "y", ["x"], group_by="subject")  # the column itself, not that of a patient
+    assert (alone.samples[3].group, alone.samples[3].attributes) == (None, {"site": "3", "subject": "1"})
+    chosen = open_table(write(text.replace("NA", "9")), "y", ["x", "site"], group_by="site")
+    assert chosen.columns == ("x", "site")
+    assert chosen.samples[3].attributes == {"site": "3"}
+    with pytest.raises(SourceError, match=r"no column 'sites' \(group_by\).*Did you mean 'site'\?"):
+        open_table(write(text), "y", group_by="sites")
+
+
+def test_columns_without_a_name_are_no_inputs(write):
+    numbered = "\n".join([",a,y,,", *(f"{k},{k % 7},{k},," for k in range(30))])  # as pandas writes its index
+    table = open_table(write(numbered), "y")
+    assert table.columns == ("a",)
+    (finding,) = table.findings  # of the two empty columns nothing is said
+    assert finding.kind == "nameless-columns"
+    assert "1 column without a name left out (from the left: 1)" in finding.message
+
+
+def test_all_digits_are_kept(write):
+    stamps = "\n".join(["t,y", *(f"{1_700_000_000_000 + k},{k}" for k in range(100))])
+    inputs = table_inputs(open_table(write(stamps), "y"))
+    assert inputs.facts["pixel_sha256"].nunique() == 100
+    small = "\n".join(["t,y", *(f"{k}e-60,{k}" for k in range(100))])
+    assert table_inputs(open_table(write(small), "y")).facts["pixel_sha256"].nunique() == 100
+
+
+def test_the_delimiter_is_the_one_that_gives_the_columns_asked_for(write):
+    text = "\n".join(['"rooms, big, small, none";y', *(f"{k};{k}" for k in range(30))])
+    assert open_table(write(text.replace('"', "")), "y").columns == ("rooms, big, small, none",)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +152,12 @@ def test_patients_and_parts_come_from_columns_unless_they_are_inputs(write):
         (SPARSE, "y", None, r"mostly gaps: 'b \(70%\)"),
         ("", "y", None, r"is empty"),
         ("a,b,y\n", "y", None, r"is empty"),
+        ('a,"b,y\n' + lines(), "y", None, r"The header .* takes in all lines of the file\. A quote"),
+        (lines(row4='4,"1,8'), "y", None, r"Row 4 .* has 2 cells.* A quote"),
+        (lines(row4="4,1e101,8"), "y", None, r"numbers beyond ±1e\+100.*'b' has '1e101' in row 4"),
+        (lines(row4="4,1,-1e101", row5="5,1,-1e102"), "y", None, r"'y' has '-1e101' in row 4 and 1 more such cells"),
+        ("\n".join(["a,y", *(f"{k},{k}e-200" for k in range(30))]), "y", None, r"reaches 2.9e-199 and varies by"),
+        ("\n".join(["a,y", *(f"{k},{k}e80" for k in range(30))]), "y", None, r"reaches 2.9e\+81 .*up to 1e\+70"),
         (lines(header="a,part,y"), "y", None, r"Row 1 .* has the part '1'; expected one of"),
     ],
 )  # fmt: skip
@@ -122,6 +171,8 @@ def test_not_a_table_at_all(write, tmp_path):
         open_table(tmp_path, "y")
     with pytest.raises(SourceError, match="is not a table"):
         open_table(write(lines(), "table.xlsx"), "y")
+    with pytest.raises(SourceError, match=r"There is no file .*nowhere\.csv"):
+        open_table(tmp_path / "nowhere.csv", "y")
     latin = tmp_path / "latin.csv"
     latin.write_bytes("gr\xf6sse,y\n1,2\n".encode("latin-1"))
     with pytest.raises(SourceError, match="not UTF-8"):

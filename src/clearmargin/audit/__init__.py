@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,13 @@ CHECKS: tuple[Check, ...] = (
     mixed_sizes,
     mixed_modes,
 )
-TABLE_CHECKS: tuple[Check, ...] = (identical_rows, few_rows, outlying_targets)
+TABLE_CHECKS: tuple[Check, ...] = (
+    copies_across_parts,
+    patients_across_parts,
+    identical_rows,
+    few_rows,
+    outlying_targets,
+)
 _FORMAT = 1
 _RANK: dict[Severity, int] = {"serious": 0, "warning": 1, "note": 2}
 
@@ -46,13 +52,13 @@ class Audit:
     findings
         Those of the source and the decoding, and those of the checks; the serious ones first.
     copies
-        int64 of shape (samples,): samples with identical pixels share a number.
+        int64 of shape (samples,): samples with identical pixels or inputs share a number.
     counts
-        ``found``, ``decoded`` and ``excluded`` images.
+        ``found``, ``decoded`` and ``excluded`` samples.
     classes
         Decoded images of each class; empty for a regression.
     given
-        The same for each part the source puts images in.
+        The same for each part the source puts samples in; of a regression, ``rows``.
     """
 
     simulated: bool
@@ -62,6 +68,10 @@ class Audit:
     counts: dict[str, int]
     classes: dict[str, int]
     given: dict[str, dict[str, int]]
+
+    def with_findings(self, more: Iterable[Finding]) -> Audit:
+        """The same with what was noticed later."""
+        return replace(self, findings=_ranked([*self.findings, *more]))
 
     def as_json(self) -> dict[str, Any]:
         """The content of ``audit.json``."""
@@ -119,14 +129,18 @@ def audit(
     checks = TABLE_CHECKS if source_kind == "table" else CHECKS
     noticed = [*findings, *(finding for check in checks for finding in check(evidence))]
     given: dict[str, dict[str, int]] = {
-        part: evidence.class_counts(part) for part in PARTS if (evidence.parts == part).any()
+        part: evidence.part_counts(part) for part in PARTS if (evidence.parts == part).any()
     }
     return Audit(
         simulated=simulated,
         source_kind=source_kind,
-        findings=tuple(sorted(noticed, key=lambda finding: _RANK[finding.severity])),
+        findings=_ranked(noticed),
         copies=evidence.copies,
         counts={"found": found, "decoded": len(samples), "excluded": found - len(samples)},
         classes=evidence.class_counts(),
         given=given,
     )
+
+
+def _ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda finding: _RANK[finding.severity]))

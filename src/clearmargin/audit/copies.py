@@ -1,4 +1,4 @@
-"""Checks on identical images: how many, and where they contradict each other or leak."""
+"""Checks on identical samples: how many, and where they contradict each other or leak."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def copies_in_different_patients(evidence: Evidence) -> Iterator[Finding]:
 
 
 def copies_across_parts(evidence: Evidence) -> Iterator[Finding]:
-    """Images of a given part that the model has seen, pixel for pixel, in another one."""
+    """Samples of a given part that the model has seen, with the same pixels or inputs, in another one."""
+    nouns = evidence.nouns
     for tested, tested_name, known, known_name in _TESTED_ON:
         seen = np.isin(evidence.copies, evidence.copies[evidence.parts == known])
         rows = np.flatnonzero((evidence.parts == tested) & seen)
@@ -78,17 +79,18 @@ def copies_across_parts(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 "copies-across-parts",
                 "serious",
-                f"{len(rows):,} of {total:,} images in the given {tested_name} part "
-                f"{_plural(len(rows), 'has', 'have')} an identical copy in the {known_name} part: "
+                f"{len(rows):,} of {total:,} {nouns.sample}s in the given {tested_name} part "
+                f"{_plural(len(rows), 'has', 'have')} {nouns.copy} in the {known_name} part: "
                 "a model can recognise them without having learned anything.",
                 "Nothing has to be done when the data are split anew (use_given = false, the usual way); "
-                f"to keep the given parts, remove the copies from the {known_name} part.",
+                f"to keep the given parts, remove the {nouns.copies} from the {known_name} part.",
                 tuple(evidence.names[rows]),
             )
 
 
 def patients_across_parts(evidence: Evidence) -> Iterator[Finding]:
-    """Patients with images in more than one given part."""
+    """Patients (or groups of rows) with samples in more than one given part."""
+    nouns = evidence.nouns
     known_group = np.array([group is not None for group in evidence.groups], dtype=bool)
     for tested, tested_name, known, known_name in _TESTED_ON:
         groups = set(evidence.groups[known_group & (evidence.parts == known)])
@@ -97,13 +99,13 @@ def patients_across_parts(evidence: Evidence) -> Iterator[Finding]:
         if rows:
             crossing = len(set(evidence.groups[rows]))
             yield Finding(
-                "patients-across-parts",
+                f"{nouns.group}s-across-parts",
                 "serious",
-                f"{crossing:,} of {len(set(evidence.groups[is_tested])):,} patients in the given {tested_name} part "
-                f"also {_plural(crossing, 'has', 'have')} images in the {known_name} part: "
-                "a model can recognise the patient instead of the disease.",
+                f"{crossing:,} of {len(set(evidence.groups[is_tested])):,} {nouns.group}s in the given {tested_name} "
+                f"part also {_plural(crossing, 'has', 'have')} {nouns.sample}s in the {known_name} part: "
+                f"a model can recognise the {nouns.group} instead of {nouns.effect}.",
                 "Nothing has to be done when the data are split anew (use_given = false, the usual way); "
-                "to keep the given parts, move every patient to one of them.",
+                f"to keep the given parts, move every {nouns.group} to one of them.",
                 tuple(evidence.names[rows]),
             )
 

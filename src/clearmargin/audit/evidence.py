@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from clearmargin.audit.duplicates import exact_copies
+from clearmargin.audit.nouns import IMAGES, ROWS, Nouns
 from clearmargin.records import Part, Sample
 
 
@@ -65,6 +66,15 @@ class Evidence:
     def is_classification(self) -> bool:
         """Whether every label is the name of a class."""
         return all(isinstance(label, str) for label in self.labels)
+
+    @property
+    def nouns(self) -> Nouns:
+        """What the samples are called."""
+        return IMAGES if self.is_classification else ROWS
+
+    def part_counts(self, part: Part) -> dict[str, int]:
+        """Images of each class in a given part; of a regression, ``rows``."""
+        return self.class_counts(part) if self.is_classification else {"rows": int((self.parts == part).sum())}
 
     def class_counts(self, part: Part | None = None) -> dict[str, int]:
         """Images of each class, in all or in one given part, by class name; empty for a regression."""

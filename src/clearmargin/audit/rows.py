@@ -26,7 +26,7 @@ def identical_rows(evidence: Evidence) -> Iterator[Finding]:
         "note",
         f"{len(rows):,} of {len(evidence.names):,} rows have the same inputs as another one, in {len(sets):,} "
         f"set{'' if len(sets) == 1 else 's'}.{contradiction}",
-        "Nothing has to be done: rows with the same inputs stay in the same part.",
+        "Nothing has to be done: a new split keeps rows with the same inputs in the same part.",
         tuple(evidence.names[rows]),
     )
 
@@ -38,7 +38,7 @@ def few_rows(evidence: Evidence) -> Iterator[Finding]:
             "few-rows",
             "warning",
             f"There are only {len(evidence.names):,} rows: what one split says depends much on its lot.",
-            "Repeat over several seeds: [evaluation] repeats = 20.",
+            "Trust figures over several seeds, 20 or more ([evaluation] repeats), rather than those of one split.",
         )
 
 

@@ -22,6 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from clearmargin.columns import column_statistics, standardised
+from clearmargin.mapped_rows import ArrayRows
+
 MEAN, RIDGE, TREES = "mean predictor", "ridge regression", "gradient-boosted trees"
 RIDGE_PENALTIES = np.logspace(-3, 3, 13)
 MANY_ROWS = 10_000
@@ -49,9 +52,10 @@ def baseline_estimates(
     """
     from threadpoolctl import threadpool_limits
 
-    known = np.asarray(train_inputs, dtype=np.float64)
+    # Trees compute in float32, which keeps the digits of large numbers only when these are standardised.
+    scale_of = column_statistics(ArrayRows(np.asarray(train_inputs, dtype=np.float64)))
+    known, asked = (standardised(np.asarray(rows, dtype=np.float64), *scale_of) for rows in (train_inputs, inputs))
     targets = np.asarray(train_targets, dtype=np.float64)
-    asked = np.asarray(inputs, dtype=np.float64)
     # Targets of any unit, and of any size, are learned as if of size one.
     middle, scale = float(targets.mean()), float(targets.std()) or 1.0
     found = {}

@@ -5,18 +5,15 @@ It comes after the evaluation: the models are on the disk, and nothing that is s
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clearmargin.records import Inputs, Preprocessing, Split
+from clearmargin.records import Inputs, Preprocessing, Progress, Split
 from clearmargin.runs import Run
 
 if TYPE_CHECKING:
     from clearmargin.records import Predictions
-
-Progress = Callable[[str, int, int, str], None]  # what, done, in all (0: unknown), a note
 
 
 def look_inside(folder: Path, pixels: Inputs, split: Split, progress: Progress) -> None:

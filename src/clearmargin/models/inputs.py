@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from clearmargin.columns import standardised
 from clearmargin.records import Rows
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -18,17 +19,16 @@ def to_input(rows: np.ndarray, mean: tuple[float, ...], std: tuple[float, ...]) 
     Parameters
     ----------
     rows
-        Images: uint8, (batch, height, width, channels). A table: float32, (batch, columns).
+        Images: uint8, (batch, height, width, channels). A table: float64, (batch, columns).
     mean, std
-        One of each for every channel or column.
+        One of each for every channel or column; a column of a table whose deviation is 0 becomes zero.
 
     Returns
     -------
     float32. Images: (batch, channels, height, width), channels last in memory. A table: (batch, 1, columns).
     """
     if rows.ndim == 2:
-        centred = rows - np.array(mean, dtype=np.float64)
-        return torch.from_numpy((centred / np.array(std)).astype(np.float32)).unsqueeze(1)
+        return torch.from_numpy(standardised(rows, mean, std).astype(np.float32)).unsqueeze(1)
     return _pixels_to_input(rows, mean, std)
 
 
@@ -57,17 +57,3 @@ def channel_statistics(rows: Rows, chunk: int = 256) -> tuple[tuple[float, ...],
     variances = counts @ values**2 / counts.sum(axis=1) - means**2
     deviations = np.sqrt(np.maximum(variances, SMALLEST_STD**2))
     return tuple(map(float, means)), tuple(map(float, deviations))
-
-
-def column_statistics(rows: Rows) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of every column of a table; a column that never changes has a deviation of 1.
-
-    Parameters
-    ----------
-    rows
-        float32, (rows, columns); at least one row.
-    """
-    values = rows.read(np.arange(rows.shape[0])).astype(np.float64)
-    deviations = values.std(axis=0)
-    constant = deviations <= 1e-9 * np.maximum(np.abs(values).max(axis=0), 1e-300)
-    return tuple(map(float, values.mean(axis=0))), tuple(map(float, np.where(constant, 1.0, deviations)))

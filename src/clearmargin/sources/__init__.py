@@ -17,12 +17,13 @@ from clearmargin.sources.catalogue import catalogue, caveats, find, resolve
 from clearmargin.sources.cifar import is_cifar, open_cifar
 from clearmargin.sources.container import Container, damaged
 from clearmargin.sources.datasets import Dataset
+from clearmargin.sources.delimited import is_delimited
 from clearmargin.sources.folder import list_folder
 from clearmargin.sources.groups import with_groups
 from clearmargin.sources.idx import is_idx, is_idx_file, open_idx, open_idx_file
 from clearmargin.sources.image_files import ImageFiles, open_class_folders
 from clearmargin.sources.location import locate
-from clearmargin.sources.manifest import is_manifest, open_manifest
+from clearmargin.sources.manifest import open_manifest
 from clearmargin.sources.names import IMAGE_EXTENSIONS
 from clearmargin.sources.npz import is_npz, open_npz
 from clearmargin.sources.table import Table, open_table
@@ -53,7 +54,7 @@ FILE_KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Listed]], ...] 
     (is_idx_file, open_idx_file),
     (is_tar, lambda path: _open_contents(list_tar(path))),
     (is_zip, lambda path: _open_contents(list_zip(path))),  # after tar: a tar may end in a zip
-    (is_manifest, open_manifest),
+    (is_delimited, open_manifest),
 )
 
 # First bytes of files people try, and what to do with them instead.
@@ -106,8 +107,15 @@ def open_source(data: str | Path, *, group_pattern: str | None = None) -> Source
     return source if group_pattern is None else with_groups(source, group_pattern)
 
 
-def open_table_source(data: str | Path, target: str, features: Sequence[str] | None = None) -> Table:
+def open_table_source(
+    data: str | Path, target: str, features: Sequence[str] | None = None, *, group_by: str | None = None
+) -> Table:
     """Open a table of numbers: a CSV file, or the catalogue's name of one.
+
+    Parameters
+    ----------
+    target, features, group_by
+        As `clearmargin.sources.table.open_table` takes them.
 
     Raises
     ------
@@ -118,7 +126,7 @@ def open_table_source(data: str | Path, target: str, features: Sequence[str] | N
     place = dataset if dataset is not None and dataset.classes is not None else locate(data)
     if isinstance(place, Dataset):
         raise SourceError(f"{place.name!r} is a set of images, not a table: it has no column {target!r} to predict.")
-    table = open_table(place, target, features)
+    table = open_table(place, target, features, group_by=group_by)
     meanings = {column.name: column.meaning for column in dataset.columns} if dataset is not None else {}
     return replace(table, findings=caveats(data) + table.findings, meanings=meanings)
 

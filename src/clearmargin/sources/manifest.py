@@ -13,26 +13,20 @@ from pathlib import Path
 from clearmargin.errors import SourceError
 from clearmargin.records import Finding, Sample, Severity
 from clearmargin.sources.container import counted, damaged, quoted
+from clearmargin.sources.delimited import LONGEST_HEADER, find_delimiter
 from clearmargin.sources.folder import Folder
 from clearmargin.sources.image_files import ImageFiles
 from clearmargin.sources.layout import refuse_spelling_twins
 from clearmargin.sources.layout_findings import uneven_classes
 from clearmargin.sources.names import PART_NAMES
 
-EXTENSIONS = frozenset({".csv", ".tsv", ".txt"})
 COLUMNS: dict[str, tuple[str, ...]] = {
     "path": ("path", "image", "file", "filename"),
     "label": ("label", "class", "target", "diagnosis"),
     "patient": ("patient", "patient_id", "group", "subject"),
     "part": ("part", "split"),
 }
-_DELIMITERS = (",", ";", "\t")
 _REQUIRED = ("path", "label")
-
-
-def is_manifest(path: Path) -> bool:
-    """Whether the name says that the file is a table of text."""
-    return path.suffix.lower() in EXTENSIONS
 
 
 def open_manifest(path: Path) -> ImageFiles:
@@ -64,11 +58,9 @@ def open_manifest(path: Path) -> ImageFiles:
 
 
 def _delimiter(path: Path) -> str:
-    """Delimiter under which the first line has the required columns, or else the most columns."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = [file.readline(2**20)]
-    headers = {mark: next(csv.reader(lines, delimiter=mark), []) for mark in _DELIMITERS}
-    return max(_DELIMITERS, key=lambda mark: (len(_roles(headers[mark]).keys() & set(_REQUIRED)), len(headers[mark])))
+        first = file.readline(LONGEST_HEADER)
+    return find_delimiter(first, lambda header: len(_roles(header).keys() & set(_REQUIRED)))
 
 
 def _roles(header: Sequence[str]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -9,12 +10,13 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
+from clearmargin.audit.nouns import IMAGES, ROWS, Nouns
 from clearmargin.errors import RecipeError, SourceError
 from clearmargin.records import PARTS, Sample, Split
 from clearmargin.split.allotment import allot
 from clearmargin.split.groups import check_split, column, crossing_groups, first_few, groups_in_two_parts, name_groups
 from clearmargin.split.stored import read_split, require_same_split, write_split
-from clearmargin.split.strata import partition, quantile_strata
+from clearmargin.split.strata import QUANTILE_STRATA, partition, quantile_strata
 
 __all__ = ["check_split", "crossing_groups", "make_split", "read_split", "require_same_split", "write_split"]
 
@@ -32,8 +34,8 @@ def make_split(
 
     The outcome depends on the seed, the names, labels and groups, and not on the order of the samples.
     How the lot is drawn, and what it favours, is written in `clearmargin.split.allotment`. Of a regression, quantiles
-    of the target take the place of classes; where no rows belong together, each gives the numbers that caret's
-    ``createDataPartition`` gives (`clearmargin.split.strata`).
+    of the target take the place of classes, quartiles where there are rows enough; where no rows belong together, each
+    gives the numbers that caret's ``createDataPartition`` gives (`clearmargin.split.strata`).
 
     Parameters
     ----------
@@ -54,7 +56,8 @@ def make_split(
     RecipeError
         When the fractions are not three positive numbers that sum to one.
     SourceError
-        When there is a single class, a class with too few groups, or the given parts are incomplete or leak.
+        When there is a single class, a class with too few groups, too few rows for the fractions, or the given parts
+        are incomplete or leak.
     """
     asked = _checked_fractions(fractions)
     numeric = bool(samples) and not any(isinstance(sample.label, str) for sample in samples)
@@ -62,18 +65,17 @@ def make_split(
     names = column([sample.name for sample in samples])
     if len(set(names)) < len(names):
         twice = [name for name, count in Counter(names).items() if count > 1]
-        raise SourceError(f"Names must be unique, but {first_few(twice)} occur more than once. Rename these files.")
+        raise SourceError(f"Names must be unique, but {first_few(twice)} occur more than once. Rename these samples.")
     groups = name_groups(samples, copies)
     labels = column([sample.label for sample in samples])
-    strata = column(f"quantile {k + 1}" for k in quantile_strata(labels.astype(float))) if numeric else labels
     rng = np.random.default_rng(seed)
     if use_given:
-        parts = _given_parts(samples, groups, accept_leaks)
+        parts = _given_parts(samples, groups, accept_leaks, ROWS if numeric else IMAGES)
         if not (parts == "validation").any():
-            parts = _cut_validation(parts, strata, groups, asked, rng, numeric)
+            parts = _cut_validation(parts, labels, groups, asked, rng, numeric)
         _check_given_classes(parts, labels, classes)
     else:
-        parts = _new_parts(strata, groups, asked, PARTS, rng, numeric)
+        parts = _new_parts(labels, groups, asked, PARTS, rng, numeric)
     patients = all(sample.group is not None for sample in samples)
     split = Split(names, labels, groups, parts, asked, patients, given=use_given)
     check_split(split, crossing_accepted=crossing_groups(split) if use_given and accept_leaks else 0)
@@ -121,18 +123,52 @@ def _new_parts(
     numeric: bool,
 ) -> np.ndarray:
     """Draw a part for every sample, group by group: object array of shape (samples,)."""
-    if numeric and len(set(groups)) == len(groups):
-        return _partitioned(labels, groups, fractions, parts, rng)
-    group_of, group_names = pd.factorize(groups, sort=True)
-    class_of, classes = pd.factorize(labels, sort=True)
-    counts = csr_array((np.ones(len(labels), np.int64), (group_of, class_of)), shape=(len(group_names), len(classes)))
-    counts.sum_duplicates()
-    independent = np.bincount(counts.indices, minlength=len(classes))
+    if numeric:
+        return _parts_by_number(labels.astype(float), groups, fractions, parts, rng)
+    group_of, counts = _counted(groups, labels)
+    independent = np.bincount(counts.indices, minlength=counts.shape[1])
     scarce = np.flatnonzero(independent < len(parts))
     if len(scarce):
+        classes = np.unique(labels)
         raise SourceError(_too_few(classes[scarce], independent[scarce], counts.sum(axis=0)[scarce], parts))
-    drawn = allot(counts, fractions, rng)
-    return column(np.array(parts, dtype=object)[drawn[group_of]])
+    return column(np.array(parts, dtype=object)[allot(counts, fractions, rng)[group_of]])
+
+
+def _counted(groups: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, csr_array]:
+    """Number of each sample's group, and samples of each class in each group: (groups, classes)."""
+    group_of, group_names = pd.factorize(groups, sort=True)
+    class_of, names = pd.factorize(classes, sort=True)
+    counts = csr_array((np.ones(len(groups), np.int64), (group_of, class_of)), shape=(len(group_names), len(names)))
+    counts.sum_duplicates()
+    return group_of, counts
+
+
+def _parts_by_number(
+    targets: np.ndarray, groups: np.ndarray, fractions: Sequence[float], parts: Sequence[str], rng: np.random.Generator
+) -> np.ndarray:
+    """Divide within the quartiles of the target; within fewer quantiles where those are too small to be divided."""
+    for number in range(QUANTILE_STRATA, 0, -1):
+        drawn = _parts_by_strata(quantile_strata(targets, number), groups, fractions, parts, rng)
+        if drawn is not None and set(drawn) == set(parts):
+            return drawn
+    raise SourceError(_too_few_rows(len(targets), len(set(groups)), fractions, parts))
+
+
+def _parts_by_strata(
+    strata: np.ndarray, groups: np.ndarray, fractions: Sequence[float], parts: Sequence[str], rng: np.random.Generator
+) -> np.ndarray | None:
+    """Parts of rows that are stratified so, or None when that gives no proportion."""
+    if len(set(groups)) == len(groups):
+        return _partitioned(strata, groups, fractions, parts, rng)
+    group_of, counts = _counted(groups, strata)
+    several, rows = counts.shape[1] > 1, counts.sum(axis=0)
+    too_small = several and rows.min() * min(fractions) < 1  # in every part it would be there too often
+    if too_small or np.bincount(counts.indices, minlength=counts.shape[1]).min() < len(parts):
+        return None
+    try:
+        return column(np.array(parts, dtype=object)[allot(counts, fractions, rng)[group_of]])
+    except SourceError:  # the groups tie the strata together too closely
+        return None
 
 
 def _partitioned(
@@ -162,31 +198,45 @@ def _too_few(classes: Iterable[str], independent: Iterable[int], images: Iterabl
     )
 
 
+def _too_few_rows(rows: int, groups: int, fractions: Sequence[float], parts: Sequence[str]) -> str:
+    if groups < len(parts):
+        return (
+            f"Every part ({', '.join(parts)}) needs rows, but all {rows:,} rows form only {groups:,} groups that must "
+            "stay together: rows that share a group, and rows with the same inputs. Add rows of other groups, or "
+            "inputs in which the rows differ; or group by another column ([split] group_by)."
+        )
+    smallest = math.ceil(1000 / rows) / 1000
+    return (
+        f"Too few rows for these fractions: of {rows:,} rows, {list(fractions)} for {', '.join(parts)} leave a part "
+        f"empty. Give every part a fraction of at least {smallest:g} ([split] fractions), or add rows."
+    )
+
+
 # --- given parts --------------------------------------------------------------------------------------------
 
 
-def _given_parts(samples: Sequence[Sample], groups: np.ndarray, accept_leaks: bool) -> np.ndarray:
+def _given_parts(samples: Sequence[Sample], groups: np.ndarray, accept_leaks: bool, nouns: Nouns) -> np.ndarray:
     """The source's own parts, once it is sure that they are complete and do not leak."""
     without = [sample.name for sample in samples if sample.part is None]
     if without:
         raise SourceError(
             f"use_given = true needs a part for every sample, but {len(without):,} of {len(samples):,} have none: "
-            f"{first_few(without)}. Put them into train and test folders, or set use_given = false."
+            f"{first_few(without)}. {nouns.give_parts}, or set use_given = false."
         )
     parts = column([sample.part for sample in samples])
     for part in ("train", "test"):
         if part not in set(parts):
             raise SourceError(
                 f"use_given = true needs a {part} part, but the data have only {first_few(sorted(set(parts)))}. "
-                f"Add a {part} folder, or set use_given = false to have the data split anew."
+                f"{nouns.give_part.format(part)}, or set use_given = false to have the data split anew."
             )
     crossing = groups_in_two_parts(groups, parts)
     if crossing and not accept_leaks:
         leaking = int(np.isin(groups, np.array(crossing, dtype=object)).sum())
         raise SourceError(
-            f"The given parts leak. Groups (patients or identical images) in more than one part: {len(crossing):,}, "
-            f"with {leaking:,} images: {first_few(crossing)}. Set use_given = false to have the data split anew, "
-            "mend the parts, or set accept_leaks = true to go on and have the leak reported."
+            f"The given parts leak. Groups ({nouns.group}, or {nouns.copies}) in more than one part: "
+            f"{len(crossing):,}, with {leaking:,} {nouns.sample}s: {first_few(crossing)}. Set use_given = false to "
+            "have the data split anew, mend the parts, or set accept_leaks = true to go on and have the leak reported."
         )
     return parts
 

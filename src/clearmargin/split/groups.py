@@ -51,7 +51,8 @@ def crossing_groups(split: Split) -> int:
 
 
 def check_split(split: Split, *, crossing_accepted: int = 0) -> None:
-    """Refuse a split in which a group is in two parts, a sample occurs twice, or a part is empty.
+    """Refuse a split in which a group is in two parts, a sample occurs twice, or a part is empty (of one
+    sample, for training).
 
     Parameters
     ----------
@@ -68,6 +69,8 @@ def check_split(split: Split, *, crossing_accepted: int = 0) -> None:
     empty = [part for part in PARTS if part not in set(split.parts)]
     if empty:
         raise SourceError(f"Every part needs samples, but {' and '.join(empty)} got none.")
+    if len(split.rows("train")) < 2:
+        raise SourceError("The training part needs at least 2 samples, got 1: give it a larger share.")
     if len(set(split.names)) < len(split.names):
         raise SourceError("A sample occurs more than once in the split.")
     crossing = groups_in_two_parts(split.groups, split.parts)
