@@ -124,7 +124,7 @@ def test_describe_counts_the_columns_that_are_inputs(tmp_path, frame):
 
 
 def test_help_says_that_data_may_be_a_table(clearmargin):
-    assert "table (CSV)" in " ".join(clearmargin("run", "--help")[1].replace("│", " ").split())
+    assert "a table for a regression" in " ".join(clearmargin("run", "--help")[1].replace("│", " ").split())
 
 
 def test_what_was_dropped_stays_dropped_in_repeats_and_reaches_the_report(tmp_path, frame):

@@ -238,7 +238,8 @@ def test_numbers_are_learned_by_squared_error(tmp_path):
     checkpoint = tmp_path / "state.safetensors"
     fitted = fit(model, part, part, settings, classes=None, precision=torch.float32, seed=0, checkpoint=checkpoint)
     assert set(fitted.history[0]) == {
-        "epoch", "learning_rate", "train_loss", "validation_loss", "validation_mean_absolute_error", "seconds"
+        "epoch", "learning_rate", "train_loss", "validation_loss", "validation_mean_squared_error",
+            "validation_mean_absolute_error", "seconds"
     }  # fmt: skip
     assert fitted.history[fitted.best_epoch - 1]["validation_loss"] < 1e-3
     np.testing.assert_allclose(model[0].weight.detach(), [[3, -1]], atol=0.05)
