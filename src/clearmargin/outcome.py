@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -10,6 +12,9 @@ from rich.table import Table
 from clearmargin.console import plain, print_table
 from clearmargin.evaluation.intervals import too_few_groups
 from clearmargin.runs import Run
+
+MANY_SAMPLES = 2000  # a fourth decimal of a share says something
+Writer = Callable[[float], str]
 
 
 def print_outcome(finished: Run) -> None:
@@ -29,19 +34,22 @@ def print_outcome(finished: Run) -> None:
 
 def _print_classification(figures: dict[str, Any]) -> None:
     metrics = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
+    write = _four_decimals if figures["n"] >= MANY_SAMPLES else _three_decimals
     table = _figures_table(
         f"{figures['n']:,} test images", ("accuracy", "balanced accuracy", "macro F1", "AUC", "mistakes")
     )
     for name, said in figures["contenders"].items():
-        cells = [_figure(said["metrics"][metric]) for metric in metrics]
+        cells = [_figure(said["metrics"][metric], write) for metric in metrics]
         table.add_row(plain(name), *cells, f"{said['errors']:,}")
     baseline = figures["baseline"]
-    table.add_row("always the commonest class", f"{baseline['accuracy']:.3f}", f"{baseline['balanced_accuracy']:.3f}")
-    further = _add_references(table, figures, metrics)
+    shares = (write(baseline["accuracy"]), write(baseline["balanced_accuracy"]))
+    table.add_row("always the commonest class", *shares)
+    further = _add_references(table, figures, metrics, write)
     print_table(table)
     for reference in further:
         typer.echo(f"For reference: {reference}")
-    _print_repeats(figures, {"balanced_accuracy": "balanced accuracy", "accuracy": "accuracy", "errors": "mistakes"})
+    over = {"balanced_accuracy": "balanced accuracy", "accuracy": "accuracy", "errors": "mistakes"}
+    _print_repeats(figures, over, {"errors": _one_decimal}, write)
 
 
 def _print_regression(figures: dict[str, Any]) -> None:
@@ -49,18 +57,18 @@ def _print_regression(figures: dict[str, Any]) -> None:
     title = f"{plain(figures['target'])} in {figures['n']:,} test rows"
     table = _figures_table(title, ("RMSE", "MAE", "MSE", "R²"))
     for name, said in {**figures["contenders"], **figures["baselines"]}.items():
-        table.add_row(plain(name), *(_figure(said["metrics"][metric]) for metric in metrics))
-    _add_references(table, figures, metrics)
+        table.add_row(plain(name), *(_figure(said["metrics"][metric], _four_digits) for metric in metrics))
+    _add_references(table, figures, metrics, _four_digits)
     print_table(table)
     typer.echo("The baselines learned from training and validation part together.")
-    _print_repeats(figures, {"rmse": "RMSE", "mae": "MAE", "r2": "R²"})
+    _print_repeats(figures, {"rmse": "RMSE", "mae": "MAE", "r2": "R²"}, {}, _four_digits)
 
 
-def _add_references(table: Table, figures: dict[str, Any], metrics: tuple[str, ...]) -> list[str]:
+def _add_references(table: Table, figures: dict[str, Any], metrics: tuple[str, ...], write: Writer) -> list[str]:
     """Figures from elsewhere as rows of the table; those it has no column for, as text."""
     further = []
     for reference in figures.get("references", ()):
-        name, value = plain(reference["name"]), f"{reference['value']:.3f}"
+        name, value = plain(reference["name"]), write(reference["value"])
         if reference["metric"] in metrics:
             table.add_row(name, *(value if reference["metric"] == metric else "" for metric in metrics))
         else:
@@ -68,7 +76,7 @@ def _add_references(table: Table, figures: dict[str, Any], metrics: tuple[str, .
     return further
 
 
-def _print_repeats(figures: dict[str, Any], metrics: dict[str, str]) -> None:
+def _print_repeats(figures: dict[str, Any], metrics: dict[str, str], own: dict[str, Writer], write: Writer) -> None:
     """Mean, spread and range over the seeds, when there are several."""
     if "repeats" not in figures:
         return
@@ -76,17 +84,17 @@ def _print_repeats(figures: dict[str, Any], metrics: dict[str, str]) -> None:
     title = f"mean ± standard deviation (range) over {len(repeats['seeds'])} seeds"
     table = _figures_table(title, tuple(metrics.values()))
     for name, said in {**repeats["contenders"], **repeats["baselines"]}.items():
-        table.add_row(plain(name), *(_spread(said[metric]) for metric in metrics))
+        table.add_row(plain(name), *(_spread(said[metric], own.get(metric, write)) for metric in metrics))
     print_table(table)
     for comparison in repeats["comparisons"]:
         typer.echo(comparison["sentence"])
 
 
-def _spread(figure: dict[str, Any]) -> str:
+def _spread(figure: dict[str, Any], write: Writer) -> str:
     if figure["mean"] is None:
         return "undefined"
-    deviation = "" if figure["sd"] is None else f" ± {figure['sd']:.3f}"
-    return f"{figure['mean']:.3f}{deviation} ({figure['min']:.3f}–{figure['max']:.3f})"
+    deviation = "" if figure["sd"] is None else f" ± {write(figure['sd'])}"
+    return f"{write(figure['mean'])}{deviation} ({write(figure['min'])}–{write(figure['max'])})"
 
 
 def _figures_table(title: str, headings: tuple[str, ...]) -> Table:
@@ -97,8 +105,26 @@ def _figures_table(title: str, headings: tuple[str, ...]) -> Table:
     return table
 
 
-def _figure(figure: dict[str, Any]) -> str:
+def _figure(figure: dict[str, Any], write: Writer) -> str:
     value, low, high = figure["value"], figure["low"], figure["high"]
     if value is None:
         return "undefined"
-    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f}–{high:.3f})"
+    return write(value) if low is None else f"{write(value)} ({write(low)}–{write(high)})"
+
+
+def _one_decimal(value: float) -> str:
+    return f"{value:,.1f}"
+
+
+def _three_decimals(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _four_decimals(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _four_digits(value: float) -> str:
+    """Numbers in the unit of the target may be of any size."""
+    size = math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:,.{max(0, 3 - max(size, 0))}f}" if -3 <= size < 9 else f"{value:.4g}"
