@@ -54,14 +54,17 @@ def _print_classification(figures: dict[str, Any]) -> None:
 
 def _print_regression(figures: dict[str, Any]) -> None:
     metrics = ("rmse", "mae", "mse", "r2")
+    writers = {"r2": _three_decimals}
     title = f"{plain(figures['target'])} in {figures['n']:,} test rows"
     table = _figures_table(title, ("RMSE", "MAE", "MSE", "R²"))
     for name, said in {**figures["contenders"], **figures["baselines"]}.items():
-        table.add_row(plain(name), *(_figure(said["metrics"][metric], _four_digits) for metric in metrics))
+        table.add_row(
+            plain(name), *(_figure(said["metrics"][metric], writers.get(metric, _four_digits)) for metric in metrics)
+        )
     _add_references(table, figures, metrics, _four_digits)
     print_table(table)
     typer.echo("The baselines learned from training and validation part together.")
-    _print_repeats(figures, {"rmse": "RMSE", "mae": "MAE", "r2": "R²"}, {}, _four_digits)
+    _print_repeats(figures, {"rmse": "RMSE", "mae": "MAE", "r2": "R²"}, writers, _four_digits)
 
 
 def _add_references(table: Table, figures: dict[str, Any], metrics: tuple[str, ...], write: Writer) -> list[str]:
@@ -94,7 +97,12 @@ def _spread(figure: dict[str, Any], write: Writer) -> str:
     if figure["mean"] is None:
         return "undefined"
     deviation = "" if figure["sd"] is None else f" ± {write(figure['sd'])}"
-    return f"{write(figure['mean'])}{deviation} ({write(figure['min'])}–{write(figure['max'])})"
+    return f"{write(figure['mean'])}{deviation} ({_between(figure['min'], figure['max'], write)})"
+
+
+def _between(low: float, high: float, write: Writer) -> str:
+    """Two limits, with "to" where a minus sign would meet the dash."""
+    return f"{write(low)}{' to ' if low < 0 else '–'}{write(high)}"
 
 
 def _figures_table(title: str, headings: tuple[str, ...]) -> Table:
@@ -109,7 +117,7 @@ def _figure(figure: dict[str, Any], write: Writer) -> str:
     value, low, high = figure["value"], figure["low"], figure["high"]
     if value is None:
         return "undefined"
-    return write(value) if low is None else f"{write(value)} ({write(low)}–{write(high)})"
+    return write(value) if low is None else f"{write(value)} ({_between(low, high, write)})"
 
 
 def _one_decimal(value: float) -> str:
