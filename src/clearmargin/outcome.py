@@ -54,7 +54,7 @@ def _print_classification(figures: dict[str, Any]) -> None:
 
 def _print_regression(figures: dict[str, Any]) -> None:
     metrics = ("rmse", "mae", "mse", "r2")
-    writers = {"r2": _three_decimals}
+    writers: dict[str, Writer] = {"r2": _three_decimals}
     title = f"{plain(figures['target'])} in {figures['n']:,} test rows"
     table = _figures_table(title, ("RMSE", "MAE", "MSE", "R²"))
     for name, said in {**figures["contenders"], **figures["baselines"]}.items():
