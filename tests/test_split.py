@@ -230,6 +230,7 @@ def test_given_parts_are_kept_and_validation_is_cut_from_train():
     samples = given_samples(train=90, test=10)
     split = make_split(samples, alone(samples), use_given=True)
     assert split.given
+    assert split.validation_cut
     assert set(split.names[split.parts == "test"]) == {s.name for s in samples if s.part == "test"}
     numbers = counts(split)
     assert {numbers["validation", label] for label in "ab"} == {10}
@@ -239,6 +240,7 @@ def test_given_validation_is_kept():
     samples = given_samples(validation=4)
     split = make_split(samples, alone(samples), use_given=True)
     assert list(split.parts) == [sample.part for sample in samples]
+    assert not split.validation_cut
 
 
 @pytest.mark.parametrize(
@@ -307,8 +309,21 @@ def test_summary_says_what_the_split_amounts_to(tmp_path):
         "groups": {"train": 80, "validation": 10, "test": 10},
         "patients": False,
         "given": False,
+        "validation_cut": False,
         "crossing_groups": 0,
     }
+
+
+@pytest.mark.parametrize("validation", [0, 4])
+def test_whether_validation_was_cut_is_kept_and_need_not_be_there(tmp_path, validation):
+    samples = given_samples(validation=validation)
+    write_split(tmp_path, make_split(samples, alone(samples), use_given=True))
+    assert read_split(tmp_path).validation_cut == (validation == 0)
+    path = tmp_path / "split.json"
+    summary = json.loads(path.read_text())
+    del summary["validation_cut"]  # as in runs made before it was noted
+    path.write_text(json.dumps(summary))
+    assert not read_split(tmp_path).validation_cut
 
 
 def test_an_accepted_leak_can_be_read_again(tmp_path):

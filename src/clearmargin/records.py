@@ -204,6 +204,8 @@ class Split:
         True when every sample had a group of its own; False: an image-level split, at least in part.
     given
         True when the parts are the source's own, as shipped.
+    validation_cut
+        True when the source gave no validation part, so that one was cut from its training part.
     """
 
     names: np.ndarray
@@ -213,6 +215,7 @@ class Split:
     asked: tuple[float, float, float]
     patients: bool
     given: bool = False
+    validation_cut: bool = False
 
     @property
     def numeric(self) -> bool:

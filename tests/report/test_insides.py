@@ -37,6 +37,8 @@ def test_the_page_shows_what_is_kept(synthetic_run, keep, noise_pictures):
         "distance 0.250",
     ):
         assert words in page, words
+    assert "at the border, at lettering, at the background" in page
+    assert "tumour." not in page  # no words of medicine where a study has none
     assert page.count("<td") > 32 * 32
     images = re.findall(r"<img[^>]*>", page)
     assert all('alt="' in image and 'alt=""' not in image for image in images)

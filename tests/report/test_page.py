@@ -266,12 +266,25 @@ def test_the_same_files_give_the_same_bytes(synthetic_run, noise_pictures):
 
 @pytest.mark.parametrize(("settings", "banner"), [
     ({"simulated": True}, "Simulated images: no clinical meaning"),
-    ({"patients": False}, "Image-level split: optimistic if slices of one patient are in both parts"),
+    ({"patients": False}, "Image-level split: optimistic if images that belong together, as slices of one patient, "),
 ])  # fmt: skip
 def test_banners(synthetic_run, settings, banner):
     run_folder = synthetic_run(**settings, skills={"VGG16": 2.5})
     write_report(run_folder)
     assert banner in words(read_page(run_folder))
+
+
+def test_words_of_medicine_are_kept_from_other_studies(synthetic_run):
+    run_folder = synthetic_run(classes=("cat", "dog"), patients=True, skills={"plain": 2.5}, name="Cats and dogs")
+    write_report(run_folder)
+    text = words(read_page(run_folder))
+    assert "No decision about a person should rest on what is here." in text
+    assert not re.search("care of a patient|tumour|lesion|on the film", text)
+
+
+def test_the_caption_of_learning_curves_names_what_worsens_training_figures(synthetic_run):
+    write_report(run_folder := synthetic_run(skills={"VGG16": 2.5}))
+    assert "in the loss with label smoothing and class weights, where they are in use" in words(read_page(run_folder))
 
 
 def test_no_banner_without_need(synthetic_run):

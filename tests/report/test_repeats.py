@@ -42,6 +42,37 @@ def add_repeats(run_folder, same_test):
     return summary
 
 
+@pytest.mark.parametrize(
+    ("same_test", "cut", "lede", "step"),
+    [
+        (False, False, "With each seed the images were split,", "each time split, trained and evaluated anew."),
+        (
+            True,
+            False,
+            "The same parts for every seed: the spread is that of training alone,",
+            "anew on the same parts.",
+        ),
+        (
+            True,
+            True,
+            "a validation part cut anew from the given training part each time: the spread is that of training and of "
+            "this lot,",
+            "each time with the same test part, but validation part cut and contenders trained anew.",
+        ),
+    ],
+)
+def test_what_differs_between_the_seeds_is_told(synthetic_run, reading, same_test, cut, lede, step):
+    run_folder = synthetic_run()
+    add_repeats(run_folder, same_test)
+    path = run_folder / "split.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "given": same_test, "validation_cut": cut}))
+    write_report(run_folder)
+    text = reading.words(reading.read_page(run_folder))
+    assert lede in text
+    assert "The study was done 5 times, with the seeds 0 to 4: " in text
+    assert step in text
+
+
 @pytest.mark.parametrize("same_test", [False, True])
 def test_a_repeated_classification_shows_its_seeds(synthetic_run, reading, same_test):
     run_folder = synthetic_run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ def steps(run: RunFiles) -> list[tuple[str, str]]:
         *((contender.name, _contender(run, contender)) for contender in run.contenders),
         *training_steps(run, run.contenders),
         ("Evaluation", _evaluation(run)),
+        *repeats_step(run),
     ]
 
 
@@ -68,7 +70,8 @@ def recipe_text(run: StudyFiles) -> str:
 def command(run: StudyFiles) -> str:
     """The command that repeats the run from its own recipe."""
     source = without_folders(str(run.recipe.get("data", {}).get("source", "")))
-    data = f' --data "{source}"' if source and run.audit.get("source_kind") != "phantom" else ""
+    named = f"./{source}" if source.startswith("-") else source  # a name, and no option
+    data = f" --data {shlex.quote(named)}" if source and run.audit.get("source_kind") != "phantom" else ""
     return f"clearmargin run recipe.toml{data} --out another-folder"
 
 
@@ -99,7 +102,7 @@ def _preprocessing(run: RunFiles) -> str:
 
 def _split(run: RunFiles) -> str:
     if run.split.get("given"):
-        return "The parts are the source's own, as shipped; nothing was moved between them."
+        return given_parts(run, "image", "class")
     asked = ", ".join(f"{fraction:g}" for fraction in run.split["asked"])
     column = run.recipe.get("split", {}).get("group_by", "patient")
     named = "patient" if column == "patient" else f"group of one '{column}'"
@@ -110,6 +113,18 @@ def _split(run: RunFiles) -> str:
     )
 
 
+def given_parts(run: StudyFiles, noun: str, strata: str) -> str:
+    """Which parts are the source's own, and what was held out for validation where it gave no such part."""
+    if not run.split.get("validation_cut"):
+        return "The parts are the source's own, as shipped; nothing was moved between them."
+    train, cut = (sum(run.split["counts"][part].values()) for part in ("train", "validation"))
+    given = plural(train + cut, f"given training {noun}")
+    return (
+        f"The test part is the source's own, as shipped; {count(cut)} of the {given} were held out for "
+        f"validation, by lot from seed {run.environment['seed']}, stratified by {strata}."
+    )
+
+
 def _contender(run: RunFiles, contender: ContenderFiles) -> str:
     asked = settings_of(run, contender.name)
     built = contender.model.get("architecture", {}).get("architecture", "A network")
@@ -117,7 +132,10 @@ def _contender(run: RunFiles, contender: ContenderFiles) -> str:
     parameters = contender.model["parameters"]
     total, trained = parameters["total"], parameters.get("trained")
     share = "all of them" if trained == total else f"{large(trained)} of them"
-    sentences = [f"{ARCHITECTURES.get(architecture, architecture)} with {large(total)} parameters, {share} trained."]
+    named = ARCHITECTURES.get(architecture, architecture)
+    if architecture == "cnn" and not has_convolution(contender):
+        named = "A dense network"
+    sentences = [f"{named} with {large(total)} parameters, {share} trained."]
     weights = str(asked.get("weights", "imagenet"))
     if contender.model.get("pretrained_sha256"):
         learned = "learned on ImageNet" if weights == "imagenet" else f"from {without_folders(weights)}"
@@ -132,6 +150,11 @@ def _contender(run: RunFiles, contender: ContenderFiles) -> str:
     return " ".join(sentences)
 
 
+def has_convolution(contender: TrainedFiles) -> bool:
+    """Tell whether a network of the recipe's own layers has a convolution: without one it is no CNN."""
+    return any(str(layer.get("layer")).startswith("conv") for layer in contender.model["layers"])
+
+
 def _training(run: StudyFiles, contender: TrainedFiles) -> str:
     asked = settings_of(run, contender.name).get("training") or run.recipe.get("training", {})
     if not asked:
@@ -139,9 +162,12 @@ def _training(run: StudyFiles, contender: TrainedFiles) -> str:
     optimizer = OPTIMIZERS.get(asked.get("optimizer", ""), "the default optimiser")
     sentences = [
         f"Up to {plural(asked.get('epochs', 0), 'epoch')} in batches of {asked.get('batch_size', '?')} with "
-        f"{optimizer}, learning rate {asked.get('learning_rate', '?')} ({asked.get('schedule', 'constant')}), "
-        f"weight decay {asked.get('weight_decay', 0)}."
+        f"{optimizer}{_momentum(asked)}, learning rate {asked.get('learning_rate', '?')} "
+        f"({asked.get('schedule', 'constant')}), weight decay {asked.get('weight_decay', 0)}."
     ]
+    images = run.evaluation["task"] == "classification"
+    if images:  # of a regression, the contender's own sentence names the loss
+        sentences.append(f"The loss is cross-entropy{_smoothing(asked)}.")
     if asked.get("early_stopping"):
         patience = plural(asked["early_stopping"], "epoch")
         sentences.append(f"Training ends after {patience} without progress on validation.")
@@ -150,8 +176,20 @@ def _training(run: StudyFiles, contender: TrainedFiles) -> str:
     if asked.get("class_weights"):
         sentences.append("Rare classes weighed more.")
     frozen = settings_of(run, contender.name).get("freeze_through", "none") != "none"
-    sentences.append(_augmentation(asked.get("augmentation") or {}, frozen))
+    if images:
+        sentences.append(_augmentation(asked.get("augmentation") or {}, frozen))
     return " ".join(sentences)
+
+
+def _momentum(asked: Mapping[str, Any]) -> str:
+    kinds = {"sgd": "Nesterov momentum", "rmsprop": "momentum"}
+    kind, momentum = kinds.get(asked.get("optimizer", "")), asked.get("momentum")
+    return f" and {kind} {momentum:g}" if kind and momentum else ""
+
+
+def _smoothing(asked: Mapping[str, Any]) -> str:
+    smoothing = asked.get("label_smoothing")
+    return f" with label smoothing {smoothing:g}" if smoothing else ""
 
 
 def _augmentation(asked: Mapping[str, Any], frozen: bool) -> str:
@@ -176,6 +214,27 @@ def _evaluation(run: RunFiles) -> str:
         f"Intervals are {100 * result.get('confidence', 0.95):g} % intervals; bootstraps drew "
         f"{count(result.get('resamples'))} times over {spread}."
     )
+
+
+def repeats_step(run: StudyFiles) -> list[tuple[str, str]]:
+    """What was done anew with each seed, as a step; nothing for a study of one seed."""
+    found = run.evaluation.get("repeats")
+    if not found:
+        return []
+    seeds = found["seeds"]
+    if not found.get("same_test"):
+        anew = "each time split, trained and evaluated anew"
+    elif run.split.get("validation_cut"):
+        anew = "each time with the same test part, but validation part cut and contenders trained anew"
+    else:
+        anew = "each time trained and evaluated anew on the same parts"
+    baselines = ", the baselines on the same rows" if found["baselines"] else ""
+    return [
+        (
+            "Repeats",
+            f"The study was done {len(seeds)} times, with the seeds {seeds[0]} to {seeds[-1]}: {anew}{baselines}.",
+        )
+    ]
 
 
 def evaluation_number(result: Mapping[str, Any]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,24 +18,33 @@ _SMALLEST_RISE = 0.02  # of the lowest validation loss
 _SMALLEST_GAP = 0.02  # of accuracy
 
 
+Reason = Literal["too few", "ends lowest", "flat", "single", "came back", "overfits", "stands", "diverges"]
+
+
 @dataclass(frozen=True)
-class Overfitting:
-    """The validation loss rises while the training loss falls on.
+class LossCourse:
+    """Where the validation loss was lowest, how it went on from there, and what that amounts to.
 
     Attributes
     ----------
+    reason
+        ``overfits``: it rises, while the training loss falls on; ``stands`` and ``diverges``: it rises, while the
+        training loss falls no further, or rises as well. Else it does not rise: there are ``too few`` epochs; its
+        lowest is one of the last two (``ends lowest``); what it ends above its lowest is within its noise
+        (``flat``); its lowest stands alone (``single``); or it rose and ``came back``.
     lowest_epoch, lowest
         Epoch and value of the lowest validation loss.
     from_epoch
-        The first epoch after which the loss never came back to its lowest, as far as noise lets one say.
+        Where it rises: the first epoch after which it never came back to its lowest, as far as noise lets one say.
     end
         Validation loss at the end: the mean of the last epochs.
     """
 
-    lowest_epoch: int
-    lowest: float
-    from_epoch: int
-    end: float
+    reason: Reason
+    lowest_epoch: int = 0
+    lowest: float = 0.0
+    from_epoch: int = 0
+    end: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -46,18 +57,21 @@ class PullingAhead:
         From here to the end the training accuracy lies above that on validation.
     train, validation
         Accuracies at the end: means of the last epochs.
+    improving
+        Validation itself still gets better: its accuracy climbs, or its loss falls.
     """
 
     from_epoch: int
     train: float
     validation: float
+    improving: bool
 
 
-def find_overfitting(history: pd.DataFrame) -> Overfitting | None:
-    """Tell whether and from when on the validation loss rises while the training loss falls on.
+def follow_loss(history: pd.DataFrame) -> LossCourse:
+    """Tell whether and from when on the validation loss rises, and whether the training loss falls on meanwhile.
 
     Only the directions of the two curves count, never their distance: training figures are taken on the way, with
-    dropout and augmentation, so that the training loss may well lie above that of validation. Asked for are
+    dropout and augmentation, so that the training loss may well lie above that of validation. To overfit takes
 
     1. a validation loss whose last epochs lie on average above its lowest, by more than three times the curve's
        own noise and by more than 2 % of it. Here the lowest is the median of the lowest value and its two
@@ -74,22 +88,31 @@ def find_overfitting(history: pd.DataFrame) -> Overfitting | None:
     """
     epochs, train, validation = _columns(history, "loss")
     if len(epochs) < FEWEST_EPOCHS:
-        return None
+        return LossCourse("too few")
     lowest = int(validation.argmin())
     later = len(epochs) - 1 - lowest
-    if later < 2:
-        return None
-    last = min(LAST, later)
-    end = float(validation[-last:].mean())
+    last = min(LAST, max(1, later))
+    end, valley = float(validation[-last:].mean()), float(np.median(validation[max(0, lowest - 1) : lowest + 2]))
     clear = max(_NOISE_FACTOR * _noise(validation), _SMALLEST_RISE * abs(float(validation[lowest])))
-    valley = float(np.median(validation[max(0, lowest - 1) : lowest + 2]))
-    if end - valley <= clear or train[-last:].mean() >= train[lowest]:
-        return None
     close = np.flatnonzero(validation <= validation[lowest] + clear / _NOISE_FACTOR)
     start = int(close[-1]) + 1
+    found = partial(LossCourse, lowest_epoch=int(epochs[lowest]), lowest=float(validation[lowest]), end=end)
+    if later < 2:
+        return found("ends lowest")
+    if end - valley <= clear:
+        return found("flat" if end - validation[lowest] <= clear else "single")
     if start >= len(epochs):
-        return None  # it came back to its lowest: no lasting rise
-    return Overfitting(int(epochs[lowest]), float(validation[lowest]), int(epochs[start]), end)
+        return found("came back")
+    return found(_training_meanwhile(train, lowest, last), from_epoch=int(epochs[start]))
+
+
+def _training_meanwhile(train: np.ndarray, lowest: int, last: int) -> Reason:
+    """What the training loss does since the epoch of the lowest validation loss."""
+    rise = float(train[-last:].mean() - train[lowest])
+    if rise < 0:
+        return "overfits"
+    clear = max(_NOISE_FACTOR * _noise(train), _SMALLEST_RISE * float(np.abs(train).max()))
+    return "diverges" if rise > clear else "stands"
 
 
 def find_pulling_ahead(history: pd.DataFrame, validation_samples: int) -> PullingAhead | None:
@@ -112,7 +135,17 @@ def find_pulling_ahead(history: pd.DataFrame, validation_samples: int) -> Pullin
     clear = max(_SMALLEST_GAP, _NOISE_FACTOR * _noise(validation), 2 * error)
     if ends[0] - ends[1] <= clear or train[-1] <= train[start]:
         return None
-    return PullingAhead(int(epochs[start]), *ends)
+    _, _, loss = _columns(history, "loss")
+    return PullingAhead(int(epochs[start]), *ends, improving=_climbs(validation) or _climbs(-loss))
+
+
+def _climbs(curve: np.ndarray) -> bool:
+    """Tell whether the last epochs lie on average above as many before them, by more than noise explains."""
+    last = min(LAST, len(curve) // 2)
+    if last < 2:
+        return False
+    climb = curve[-last:].mean() - curve[-2 * last : -last].mean()
+    return bool(climb > 2 * _noise(curve) * np.sqrt(2 / last))
 
 
 def _columns(history: pd.DataFrame, quantity: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -131,20 +164,74 @@ def _noise(curve: np.ndarray) -> float:
 
 def overfitting_sentence(history: pd.DataFrame, validation_samples: int) -> str:
     """What the learning curves say of overfitting, in words."""
-    epochs, _, _ = _columns(history, "loss")
-    if len(epochs) < FEWEST_EPOCHS:
+    broken = _broken_sentence(history)
+    if broken:
+        return broken
+    course = follow_loss(history)
+    if course.reason == "too few":
         return f"Too few epochs to tell whether it overfits: at least {FEWEST_EPOCHS} are needed."
-    found = find_overfitting(history)
-    if found is not None:
-        return (
-            f"From epoch {found.from_epoch} on it overfits: its validation loss, lowest in epoch {found.lowest_epoch} "
-            f"with {decimal(found.lowest)}, rises to {decimal(found.end)}, while its training loss falls on."
-        )
+    if course.from_epoch:
+        return _rise_sentence(course)
     ahead = find_pulling_ahead(history, validation_samples)
     if ahead is not None:
-        return (
-            f"From epoch {ahead.from_epoch} on the training accuracy lies above that on validation "
-            f"({decimal(ahead.train)} against {decimal(ahead.validation)} at the end): overfitting begins, though the "
-            "validation loss does not rise clearly."
-        )
-    return f"No sign of overfitting in {len(epochs)} epochs: the validation loss never rises clearly above its lowest."
+        return _gap_sentence(ahead)
+    return f"No sign of overfitting in {len(_columns(history, 'loss')[0])} epochs: {_level_clause(course)}."
+
+
+def _broken_sentence(history: pd.DataFrame) -> str:
+    """Say it when the losses of the last epochs are no numbers, whatever there was before."""
+    finite, _, _ = _columns(history, "loss")
+    if "epoch" not in history.columns or "validation_loss" not in history.columns:
+        return ""
+    epochs = pd.to_numeric(history["epoch"], errors="coerce").dropna().to_numpy()
+    if not len(epochs) or (len(finite) and finite[-1] >= epochs[-1]):
+        return ""
+    first = next(int(epoch) for epoch in epochs if not len(finite) or epoch > finite[-1])
+    return (
+        f"Training broke down: from epoch {first} on, its losses are no finite numbers. A lower learning rate may help."
+    )
+
+
+def _rise_sentence(course: LossCourse) -> str:
+    lowest = f"its validation loss, lowest in epoch {course.lowest_epoch} with {decimal(course.lowest)}"
+    rise = f"{lowest}, rises to {decimal(course.end)}"
+    if course.reason == "overfits":
+        return f"From epoch {course.from_epoch} on it overfits: {rise}, while its training loss falls on."
+    if course.reason == "stands":
+        return f"From epoch {course.from_epoch} on {rise}, while its training loss falls no further."
+    return (
+        f"From epoch {course.from_epoch} on it diverges: {rise}, and its training loss rises as well. That is no "
+        "overfitting; a lower learning rate may help."
+    )
+
+
+def _gap_sentence(ahead: PullingAhead) -> str:
+    gap = (
+        f"From epoch {ahead.from_epoch} on the training accuracy lies above that on validation ({decimal(ahead.train)} "
+        f"against {decimal(ahead.validation)} at the end)"
+    )
+    if ahead.improving:
+        return f"{gap}: a gap of {decimal(ahead.train - ahead.validation)}, but validation still improves."
+    return f"{gap}, while validation gets no better: overfitting begins."
+
+
+def _level_clause(course: LossCourse) -> str:
+    """Why the validation loss is not said to rise."""
+    lowest = f"lowest in epoch {course.lowest_epoch} with {decimal(course.lowest)}"
+    match course.reason:
+        case "ends lowest":
+            return f"the validation loss is {lowest}, which is one of the last two"
+        case "came back":
+            return f"the validation loss, {lowest}, rises but comes back close to that"
+        case "single":
+            return (
+                f"the validation loss, {lowest}, ends at {decimal(course.end)}, but it was so low in that epoch alone, "
+                "not in those beside it"
+            )
+        case _ if course.end - course.lowest <= _SMALLEST_RISE * abs(course.lowest):
+            return "the validation loss ends at its lowest or close to it"
+        case _:
+            return (
+                f"the validation loss, {lowest}, ends at {decimal(course.end)}, no further above than its ups and "
+                "downs can explain"
+            )

@@ -69,15 +69,17 @@ def make_split(
     groups = name_groups(samples, copies)
     labels = column([sample.label for sample in samples])
     rng = np.random.default_rng(seed)
+    cut = False
     if use_given:
         parts = _given_parts(samples, groups, accept_leaks, ROWS if numeric else IMAGES)
-        if not (parts == "validation").any():
+        cut = not (parts == "validation").any()
+        if cut:
             parts = _cut_validation(parts, labels, groups, asked, rng, numeric)
         _check_given_classes(parts, labels, classes)
     else:
         parts = _new_parts(labels, groups, asked, PARTS, rng, numeric)
     patients = all(sample.group is not None for sample in samples)
-    split = Split(names, labels, groups, parts, asked, patients, given=use_given)
+    split = Split(names, labels, groups, parts, asked, patients, given=use_given, validation_cut=cut)
     check_split(split, crossing_accepted=crossing_groups(split) if use_given and accept_leaks else 0)
     return split
 

@@ -75,7 +75,9 @@ def read_split(folder: Path) -> Split:
         if summary["numeric"]:
             labels = column(map(float, labels))
         asked = (train, validation, test)
-        split = Split(names, labels, groups, parts, asked, summary["patients"], summary["given"])
+        summary = {"validation_cut": False, **summary}  # runs made before it was noted
+        own = summary["patients"], summary["given"], summary["validation_cut"]
+        split = Split(names, labels, groups, parts, asked, *own)
         check_split(split, crossing_accepted=summary["crossing_groups"] if split.given else 0)
         whole = _summary(split) == summary
     except (KeyError, TypeError, ValueError, SourceError) as error:
@@ -112,6 +114,7 @@ def _summary(split: Split) -> dict[str, Any]:
         "groups": {part: len(set(split.groups[split.parts == part])) for part in PARTS},
         "patients": split.patients,
         "given": split.given,
+        "validation_cut": split.validation_cut,
         "crossing_groups": crossing_groups(split),
     }
 

@@ -12,6 +12,10 @@ from clearmargin.report import write_report
 from clearmargin.report.wording import measured
 
 
+def edit(path, **settings):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory, build_regression):
     """A run of one contender with its report, for tests that only look."""
@@ -100,6 +104,38 @@ def test_a_baseline_that_wins_is_said_to_win(synthetic_regression, reading):
 def test_the_loss_is_named(synthetic_regression, reading, loss, words):
     write_report(run_folder := synthetic_regression(loss=loss))
     assert words in reading.words(reading.read_page(run_folder))
+
+
+def test_given_parts_and_what_was_cut_from_them_are_told(synthetic_regression, reading):
+    run_folder = synthetic_regression(seeds=2)
+    counts = json.loads((run_folder / "split.json").read_text())["counts"]
+    train, cut = (counts[part]["rows"] for part in ("train", "validation"))
+    edit(run_folder / "split.json", given=True, validation_cut=True)
+    evaluation = json.loads((run_folder / "evaluation.json").read_text())
+    edit(run_folder / "evaluation.json", repeats={**evaluation["repeats"], "same_test": True})
+    write_report(run_folder)
+    text = reading.words(reading.read_page(run_folder))
+    assert f"{cut} of the {train + cut} given training rows were held out for validation, by lot from seed 0" in text
+    assert (
+        "each time with the same test part, but validation part cut and contenders trained anew, the baselines" in text
+    )
+    assert "split, trained" not in text
+
+
+def test_a_network_without_convolution_is_no_cnn(synthetic_regression, reading):
+    run_folder = synthetic_regression(errors={"plain": 3.0})
+    path = run_folder / "contenders" / "plain" / "model.json"
+    edit(path, layers=json.loads(path.read_text())["layers"][2:])
+    write_report(run_folder)
+    assert "A dense network over the columns of a row, with" in reading.words(reading.read_page(run_folder))
+
+
+def test_a_table_is_not_said_to_lack_augmentation_nor_its_model_to_be_off(written, reading):
+    text = reading.words(reading.read_page(written))
+    assert "ugmentation" not in text
+    assert "cross-entropy" not in text
+    assert "it shows whether the model is off at the ends" in text
+    assert "patient" not in text
 
 
 def test_layers_are_listed_with_what_they_see(written, reading):

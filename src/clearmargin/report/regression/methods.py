@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clearmargin.report.methods import evaluation_number, settings_of, training_steps
+from clearmargin.report.methods import (
+    evaluation_number,
+    given_parts,
+    has_convolution,
+    repeats_step,
+    settings_of,
+    training_steps,
+)
 from clearmargin.report.regression.folder import RegressionContender, RegressionRun
 from clearmargin.report.wording import count, large, plural, without_folders
 
@@ -22,9 +29,7 @@ def steps(run: RegressionRun) -> list[tuple[str, str]]:
     if run.evaluation["baselines"]:
         told.append(("Baselines", _baselines(run)))
     told.append(("Evaluation", _evaluation(run)))
-    if run.evaluation.get("repeats"):
-        told.append(("Repeats", _repeats(run)))
-    return told
+    return told + repeats_step(run)
 
 
 def _data(run: RegressionRun) -> str:
@@ -46,7 +51,7 @@ def _preprocessing(run: RegressionRun) -> str:
 
 def _split(run: RegressionRun) -> str:
     if run.split.get("given"):
-        return "The parts are the source's own, as shipped; nothing was moved between them."
+        return given_parts(run, "row", "the target")
     asked = ", ".join(f"{fraction:g}" for fraction in run.split["asked"])
     kept = "group" if run.split["patients"] else "row and those with the same inputs"
     return (
@@ -58,8 +63,9 @@ def _split(run: RegressionRun) -> str:
 def _contender(run: RegressionRun, contender: RegressionContender) -> str:
     parameters = contender.model["parameters"]
     settings = settings_of(run, contender.name).get("training") or run.recipe.get("training", {})
+    kind = "1-D CNN" if has_convolution(contender) else "dense network"
     return (
-        f"A 1-D CNN over the columns of a row, with {large(parameters['total'])} parameters, "
+        f"A {kind} over the columns of a row, with {large(parameters['total'])} parameters, "
         f"trained to the least {_loss(settings)}."
     )
 
@@ -88,12 +94,4 @@ def _evaluation(run: RegressionRun) -> str:
         f"the choice of the epoch had seen. {evaluation_number(result)}"
         f"Intervals are {100 * result.get('confidence', 0.95):g} % intervals; bootstraps drew "
         f"{count(result.get('resamples'))} times over {spread}. R² is against the mean of the test rows themselves."
-    )
-
-
-def _repeats(run: RegressionRun) -> str:
-    seeds = run.evaluation["repeats"]["seeds"]
-    return (
-        f"The study was done {len(seeds)} times, with the seeds {seeds[0]} to {seeds[-1]}: each time split, trained "
-        "and evaluated anew, the baselines on the same rows."
     )
