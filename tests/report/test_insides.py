@@ -1,12 +1,14 @@
 """The look inside on the page: what a run folder keeps of it, whatever its names are, or nothing of it."""
 
 import json
+import math
 import re
+import struct
+import zlib
 
 import pytest
 
 from clearmargin.errors import RunFolderError
-from clearmargin.files import write_json
 from clearmargin.report import write_report
 from clearmargin.report.folder import read_run
 from clearmargin.report.insides import read_insides, within_budget
@@ -75,6 +77,17 @@ def test_missing_and_damaged_pictures_leave_a_gap(synthetic_run, keep):
     assert text_of(write_report(run_folder)).count("picture not kept") >= 2
 
 
+@pytest.mark.parametrize("side", [60_000, 11_000], ids=["a bomb", "perhaps a bomb"])
+def test_a_picture_that_says_it_is_enormous_leaves_a_gap(synthetic_run, keep, side):
+    run_folder = synthetic_run(skills={"VGG16": 2.2})
+    path = keep(run_folder, "VGG16") / "filters.png"
+    content = bytearray(path.read_bytes())
+    content[16:24] = struct.pack(">II", side, side)  # width and height in the header, and its checksum
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path.write_bytes(content)
+    assert "picture not kept" in text_of(write_report(run_folder))
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -83,6 +96,16 @@ def test_missing_and_damaged_pictures_leave_a_gap(synthetic_run, keep):
         lambda content: content["filters"].update(picture="../../../model.png"),
         lambda content: content["filters"].update(picture="/etc/passwd"),
         lambda content: content["sample"]["matrix"]["channels"][0].update(rows=[["<b>"]]),
+        lambda content: content["sample"].update(size=[]),
+        lambda content: content["sample"].update(size=[64, 0]),
+        lambda content: content["sample"]["matrix"].update(block_px=math.inf),
+        lambda content: content["sample"]["matrix"].update(block_px=0),
+        lambda content: content["sample"]["matrix"]["channels"][0].update(name='x" onload="alert(1)'),
+        lambda content: content["sample"].update(probability=math.nan),
+        lambda content: content["maps"][0].update(shape=[]),
+        lambda content: content["grad_cam"].update(shape=[4]),
+        lambda content: content["nearest"].update(compared=math.inf),
+        lambda content: content["nearest"]["pairs"].append({"name": "a", "nearest": "b", "distance": math.inf}),
         lambda content: content.update(maps=7),
     ],
 )
@@ -91,7 +114,7 @@ def test_a_damaged_file_is_refused_in_words(synthetic_run, keep, damage):
     path = keep(run_folder, "VGG16") / "inside.json"
     content = json.loads(path.read_text())
     damage(content)
-    write_json(path, content)
+    path.write_text(json.dumps(content), encoding="utf-8")  # also what is no JSON elsewhere: Infinity
     with pytest.raises(RunFolderError, match=r"inside\.json can't be read"):
         write_report(run_folder)
     path.write_text("{", encoding="utf-8")

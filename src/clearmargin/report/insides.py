@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from clearmargin.report.thumbnails import Thumbnail, load_picture, load_thumbnai
 
 INSIDE_BYTES = 3_500_000  # of the pictures in this part of the page
 LARGEST_FILE = 10_000_000
+CHANNELS = ("gray", "red", "green", "blue")
 _PICTURE = re.compile(r"[a-z0-9-]{1,40}\.(jpg|png)")
 
 
@@ -155,7 +157,7 @@ def _read(contender: ContenderFiles, folder: Path) -> Inside:
         if content["format"] != 1:
             raise ValueError(f"format {content['format']!r}, expected 1")
         return _Reader(folder).inside(contender, content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise RunFolderError(
             f"{path} can't be read ({type(error).__name__}: {error}). Delete the folder {folder.name} to write the "
             "report without a look inside this network."
@@ -170,7 +172,7 @@ class _Reader:
 
     def inside(self, contender: ContenderFiles, content: Mapping[str, Any]) -> Inside:
         sample, nearest = content["sample"], content["nearest"]
-        pairs = {str(pair["name"]): (str(pair["nearest"]), float(pair["distance"])) for pair in nearest["pairs"]}
+        pairs = {str(pair["name"]): (str(pair["nearest"]), _real(pair["distance"])) for pair in nearest["pairs"]}
         pictures = load_thumbnails(self._folder / "nearest", sorted({name for name, _ in pairs.values()}))
         return Inside(
             contender=contender.name,
@@ -197,7 +199,7 @@ class _Reader:
         return picture
 
     def _answer(self, said: Mapping[str, Any]) -> Answer:
-        numbers = float(said["probability"]), float(said["true_probability"])
+        numbers = _real(said["probability"]), _real(said["true_probability"])
         picture = self._picture(said["picture"])
         return Answer(str(said["name"]), str(said["label"]), str(said["predicted"]), *numbers, picture)
 
@@ -206,7 +208,7 @@ class _Reader:
         return Filters(str(said["layer"]), *counts, bool(said["learned"]), self._picture(said["picture"]))
 
     def _stage(self, said: Mapping[str, Any]) -> Stage:
-        shape = tuple(int(side) for side in said["shape"])
+        shape = _sides(said["shape"], 3)
         return Stage(str(said["layer"]), shape, len(said["channels"]), self._picture(said["picture"]))
 
     def _looks(self, said: Mapping[str, Any]) -> Looks:
@@ -216,11 +218,26 @@ class _Reader:
         ]
         right = tuple(look for look in looks if look.answer.right)
         wrong = tuple(look for look in looks if not look.answer.right)
-        return Looks(str(said["layer"]), tuple(int(side) for side in said["shape"]), right, wrong)
+        return Looks(str(said["layer"]), _sides(said["shape"], 2), right, wrong)
 
 
 def _if(said: Mapping[str, Any] | None, read: Callable[[Mapping[str, Any]], Any]) -> Any:
     return None if said is None else read(said)
+
+
+def _sides(said: Sequence[Any], many: int) -> tuple[int, ...]:
+    """So many whole numbers of at least 1."""
+    sides = tuple(int(side) for side in said)
+    if len(sides) != many or min(sides) < 1:
+        raise ValueError(f"a shape is {list(said)!r}, expected {many} sides of at least 1")
+    return sides
+
+
+def _real(said: Any) -> float:
+    number = float(said)
+    if not math.isfinite(number):
+        raise ValueError(f"{said!r} is not a finite number")
+    return number
 
 
 def _matrix(sample: Mapping[str, Any]) -> Matrix:
@@ -229,4 +246,7 @@ def _matrix(sample: Mapping[str, Any]) -> Matrix:
         Channel(str(channel["name"]), tuple(tuple(int(value) for value in row) for row in channel["rows"]))
         for channel in said["channels"]
     )
-    return Matrix(tuple(int(side) for side in sample["size"]), int(said["block_px"]), channels)
+    size, block_px = _sides(sample["size"], 2), int(said["block_px"])
+    if block_px < 1 or any(channel.name not in CHANNELS for channel in channels):
+        raise ValueError(f"its numbers are means over {block_px} pixels of {[channel.name for channel in channels]}")
+    return Matrix(size, block_px, channels)
