@@ -246,3 +246,13 @@ def test_targets_that_are_no_numbers_are_refused(synthetic_regression):
     write_table(run_folder / "split.csv", rows)
     with pytest.raises(RunFolderError, match=r"split\.csv is damaged: a target is not a number"):
         write_report(run_folder)
+
+
+def test_a_value_of_another_kind_is_named_with_its_place(synthetic_regression):
+    run_folder = synthetic_regression()
+    path = run_folder / "evaluation.json"
+    content = json.loads(path.read_text())
+    content["contenders"]["1-D CNN"].pop("metrics")
+    path.write_text(json.dumps(content))
+    with pytest.raises(RunFolderError, match=r"contenders\.1-D CNN\.metrics: field required"):
+        write_report(run_folder)
