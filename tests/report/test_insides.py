@@ -9,6 +9,7 @@ import zlib
 import pytest
 
 from clearmargin.errors import RunFolderError
+from clearmargin.files import write_json
 from clearmargin.report import write_report
 from clearmargin.report.folder import read_run
 from clearmargin.report.insides import read_insides, within_budget
@@ -35,7 +36,10 @@ def test_the_page_shows_what_is_kept(synthetic_run, keep, noise_pictures):
         "nothing spoke for it",
         "It is no proof that the network looked at the right thing",
         "To save time 400 of 900 training images were compared",
-        'alt="Training image no/image 7.jpg"',
+        'alt="Training image no/image 7.jpg: a ',
+        'alt="Test image no/image 7.jpg: a glioma_tumor"',
+        'alt="Test image no/image 7.jpg: a glioma_tumor, said to be one"',
+        'alt="Test image no/image 7.jpg: a glioma_tumor, taken for meningioma_tumor"',
         "distance 0.250",
     ):
         assert words in page, words
@@ -57,6 +61,36 @@ def test_one_contender_with_and_one_without(synthetic_run, keep):
     run = read_run(run_folder)
     assert list(read_insides(run)) == ["plain CNN"]
     assert "A look inside the networks" in text_of(write_report(run_folder))
+
+
+def test_each_contender_says_how_many_training_images_were_compared(synthetic_run, keep):
+    run_folder = synthetic_run(skills={"VGG16": 2.2, "plain CNN": 1.0, "wide CNN": 1.0})
+    for contender, compared in (("VGG16", 900), ("plain CNN", 300)):
+        path = keep(run_folder, contender) / "inside.json"
+        content = json.loads(path.read_text())
+        content["nearest"]["compared"] = compared
+        write_json(path, content)
+    page = text_of(write_report(run_folder))
+    mistakes = page[page.index('id="mistakes"') :]
+    assert mistakes.count("training images were compared") == 1
+    said = mistakes.index("To save time 300 of 900 training images were compared")
+    assert mistakes.index("plain CNN</bdi></span></h3>") < said < mistakes.index("wide CNN</bdi></span></h3>")
+
+
+@pytest.mark.parametrize(
+    ("chosen_right", "words"),
+    [
+        (True, "by name, that the contender chosen on validation gets right; below"),
+        (False, "by name, since the contender chosen on validation gets none right; below"),
+    ],
+)
+def test_it_is_said_why_this_image_was_chosen(synthetic_run, keep, chosen_right, words):
+    run_folder = synthetic_run(skills={"VGG16": 2.2})
+    path = keep(run_folder, "VGG16") / "inside.json"
+    content = json.loads(path.read_text())
+    content["sample"]["chosen_right"] = chosen_right
+    write_json(path, content)
+    assert words in text_of(write_report(run_folder))
 
 
 def test_hostile_names_are_text(synthetic_run, keep):

@@ -16,7 +16,7 @@ from clearmargin.report.thumbnails import Thumbnail, load_picture, load_thumbnai
 
 INSIDE_BYTES = 3_500_000  # of the pictures in this part of the page
 LARGEST_FILE = 10_000_000
-CHANNELS = ("gray", "red", "green", "blue")
+_LUMINANCE = {"gray": 1.0, "red": 0.2126, "green": 0.7152, "blue": 0.0722}  # of each channel at full (sRGB)
 _PICTURE = re.compile(r"[a-z0-9-]{1,40}\.(jpg|png)")
 
 
@@ -43,6 +43,13 @@ class Channel:
 
     name: str
     rows: tuple[tuple[int, ...], ...]
+
+    @property
+    def black_ink_from(self) -> int:
+        """The smallest value on which black can be read better than white (256: none), by WCAG 2's contrast ratio."""
+        middle = math.sqrt(0.05 * 1.05) - 0.05  # the relative luminance as far from black as from white
+        linear = middle / _LUMINANCE[self.name]
+        return 256 if linear > 1 else math.ceil(255 * (1.055 * linear ** (1 / 2.4) - 0.055))
 
 
 @dataclass(frozen=True)
@@ -106,11 +113,20 @@ class Nearest:
 
 @dataclass(frozen=True)
 class Inside:
-    """A look inside one contender; ``bytes`` is what its pictures take in the page."""
+    """A look inside one contender.
+
+    Attributes
+    ----------
+    sample_right
+        True when the contender chosen on validation, whichever it is, gets the sample right.
+    bytes
+        What its pictures take in the page.
+    """
 
     contender: str
     slug: str
     sample: Answer
+    sample_right: bool
     matrix: Matrix
     filters: Filters | None
     stages: tuple[Stage, ...]
@@ -178,6 +194,7 @@ class _Reader:
             contender=contender.name,
             slug=contender.slug,
             sample=self._answer(sample),
+            sample_right=bool(sample.get("chosen_right", True)),
             matrix=_matrix(sample),
             filters=_if(content["filters"], self._filters),
             stages=tuple(self._stage(stage) for stage in content["maps"]),
@@ -247,6 +264,6 @@ def _matrix(sample: Mapping[str, Any]) -> Matrix:
         for channel in said["channels"]
     )
     size, block_px = _sides(sample["size"], 2), int(said["block_px"])
-    if block_px < 1 or any(channel.name not in CHANNELS for channel in channels):
+    if block_px < 1 or any(channel.name not in _LUMINANCE for channel in channels):
         raise ValueError(f"its numbers are means over {block_px} pixels of {[channel.name for channel in channels]}")
     return Matrix(size, block_px, channels)

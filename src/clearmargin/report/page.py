@@ -196,7 +196,8 @@ def _results(run: RunFiles, thumbnails: dict[str, Thumbnail], seen: dict[str, in
         "per_class": results.per_class(run),
         "galleries": galleries,
         "albums_shown": shown,
-        "neighbours": next((inside for inside in seen.values() if inside.nearest), None),
+        "neighbours": any(inside.nearest for inside in seen.values()),
+        "insides_of": [seen.get(contender.name) for contender in run.contenders],
         "pictures_missing": any(
             mistake.picture is None for gallery in galleries for album in gallery.albums for mistake in album.mistakes
         ),
