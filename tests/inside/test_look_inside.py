@@ -10,7 +10,8 @@ from PIL import Image
 
 import clearmargin as cm
 from clearmargin.inside import look_inside
-from clearmargin.records import Columns, Inputs, Split
+from clearmargin.inside.views import Shown
+from clearmargin.records import Columns, Inputs, Predictions, Split
 from clearmargin.report import write_report
 from clearmargin.runs import Run
 
@@ -83,12 +84,22 @@ def test_the_sample_is_the_first_that_the_best_contender_gets_right_and_its_matr
     first = min(said["name"][said["label"] == said["predicted"]])
     for name in run.contenders:
         assert kept(run, name)["sample"]["name"] == first
+        assert kept(run, name)["sample"]["chosen_right"] is True
     sample = kept(run, "two layers")["sample"]
     prepared = run.best.prepare(class_folder / first, first)
     assert sample["matrix"]["block_px"] == 1
     np.testing.assert_array_equal(sample["matrix"]["channels"][0]["rows"], prepared[..., 0])
     with Image.open(run.contenders["two layers"].folder / "inside" / sample["picture"]) as image:
         np.testing.assert_array_equal(np.asarray(image), prepared[..., 0])
+
+
+@pytest.mark.parametrize(("said", "followed", "right"), [((1, 1, 0), "b", True), ((1, 0, 0), "a", False)])
+def test_where_no_answer_is_right_the_first_image_is_followed(said, followed, right):
+    names, labels = np.array(["a", "b", "c"], dtype=object), np.array(["no", "yes", "yes"], dtype=object)
+    best = Predictions(names, labels, names, ("no", "yes"), np.eye(2)[list(said)])
+    split = Split(names, labels, names, np.array(["test"] * 3, dtype=object), (0.8, 0.1, 0.1), False, True)
+    shown = Shown.of(None, split, best, contenders=1)
+    assert (names[shown.sample], shown.sample_right) == (followed, right)
 
 
 def test_every_mistake_has_a_neighbour_of_its_true_class_from_the_training_part(run):

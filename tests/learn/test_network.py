@@ -78,6 +78,7 @@ def test_vgg16_whose_activations_work_in_place(untrained, slice_, weights, cut):
     stage = next(stage for stage in view.stages if stage.shape == (128, 8, 8))
     np.testing.assert_allclose(stage.output, second_block, rtol=1e-3, atol=1e-4)
     assert (view.filters_total, len(view.filters), view.filter_shape) == (64, 64, "3×3×3")
+    assert view.filters_learned == (cut == "none")
     assert len(view.stages) <= MOST_STAGES
     assert view.stages[-1].label == "dense 3"
 

@@ -7,6 +7,7 @@ import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -172,6 +173,20 @@ def test_the_command_looks_into_a_trained_network(command, tmp_path, class_folde
     status, _, err = command("--out", tmp_path / "not.html", "--model", run.folder, "--contender", "VGG")
     assert (status, "expected 'one layer' or 'two layers'" in err) == (2, True)
     assert not (tmp_path / "not.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("weights", "cut", "words"),
+    [
+        ("none", "none", "The first layer’s filters, as trained: 64 of"),
+        ("imagenet", "block4", "The first layer’s filters, frozen, so as pretraining left them: 64 of"),
+    ],
+)
+def test_frozen_filters_are_not_said_to_be_trained(tmp_path, untrained, monkeypatch, weights, cut, words):
+    vgg16 = untrained(32, "rgb", name="VGG16", architecture="vgg16", weights=weights, freeze_through=cut)
+    monkeypatch.setattr("clearmargin.learn.page.open_run", lambda folder: SimpleNamespace(contender=lambda name: vgg16))
+    out = write_page(tmp_path / "learn.html", run=tmp_path)
+    assert words in out.read_text(encoding="utf-8")
 
 
 def test_the_example_of_the_documentation():

@@ -1,7 +1,10 @@
 """The page in a real browser: silent, offline, and no wider than a phone."""
 
+import json
+
 import pytest
 
+from clearmargin.files import write_json
 from clearmargin.report import write_report
 
 WIDER_THAN_THE_WINDOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -64,8 +67,50 @@ def test_a_cell_of_the_confusion_matrix_leads_to_its_images(synthetic_run, brows
     link = page.locator(".matrix a").last
     target = link.get_attribute("href")
     link.click()
-    assert page.locator(target).locator("summary").is_visible()
+    opened_by_it = page.evaluate("[...document.querySelectorAll('details')].filter(details => details.open).length")
+    assert opened_by_it == 1
+    assert page.locator(f"details.album[open] > {target} .card").first.is_visible()
+    summary = page.locator("details.album[open] > summary")
+    page.wait_for_function(
+        "() => Math.abs(window.lastY - scrollY) < 1 || ((window.lastY = scrollY), false)", polling=300
+    )
+    assert 0 <= summary.bounding_box()["y"] < 844, "its heading is in sight"
+    said = "element => getComputedStyle(element).color"
+    assert summary.evaluate(said) != page.locator("details.album:not([open]) > summary").first.evaluate(said)
     page.close()
+
+
+# Of the text of each element against what is behind it, colours laid over one another; WCAG 2's contrast ratio.
+LOWEST_CONTRAST = """selector => Math.min(...[...document.querySelectorAll(selector)].map(element => {
+  const parse = text => { const v = text.match(/[\\d.]+/g).map(Number); return v.length > 3 ? v : [...v, 1]; };
+  const over = (top, below, a) => [0, 1, 2].map(k => top[k] * a + below[k] * (1 - a));
+  const luminance = c => [.2126, .7152, .0722].reduce((sum, w, k) => {
+    const s = c[k] / 255; return sum + w * (s <= .04045 ? s / 12.92 : ((s + .055) / 1.055) ** 2.4); }, 0);
+  const layers = []; let opacity = 1;
+  for (let e = element; e; e = e.parentElement) {
+    layers.push(parse(getComputedStyle(e).backgroundColor)); opacity *= +getComputedStyle(e).opacity; }
+  const back = layers.reduceRight((below, layer) => over(layer, below, layer[3]), [255, 255, 255]);
+  const ink = parse(getComputedStyle(element).color);
+  const [one, other] = [luminance(back), luminance(over(ink, back, ink[3] * opacity))].sort((a, b) => a - b);
+  return (other + .05) / (one + .05);
+}))"""
+
+
+def test_numbers_on_colours_can_be_read(synthetic_run, keep, browser):
+    run_folder = synthetic_run(classes=("no", "yes"), skills={"VGG16": 9.0, "coin": -9.0})
+    path = keep(run_folder, "VGG16") / "inside.json"
+    content = json.loads(path.read_text())
+    rows = [list(range(start, start + 16)) for start in range(0, 256, 16)]
+    for names in (["gray"], ["red", "green", "blue"]):
+        content["sample"]["matrix"] = {"block_px": 1, "channels": [{"name": name, "rows": rows} for name in names]}
+        write_json(path, content)
+        page_path = write_report(run_folder)
+        for scheme in ("light", "dark"):
+            page, _, _ = opened(browser, page_path, 1280, scheme)
+            assert page.locator(".pixels td").count() == 256 * len(names)
+            for selector in (".pixels td", ".matrix td small", ".matrix td"):
+                assert page.evaluate(LOWEST_CONTRAST, selector) >= 4.5, (selector, scheme, names)
+            page.close()
 
 
 def test_dark_and_light_differ_and_print_is_light(synthetic_run, browser):

@@ -1,7 +1,10 @@
 """The look inside on the page: what a run folder keeps of it, whatever its names are, or nothing of it."""
 
 import json
+import math
 import re
+import struct
+import zlib
 
 import pytest
 
@@ -33,7 +36,10 @@ def test_the_page_shows_what_is_kept(synthetic_run, keep, noise_pictures):
         "nothing spoke for it",
         "It is no proof that the network looked at the right thing",
         "To save time 400 of 900 training images were compared",
-        'alt="Training image no/image 7.jpg"',
+        'alt="Training image no/image 7.jpg: a ',
+        'alt="Test image no/image 7.jpg: a glioma_tumor"',
+        'alt="Test image no/image 7.jpg: a glioma_tumor, said to be one"',
+        'alt="Test image no/image 7.jpg: a glioma_tumor, taken for meningioma_tumor"',
         "distance 0.250",
     ):
         assert words in page, words
@@ -59,6 +65,36 @@ def test_one_contender_with_and_one_without(synthetic_run, keep):
     assert "A look inside the networks" in text_of(write_report(run_folder))
 
 
+def test_each_contender_says_how_many_training_images_were_compared(synthetic_run, keep):
+    run_folder = synthetic_run(skills={"VGG16": 2.2, "plain CNN": 1.0, "wide CNN": 1.0})
+    for contender, compared in (("VGG16", 900), ("plain CNN", 300)):
+        path = keep(run_folder, contender) / "inside.json"
+        content = json.loads(path.read_text())
+        content["nearest"]["compared"] = compared
+        write_json(path, content)
+    page = text_of(write_report(run_folder))
+    mistakes = page[page.index('id="mistakes"') :]
+    assert mistakes.count("training images were compared") == 1
+    said = mistakes.index("To save time 300 of 900 training images were compared")
+    assert mistakes.index("plain CNN</bdi></span></h3>") < said < mistakes.index("wide CNN</bdi></span></h3>")
+
+
+@pytest.mark.parametrize(
+    ("chosen_right", "words"),
+    [
+        (True, "by name, that the contender chosen on validation gets right; below"),
+        (False, "by name, since the contender chosen on validation gets none right; below"),
+    ],
+)
+def test_it_is_said_why_this_image_was_chosen(synthetic_run, keep, chosen_right, words):
+    run_folder = synthetic_run(skills={"VGG16": 2.2})
+    path = keep(run_folder, "VGG16") / "inside.json"
+    content = json.loads(path.read_text())
+    content["sample"]["chosen_right"] = chosen_right
+    write_json(path, content)
+    assert words in text_of(write_report(run_folder))
+
+
 def test_hostile_names_are_text(synthetic_run, keep):
     run_folder = synthetic_run(skills={"VGG16": 2.2}, classes=("<script>alert(1)</script>", "\u202eb", "c" * 300))
     keep(run_folder, "VGG16")
@@ -77,6 +113,17 @@ def test_missing_and_damaged_pictures_leave_a_gap(synthetic_run, keep):
     assert text_of(write_report(run_folder)).count("picture not kept") >= 2
 
 
+@pytest.mark.parametrize("side", [60_000, 11_000], ids=["a bomb", "perhaps a bomb"])
+def test_a_picture_that_says_it_is_enormous_leaves_a_gap(synthetic_run, keep, side):
+    run_folder = synthetic_run(skills={"VGG16": 2.2})
+    path = keep(run_folder, "VGG16") / "filters.png"
+    content = bytearray(path.read_bytes())
+    content[16:24] = struct.pack(">II", side, side)  # width and height in the header, and its checksum
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path.write_bytes(content)
+    assert "picture not kept" in text_of(write_report(run_folder))
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -85,6 +132,16 @@ def test_missing_and_damaged_pictures_leave_a_gap(synthetic_run, keep):
         lambda content: content["filters"].update(picture="../../../model.png"),
         lambda content: content["filters"].update(picture="/etc/passwd"),
         lambda content: content["sample"]["matrix"]["channels"][0].update(rows=[["<b>"]]),
+        lambda content: content["sample"].update(size=[]),
+        lambda content: content["sample"].update(size=[64, 0]),
+        lambda content: content["sample"]["matrix"].update(block_px=math.inf),
+        lambda content: content["sample"]["matrix"].update(block_px=0),
+        lambda content: content["sample"]["matrix"]["channels"][0].update(name='x" onload="alert(1)'),
+        lambda content: content["sample"].update(probability=math.nan),
+        lambda content: content["maps"][0].update(shape=[]),
+        lambda content: content["grad_cam"].update(shape=[4]),
+        lambda content: content["nearest"].update(compared=math.inf),
+        lambda content: content["nearest"]["pairs"].append({"name": "a", "nearest": "b", "distance": math.inf}),
         lambda content: content.update(maps=7),
     ],
 )
@@ -93,7 +150,7 @@ def test_a_damaged_file_is_refused_in_words(synthetic_run, keep, damage):
     path = keep(run_folder, "VGG16") / "inside.json"
     content = json.loads(path.read_text())
     damage(content)
-    write_json(path, content)
+    path.write_text(json.dumps(content), encoding="utf-8")  # also what is no JSON elsewhere: Infinity
     with pytest.raises(RunFolderError, match=r"inside\.json can't be read"):
         write_report(run_folder)
     path.write_text("{", encoding="utf-8")

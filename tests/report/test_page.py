@@ -197,12 +197,16 @@ def test_every_mistake_is_shown_with_its_picture(synthetic_run, noise_pictures):
     write_report(run_folder, noise_pictures)
     page = read_page(run_folder)
     pictures = [value for tag, name, value in page.attributes if (tag, name) == ("img", "src")]
-    shown = [value.removeprefix("Test image ") for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
-    wrong = []
+    alternatives = [value for tag, name, value in page.attributes if (tag, name) == ("img", "alt")]
+    wrong, told = [], set()
     for contender in ("VGG16", "plain CNN"):
         test = read_predictions(run_folder / "contenders" / slug(contender) / "predictions.csv")["test"]
         predicted = np.array(test.classes, dtype=object)[test.probabilities.argmax(axis=1)]
-        wrong += list(test.names[predicted != test.labels])
+        rows = np.flatnonzero(predicted != test.labels)
+        wrong += list(test.names[rows])
+        told |= {f"Test image {test.names[k]}: a {test.labels[k]}, taken for {predicted[k]}" for k in rows}
+    assert set(alternatives) == told
+    shown = [re.fullmatch(r"Test image (.*): a .*", value)[1] for value in alternatives]
     assert set(shown) == set(wrong)
     assert len(pictures) == len(shown)
     for name in set(wrong):  # once among the mistakes of its class, once more when it is one of the surest
@@ -229,6 +233,14 @@ def test_a_damaged_thumbnail_is_a_missing_one(synthetic_run, noise_pictures):
         kept.write_bytes(b"no picture")
     write_report(run_folder)
     assert "picture not kept" in words(read_page(run_folder))
+
+
+def test_without_mistakes_no_cell_is_said_to_lead_to_one(synthetic_run):
+    write_report(run_folder := synthetic_run(skills={"perfect": np.inf}))
+    assert "orange cells mistakes" in words(read_page(run_folder))
+    assert "Follow an orange cell" not in words(read_page(run_folder))
+    write_report(run_folder := synthetic_run(skills={"VGG16": 2.0}))
+    assert "Follow an orange cell to its images." in words(read_page(run_folder))
 
 
 def test_small_pictures_keep_their_pixels(synthetic_run):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,12 @@ def reading():
     return module
 
 
-def add_repeats(run_folder, same_test):
+def add_repeats(run_folder, same_test, spread=0.02):
     rng = np.random.default_rng(0)
     rows = [
         {
-            "seed": seed, "contender": name, "kind": "contender", "balanced_accuracy": level + 0.02 * rng.normal(),
-            "accuracy": level + 0.02 * rng.normal(), "auc": np.nan, "log_loss": 0.3 + 0.02 * rng.normal(),
+            "seed": seed, "contender": name, "kind": "contender", "balanced_accuracy": level + spread * rng.normal(),
+            "accuracy": level + spread * rng.normal(), "auc": np.nan, "log_loss": 0.3 + 0.02 * rng.normal(),
             "errors": int(rng.integers(3, 9)),
         }
         for seed in range(5)
@@ -71,6 +72,18 @@ def test_what_differs_between_the_seeds_is_told(synthetic_run, reading, same_tes
     assert lede in text
     assert "The study was done 5 times, with the seeds 0 to 4: " in text
     assert step in text
+
+
+@pytest.mark.parametrize("spread", [2e-3, 3e-4])
+def test_a_small_spread_does_not_read_zero(synthetic_run, reading, spread):
+    run_folder = synthetic_run()
+    own = add_repeats(run_folder, same_test=True, spread=spread)["contenders"]["VGG16"]["balanced_accuracy"]
+    write_report(run_folder)
+    text = reading.words(reading.assert_inert(run_folder))
+    mean, sd = re.search(r"VGG16 has a mean balanced accuracy of (0\.\d+) ± (0\.\d+)", text).groups()
+    assert len(mean) == len(sd) <= 7
+    assert float(mean) == pytest.approx(own["mean"], abs=1e-4)
+    assert float(sd) == pytest.approx(own["sd"], rel=0.17)
 
 
 @pytest.mark.parametrize("same_test", [False, True])

@@ -39,6 +39,8 @@ class Shown:
     ----------
     sample
         Row of the image that is followed through the layers.
+    sample_right
+        True when the contender chosen on validation gets it right; false when it gets no test image right.
     looks, neighbours
         At most so many images of each contender.
     """
@@ -46,17 +48,18 @@ class Shown:
     pixels: Inputs
     split: Split
     sample: int
+    sample_right: bool
     looks: int
     neighbours: int
 
     @classmethod
     def of(cls, pixels: Inputs, split: Split, best: Predictions, contenders: int) -> Shown:
-        """Follow the first test image, by name, that the best contender gets right."""
+        """Follow the first test image, by name, that the best contender gets right (the first when none is)."""
         right = predicted_index(best.probabilities) == truth_index(best)
         names = sorted(best.names[right] if right.any() else best.names)
         sample = int(np.flatnonzero(split.names == names[0])[0])
         looks = max(2, min(LOOKS, LOOKS_IN_ALL // contenders))
-        return cls(pixels, split, sample, looks, most_shown(contenders))
+        return cls(pixels, split, sample, bool(right.any()), looks, most_shown(contenders))
 
     def read(self, rows: np.ndarray | list[int]) -> np.ndarray:
         """Images, uint8 (rows, height, width, channels)."""
@@ -123,7 +126,8 @@ class ContenderViews:
         write_bytes(folder / "sample.png", picture_png(pixels))
         row = int(np.flatnonzero(self._rows == self.shown.sample)[0])
         size = list(pixels.shape[:2])
-        return {**self._answer(row), "picture": "sample.png", "size": size, "matrix": image_matrix(pixels)}
+        said = {"chosen_right": self.shown.sample_right, "picture": "sample.png", "size": size}
+        return {**self._answer(row), **said, "matrix": image_matrix(pixels)}
 
     def _filters(self, folder: Path) -> dict[str, Any] | None:
         found = first_filters(self.contender.network)

@@ -81,8 +81,9 @@ class NetworkView:
 
     Attributes
     ----------
-    filters, filters_total
-        Pictures of the first convolution's kernels, and how many there are; none for a network without one.
+    filters, filters_total, filters_learned
+        Pictures of the first convolution's kernels, how many there are, and whether training changed them; none for a
+        network without one.
     stages
         The layers in the order in which they work; those in the middle are left out of a very deep network.
     answers
@@ -93,6 +94,7 @@ class NetworkView:
     seen: Picture
     filters: list[Picture] = field(default_factory=list)
     filters_total: int = 0
+    filters_learned: bool = True
     filter_shape: str = ""
     stages: list[Stage] = field(default_factory=list)
     stages_left_out: int = 0
@@ -128,6 +130,7 @@ def look_inside(contender: TrainedContender, subject: Subject) -> NetworkView:
         seen=picture(pixels[..., 0] if pixels.shape[2] == 1 else pixels, "pixels"),
         filters=[_filter_picture(kernel) for kernel in weights[:MOST_FILTERS]],
         filters_total=len(weights),
+        filters_learned=first is not None and first.learned,
         filter_shape="×".join(map(str, weights.shape[1:])),
         stages=shown,
         stages_left_out=len(stages) - len(shown),

@@ -16,6 +16,7 @@ from clearmargin.errors import RunFolderError
 from clearmargin.evaluation.predictions import read_predictions
 from clearmargin.files import read_table
 from clearmargin.records import Predictions
+from clearmargin.report.contents import check_contents
 
 FORMAT = 1
 NEEDED: Mapping[str, tuple[str, ...]] = {
@@ -117,7 +118,9 @@ def read_evaluation(folder: Path) -> dict[str, Any]:
             f"The report is written for the tasks {' and '.join(EVALUATION_NEEDED)}, got {evaluation['task']!r} "
             f"({folder / 'evaluation.json'})."
         )
-    return read_json(folder / "evaluation.json", needed)
+    evaluation = read_json(folder / "evaluation.json", needed)
+    check_contents(folder / "evaluation.json", evaluation)
+    return evaluation
 
 
 def read_study(folder: Path, evaluation: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,6 +222,8 @@ def read_json(path: Path, needed: tuple[str, ...] | None = None) -> dict[str, An
     absent = [key for key in (NEEDED[path.name] if needed is None else needed) if key not in content]
     if absent:
         raise RunFolderError(f"{path} lacks {', '.join(absent)}: it is damaged. Run the study again.")
+    if path.name in NEEDED:
+        check_contents(path, content)
     return content
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from clearmargin.report.thumbnails import Thumbnail, load_picture, load_thumbnai
 
 INSIDE_BYTES = 3_500_000  # of the pictures in this part of the page
 LARGEST_FILE = 10_000_000
+_LUMINANCE = {"gray": 1.0, "red": 0.2126, "green": 0.7152, "blue": 0.0722}  # of each channel at full (sRGB)
 _PICTURE = re.compile(r"[a-z0-9-]{1,40}\.(jpg|png)")
 
 
@@ -41,6 +43,13 @@ class Channel:
 
     name: str
     rows: tuple[tuple[int, ...], ...]
+
+    @property
+    def black_ink_from(self) -> int:
+        """The smallest value on which black can be read better than white (256: none), by WCAG 2's contrast ratio."""
+        middle = math.sqrt(0.05 * 1.05) - 0.05  # the relative luminance as far from black as from white
+        linear = middle / _LUMINANCE[self.name]
+        return 256 if linear > 1 else math.ceil(255 * (1.055 * linear ** (1 / 2.4) - 0.055))
 
 
 @dataclass(frozen=True)
@@ -104,11 +113,20 @@ class Nearest:
 
 @dataclass(frozen=True)
 class Inside:
-    """A look inside one contender; ``bytes`` is what its pictures take in the page."""
+    """A look inside one contender.
+
+    Attributes
+    ----------
+    sample_right
+        True when the contender chosen on validation, whichever it is, gets the sample right.
+    bytes
+        What its pictures take in the page.
+    """
 
     contender: str
     slug: str
     sample: Answer
+    sample_right: bool
     matrix: Matrix
     filters: Filters | None
     stages: tuple[Stage, ...]
@@ -155,7 +173,7 @@ def _read(contender: ContenderFiles, folder: Path) -> Inside:
         if content["format"] != 1:
             raise ValueError(f"format {content['format']!r}, expected 1")
         return _Reader(folder).inside(contender, content)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise RunFolderError(
             f"{path} can't be read ({type(error).__name__}: {error}). Delete the folder {folder.name} to write the "
             "report without a look inside this network."
@@ -170,12 +188,13 @@ class _Reader:
 
     def inside(self, contender: ContenderFiles, content: Mapping[str, Any]) -> Inside:
         sample, nearest = content["sample"], content["nearest"]
-        pairs = {str(pair["name"]): (str(pair["nearest"]), float(pair["distance"])) for pair in nearest["pairs"]}
+        pairs = {str(pair["name"]): (str(pair["nearest"]), _real(pair["distance"])) for pair in nearest["pairs"]}
         pictures = load_thumbnails(self._folder / "nearest", sorted({name for name, _ in pairs.values()}))
         return Inside(
             contender=contender.name,
             slug=contender.slug,
             sample=self._answer(sample),
+            sample_right=bool(sample.get("chosen_right", True)),
             matrix=_matrix(sample),
             filters=_if(content["filters"], self._filters),
             stages=tuple(self._stage(stage) for stage in content["maps"]),
@@ -197,7 +216,7 @@ class _Reader:
         return picture
 
     def _answer(self, said: Mapping[str, Any]) -> Answer:
-        numbers = float(said["probability"]), float(said["true_probability"])
+        numbers = _real(said["probability"]), _real(said["true_probability"])
         picture = self._picture(said["picture"])
         return Answer(str(said["name"]), str(said["label"]), str(said["predicted"]), *numbers, picture)
 
@@ -206,7 +225,7 @@ class _Reader:
         return Filters(str(said["layer"]), *counts, bool(said["learned"]), self._picture(said["picture"]))
 
     def _stage(self, said: Mapping[str, Any]) -> Stage:
-        shape = tuple(int(side) for side in said["shape"])
+        shape = _sides(said["shape"], 3)
         return Stage(str(said["layer"]), shape, len(said["channels"]), self._picture(said["picture"]))
 
     def _looks(self, said: Mapping[str, Any]) -> Looks:
@@ -216,11 +235,26 @@ class _Reader:
         ]
         right = tuple(look for look in looks if look.answer.right)
         wrong = tuple(look for look in looks if not look.answer.right)
-        return Looks(str(said["layer"]), tuple(int(side) for side in said["shape"]), right, wrong)
+        return Looks(str(said["layer"]), _sides(said["shape"], 2), right, wrong)
 
 
 def _if(said: Mapping[str, Any] | None, read: Callable[[Mapping[str, Any]], Any]) -> Any:
     return None if said is None else read(said)
+
+
+def _sides(said: Sequence[Any], many: int) -> tuple[int, ...]:
+    """So many whole numbers of at least 1."""
+    sides = tuple(int(side) for side in said)
+    if len(sides) != many or min(sides) < 1:
+        raise ValueError(f"a shape is {list(said)!r}, expected {many} sides of at least 1")
+    return sides
+
+
+def _real(said: Any) -> float:
+    number = float(said)
+    if not math.isfinite(number):
+        raise ValueError(f"{said!r} is not a finite number")
+    return number
 
 
 def _matrix(sample: Mapping[str, Any]) -> Matrix:
@@ -229,4 +263,7 @@ def _matrix(sample: Mapping[str, Any]) -> Matrix:
         Channel(str(channel["name"]), tuple(tuple(int(value) for value in row) for row in channel["rows"]))
         for channel in said["channels"]
     )
-    return Matrix(tuple(int(side) for side in sample["size"]), int(said["block_px"]), channels)
+    size, block_px = _sides(sample["size"], 2), int(said["block_px"])
+    if block_px < 1 or any(channel.name not in _LUMINANCE for channel in channels):
+        raise ValueError(f"its numbers are means over {block_px} pixels of {[channel.name for channel in channels]}")
+    return Matrix(size, block_px, channels)

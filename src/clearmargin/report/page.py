@@ -63,11 +63,16 @@ def write_report(run_folder: Path, pictures: Pictures | None = None) -> Path:
     DiskError
         When the file system refuses.
     """
-    if read_evaluation(run_folder)["task"] == "regression":
-        template, facts = "regression/page.html", regression_facts(run_folder)
-    else:
-        template, facts = "page.html", _classification_facts(run_folder, pictures)
-    content = _templates().get_template(template).render(facts).encode("utf-8")
+    regression = read_evaluation(run_folder)["task"] == "regression"
+    template = _templates().get_template("regression/page.html" if regression else "page.html")
+    try:
+        facts = regression_facts(run_folder) if regression else _classification_facts(run_folder, pictures)
+        content = template.render(facts).encode("utf-8")
+    except (LookupError, TypeError, AttributeError, OverflowError, jinja2.UndefinedError) as error:
+        raise RunFolderError(
+            f"The files of {run_folder} don't hold what a page needs ({type(error).__name__}: {error}): one of them is "
+            "damaged, or of another version of clearmargin. Run the study again."
+        ) from error
     if len(content) > LARGEST_REPORT:
         raise _too_large(len(content), facts["run"])
     path = run_folder / "report.html"
@@ -191,7 +196,8 @@ def _results(run: RunFiles, thumbnails: dict[str, Thumbnail], seen: dict[str, in
         "per_class": results.per_class(run),
         "galleries": galleries,
         "albums_shown": shown,
-        "neighbours": next((inside for inside in seen.values() if inside.nearest), None),
+        "neighbours": any(inside.nearest for inside in seen.values()),
+        "insides_of": [seen.get(contender.name) for contender in run.contenders],
         "pictures_missing": any(
             mistake.picture is None for gallery in galleries for album in gallery.albums for mistake in album.mistakes
         ),

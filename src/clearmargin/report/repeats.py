@@ -20,7 +20,8 @@ from clearmargin.report.wording import fitting_digits, is_number, measured, numb
 
 SENTENCES = 3
 _WIDTH, _LEFT = 5.4, 0.3
-IN_UNITS = {"rmse", "mae", "mse", "log_loss", "errors"}  # the others are shares: three decimals
+IN_UNITS = {"rmse", "mae", "mse", "log_loss", "errors"}  # the others are shares
+_ROUNDING = 1e-9  # a spread below is that of the arithmetic
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,14 @@ def title(metric: str) -> str:
 
 
 def _digits(metric: str, summaries: Mapping[str, Any]) -> int | None:
-    if metric not in IN_UNITS:
-        return 3
-    return fitting_digits(one[metric]["mean"] for one in summaries.values())
+    """Decimals that suit the means, and up to two more when the smallest standard deviation needs them."""
+    found = [one[metric] for one in summaries.values()]
+    digits = fitting_digits(one["mean"] for one in found) if metric in IN_UNITS else 3
+    spreads = [spread for spread in numbers(one["sd"] for one in found) if spread > _ROUNDING]
+    if digits is None or not spreads:
+        return digits
+    needed = -math.floor(math.log10(min(spreads) / 3))  # one significant digit, two where it would be a 1 or a 2
+    return min(max(digits, needed), digits + 2)
 
 
 def _summary(figures: Mapping[str, Any], digits: int | None) -> Summary:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from clearmargin.files import write_bytes
 
@@ -81,8 +82,10 @@ def load_picture(path: Path, kind: str) -> Thumbnail | None:
         return None
     content = path.read_bytes()
     try:
-        with Image.open(io.BytesIO(content), formats=(kind.upper(),)) as image:
-            width, height = image.size
-    except (UnidentifiedImageError, OSError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content), formats=(kind.upper(),)) as image:
+                width, height = image.size
+    except (OSError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return None
     return Thumbnail(f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}", width, height)

@@ -99,10 +99,14 @@ def large(number: float | None) -> str:
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:
-    """Write 0.801 as ``80.1 %``."""
+    """Write 0.801 as ``80.1 %``; what is near nothing, or all but all, as ``< 0.1 %`` and ``> 99.9 %``."""
     if fraction is None or not is_number(fraction):
         return MISSING
-    return f"{100 * fraction:.{digits}f}{THIN}%"
+    text = f"{100 * fraction:.{digits}f}"
+    if 0 < fraction < 1 and float(text) in (0, 100):
+        step = 10**-digits
+        text = f"<{THIN}{step:.{digits}f}" if float(text) == 0 else f">{THIN}{100 - step:.{digits}f}"
+    return f"{text}{THIN}%"
 
 
 def probability_value(p: float | None) -> str:

@@ -282,3 +282,35 @@ def test_targets_that_are_no_numbers_are_refused(synthetic_regression):
     write_table(run_folder / "split.csv", rows)
     with pytest.raises(RunFolderError, match=r"split\.csv is damaged: a target is not a number"):
         write_report(run_folder)
+
+
+def test_a_value_of_another_kind_is_named_with_its_place(synthetic_regression):
+    run_folder = synthetic_regression()
+    path = run_folder / "evaluation.json"
+    content = json.loads(path.read_text())
+    content["contenders"]["1-D CNN"].pop("metrics")
+    path.write_text(json.dumps(content))
+    with pytest.raises(RunFolderError, match=r"contenders\.1-D CNN\.metrics: field required"):
+        write_report(run_folder)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "written"),
+    [
+        (4.2e-4, 1.1e-4, "crim 0.000420 0.000110"),
+        (408237.0, 168537.2, "crim 408237 168537"),
+        (3.6, 8.6, "crim 3.60 8.60"),
+        (2e-7, 1e-7, "crim 2e−07 1e−07"),
+        (5.0, 0.0, "crim 5.00 0.00"),
+        (0.0, 0.0, "crim 0.00 0.00"),
+    ],
+)
+def test_input_columns_have_the_digits_that_their_spread_needs(synthetic_regression, reading, mean, std, written):
+    run_folder = synthetic_regression()
+    path = run_folder / "contenders" / "1-d-cnn" / "model.json"
+    model = json.loads(path.read_text())
+    model["preprocessing"].update(mean=[mean, 0, 0, 0], std=[std, 1, 1, 1])
+    path.write_text(json.dumps(model))
+    write_report(run_folder)
+    rows = [row.replace("\u202f", "") for row in reading.read_page(run_folder).rows]
+    assert written.replace(" ", "") in ["".join(row.split()) for row in rows]

@@ -24,7 +24,7 @@ from clearmargin.report.regression.figures import (
 from clearmargin.report.regression.folder import RegressionContender, RegressionRun
 from clearmargin.report.regression.overview import METRICS, looks
 from clearmargin.report.results import plot_curve
-from clearmargin.report.wording import count, decimal, fitting_digits, measured, percent, short
+from clearmargin.report.wording import count, fitting_digits, measured, percent, short
 
 QUANTITIES = ("loss", "mean_absolute_error")
 LARGEST_ERRORS = 12
@@ -220,10 +220,11 @@ def input_table(run: RegressionRun) -> list[tuple[str, str, str, str]]:
     if not len(names) == len(means) == len(spreads):
         means = spreads = [None] * len(names)
     meanings = column_meanings(run)
-    return [
-        (str(name), meanings.get(str(name), ""), decimal(mean, 3), decimal(spread, 3))
-        for name, mean, spread in zip(names, means, spreads, strict=True)
-    ]
+    rows = []
+    for name, mean, spread in zip(names, means, spreads, strict=True):
+        digits = fitting_digits([spread or mean])
+        rows.append((str(name), meanings.get(str(name), ""), measured(mean, digits), measured(spread, digits)))
+    return rows
 
 
 def column_meanings(run: RegressionRun) -> dict[str, str]:
