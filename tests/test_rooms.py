@@ -31,6 +31,7 @@ ROOMS = (
     ("judgement",),
     ("report",),
     ("environment",),
+    ("trained",),
     ("runs",),
     ("repetition", "inside"),
     ("claim", "journal"),

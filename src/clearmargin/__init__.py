@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from clearmargin.errors import ClearmarginError, UsageError, WorkError
 
 if TYPE_CHECKING:
-    from clearmargin.runs import Run, TrainedContender, open_run
+    from clearmargin.runs import Run, open_run
     from clearmargin.study import run
+    from clearmargin.trained import TrainedContender
 
 __version__ = "0.1.0"
 __all__ = [
@@ -35,7 +36,7 @@ __all__ = [
 
 _LAZY = {
     "Run": "clearmargin.runs",
-    "TrainedContender": "clearmargin.runs",
+    "TrainedContender": "clearmargin.trained",
     "open_run": "clearmargin.runs",
     "run": "clearmargin.study",
 }

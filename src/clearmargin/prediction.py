@@ -14,10 +14,10 @@ from clearmargin.decoding import prepare
 from clearmargin.errors import ImageError, SourceError
 from clearmargin.files import table_text
 from clearmargin.records import Columns
-from clearmargin.runs import BATCH, TrainedContender, read_image_file
 from clearmargin.sources.cells import table_numbers
 from clearmargin.sources.delimited import read_rows
 from clearmargin.sources.names import IMAGE_EXTENSIONS
+from clearmargin.trained import BATCH, TrainedContender, read_image_file
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from clearmargin.files import file_sha256, write_tensors
 from clearmargin.models import build_network
 from clearmargin.models.layers import initialise
 from clearmargin.recipe import Contender
-from clearmargin.runs import TrainedContender
+from clearmargin.trained import TrainedContender
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from clearmargin.learn import activate, convolve, dense, flatten, pool
 from clearmargin.learn.network import MAPS_SHOWN, MOST_STAGES, look_inside
 from clearmargin.learn.subject import Subject, read_subject
 from clearmargin.models.inputs import to_input
-from clearmargin.runs import TrainedContender
+from clearmargin.trained import TrainedContender
 
 LAYERS = [
     {"conv": 12, "kernel": 4, "activation": "tanh"},

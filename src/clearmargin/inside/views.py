@@ -24,7 +24,7 @@ from clearmargin.recipe import Training
 from clearmargin.records import Inputs, Predictions, Split
 from clearmargin.report.mistakes import most_shown
 from clearmargin.report.thumbnails import save_thumbnails
-from clearmargin.runs import TrainedContender
+from clearmargin.trained import TrainedContender
 from clearmargin.training.feeds import Feeds
 
 LOOKS = 12  # of right answers, and as many of wrong ones

@@ -17,7 +17,7 @@ from clearmargin.evaluation.explanations import first_filters, module_words, wat
 from clearmargin.learn.operations import pool
 from clearmargin.learn.pictures import Picture, picture, scale_of
 from clearmargin.learn.subject import Subject
-from clearmargin.runs import TrainedContender
+from clearmargin.trained import TrainedContender
 
 MOST_FILTERS = 64
 MAPS_SHOWN = 8

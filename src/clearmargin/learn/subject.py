@@ -10,8 +10,8 @@ import numpy as np
 from clearmargin.decoding import prepare
 from clearmargin.errors import ImageError, SourceError
 from clearmargin.records import Preprocessing
-from clearmargin.runs import read_image_file
 from clearmargin.sources.phantom import PhantomSource
+from clearmargin.trained import read_image_file
 
 SIDE_PX = 128  # enough to see what a filter does, small enough for a page and a script
 SMALLEST_SIDE_PX = 16
