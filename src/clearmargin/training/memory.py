@@ -17,8 +17,7 @@ def reuse_freed_memory() -> bool:
     """Ask glibc to keep what is freed; return whether it does.
 
     By default it maps every block of some megabytes anew and gives it back when it is freed, so that each step of a
-    training touches fresh pages, which the system first has to fill with zeros: a third of the time of the
-    tutorial's MNIST network in bfloat16, a fifth of its CIFAR-10 network's. Elsewhere than under glibc nothing is
+    training touches fresh pages, which the system first has to fill with zeros. Elsewhere than under glibc nothing is
     changed. It counts for the whole process; the peak of memory stays what it was.
     """
     if not sys.platform.startswith("linux"):
