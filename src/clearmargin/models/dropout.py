@@ -12,8 +12,9 @@ _LANES = 4  # values that one 64-bit random number serves
 class Dropout(nn.Dropout):
     """Set a share ``p`` of the values to zero while training, and scale the others up (Srivastava et al. 2014).
 
-    As PyTorch's, but cheaper on a processor: PyTorch draws one random number a value, one after the other. Here one 64-bit number serves four values, so that
-    ``p`` is rounded to a multiple of 2⁻¹⁶. The only source of randomness is PyTorch's default generator.
+    As PyTorch's, but cheaper on a processor: PyTorch draws one random number a value, one after the other. Here
+    one 64-bit number serves four values, so that ``p`` is rounded to a multiple of 2⁻¹⁶. The only source of randomness
+    is PyTorch's default generator.
     """
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
