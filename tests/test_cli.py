@@ -263,7 +263,13 @@ def test_a_picture_with_a_strange_mode_is_predicted(clearmargin: Command, finish
 def test_ctrl_c_says_how_to_go_on(class_folder: Path, tiny_recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     words = ["run", str(tiny_recipe), "--data", str(class_folder), "--out", str(out), "--set", "training.epochs=500"]
-    started = subprocess.Popen([sys.executable, "-m", "clearmargin", *words], stderr=subprocess.PIPE, text=True)
+    started = subprocess.Popen(
+        [sys.executable, "-m", "clearmargin", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell that starts the tests in the background makes them ignore Ctrl-C, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         assert started.stderr is not None
         for line in started.stderr:
