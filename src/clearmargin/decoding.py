@@ -12,7 +12,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -28,7 +28,9 @@ from PIL import (  # isort: skip
     WebPImagePlugin,  # noqa: F401
 )
 
+from clearmargin.appearance import appearance
 from clearmargin.errors import ImageError
+from clearmargin.miniature import miniature
 from clearmargin.records import Preprocessing
 
 # The commonest first: Image.open tries them in this order. A JPEG with several pictures in it calls itself MPO.
@@ -93,6 +95,8 @@ class Facts:
         ``JPEG``, ``PNG`` …, or ``array``.
     bytes
         Size of the file, or of the array.
+    brightness, contrast
+        As `appearance.Appearance` says.
     """
 
     content_sha256: str
@@ -102,13 +106,24 @@ class Facts:
     mode: str
     format: str
     bytes: int
+    brightness: float
+    contrast: float
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """One image ready for a network: ``pixels`` is uint8 of shape (size_px, size_px, channels)."""
+    """One image ready for a network, and what is known of it.
+
+    Attributes
+    ----------
+    pixels
+        uint8 of shape (size_px, size_px, channels).
+    miniature
+        uint8 of shape (64, 64): grey, without blank margins, whatever the preprocessing.
+    """
 
     pixels: np.ndarray
+    miniature: np.ndarray
     facts: Facts
 
 
@@ -139,6 +154,7 @@ def prepare(content: bytes | np.ndarray, preprocessing: Preprocessing, max_pixel
     else:
         flat, mode, file_format = _from_file(content, max_pixels)
         digest, size = hashlib.sha256(content).hexdigest(), len(content)
+    grey = _converted(flat, "L")
     facts = Facts(
         content_sha256=digest,
         pixel_sha256=_pixel_sha256(flat),
@@ -147,10 +163,11 @@ def prepare(content: bytes | np.ndarray, preprocessing: Preprocessing, max_pixel
         mode=mode,
         format=file_format,
         bytes=size,
+        **asdict(appearance(np.asarray(grey))),
     )
     square = _square(_converted(flat, "RGB" if preprocessing.color == "rgb" else "L"), preprocessing)
     pixels = np.array(square).reshape(preprocessing.size_px, preprocessing.size_px, preprocessing.channels)
-    return Prepared(pixels, facts)
+    return Prepared(pixels, miniature(grey), facts)
 
 
 def _from_array(content: np.ndarray, max_pixels: int) -> tuple[Image.Image, str, str, str]:

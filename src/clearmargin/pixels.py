@@ -1,7 +1,7 @@
 """Pixels decoded once: a file of rows, keyed by content and preprocessing, that later runs open at once.
 
-In ``<cache>/pixels/<key>/`` lie ``pixels.bin``, uint8, one row after the other, and ``facts.json``, what is known of
-every row and what could not be read.
+In ``<cache>/pixels/<key>/`` lie ``pixels.bin``, uint8, one row after the other; ``miniatures.bin``, the same of small
+grey pictures; and ``facts.json``, what is known of every row and what could not be read.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from clearmargin.cache import cache_folder
 from clearmargin.decoding import Facts, prepare
 from clearmargin.errors import ImageError, SourceError, WorkError
 from clearmargin.mapped_rows import MappedRows
+from clearmargin.miniature import SIDE_PX
 from clearmargin.records import Finding, Inputs, Preprocessing, Source
 
-_FORMAT = 1  # raise it when the files, or the way an image is decoded, change
+_FORMAT = 2  # raise it when the files, or the way an image is decoded, change
 _CHUNK_IMAGES = 32  # decoded by one task: 60,000 tiny images must not become 60,000 tasks
 _CHUNK_BYTES = 8 << 20
 _TINY_BYTES = 4096  # below, handing the interpreter from thread to thread costs more than it gains
@@ -68,7 +69,7 @@ def open_pixels(
         stored = _stored(folder, source)
     if stored is None:
         raise WorkError(f"{folder} was written and can't be read back. Delete it and try again.")
-    rows, facts, unreadable = stored
+    rows, miniatures, facts, unreadable = stored
     by_name = {sample.name: sample for sample in source.samples}
     return Inputs(
         rows=rows,
@@ -79,23 +80,25 @@ def open_pixels(
         key=key,
         preprocessing=preprocessing,
         simulated=source.simulated,
+        miniatures=miniatures,
     )
 
 
-def _stored(folder: Path, source: Source) -> tuple[MappedRows, pd.DataFrame, dict[str, str]] | None:
-    """Rows, facts and reasons of a store that is whole and fits the source; else None."""
+def _stored(folder: Path, source: Source) -> tuple[MappedRows, MappedRows, pd.DataFrame, dict[str, str]] | None:
+    """Rows, miniatures, facts and reasons of a store that is whole and fits the source; else None."""
     try:
         page = json.loads((folder / "facts.json").read_bytes())
         names = pd.Series(page["facts"]["name"], dtype=object)  # a name that is not Unicode must pass
         facts = pd.DataFrame(page["facts"] | {"name": names})
         rows = MappedRows(folder / "pixels.bin", page["shape"], np.uint8)
+        miniatures = MappedRows(folder / "miniatures.bin", (len(facts), SIDE_PX, SIDE_PX), np.uint8)
         named = {*facts["name"], *page["unreadable"]}
         counts = (len(facts), len(facts) + len(page["unreadable"]))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, WorkError):
         return None  # missing or damaged: both mean decoding again
     fits = named == {sample.name for sample in source.samples}
     whole = counts == (rows.shape[0], len(source.samples))
-    return (rows, facts, page["unreadable"]) if fits and whole else None
+    return (rows, miniatures, facts, page["unreadable"]) if fits and whole else None
 
 
 def _unreadable_finding(unreadable: dict[str, str], found: int) -> tuple[Finding, ...]:
@@ -119,9 +122,10 @@ _Contents = list[tuple[str, bytes | np.ndarray | ImageError]]
 
 @dataclass(frozen=True)
 class _Decoded:
-    """One chunk: pixels of shape (images, size_px, size_px, channels) with names and facts; reasons by name."""
+    """One chunk: pixels of shape (images, size_px, size_px, channels), miniatures, names and facts; reasons by name."""
 
     pixels: np.ndarray
+    miniatures: np.ndarray
     names: list[str]
     facts: list[Facts]
     unreadable: dict[str, str]
@@ -133,7 +137,7 @@ def _decode(
     folder: Path,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Write pixels.bin and facts.json of a source into a folder."""
+    """Write pixels.bin, miniatures.bin and facts.json of a source into a folder."""
     names: list[str] = []
     facts: list[Facts] = []
     unreadable: dict[str, str] = {}
@@ -141,10 +145,12 @@ def _decode(
     shape = (preprocessing.size_px, preprocessing.size_px, preprocessing.channels)
     with disk_errors(folder):
         file = (folder / "pixels.bin").open("wb", buffering=0)
-    with file, closing(_decoded_in_order(_chunks(source, math.prod(shape)), preprocessing)) as chunks:
+        small = (folder / "miniatures.bin").open("wb", buffering=0)
+    with file, small, closing(_decoded_in_order(_chunks(source, math.prod(shape)), preprocessing)) as chunks:
         for chunk in chunks:
             with disk_errors(folder):
                 _write(file, chunk.pixels)
+                _write(small, chunk.miniatures)
             names += chunk.names
             facts += chunk.facts
             unreadable |= chunk.unreadable
@@ -211,6 +217,7 @@ def _decoded_in_order(chunks: Iterator[_Contents], preprocessing: Preprocessing)
 def _decode_chunk(chunk: _Contents, preprocessing: Preprocessing) -> _Decoded:
     shape = (preprocessing.size_px, preprocessing.size_px, preprocessing.channels)
     pixels = np.empty((len(chunk), *shape), np.uint8)
+    miniatures = np.empty((len(chunk), SIDE_PX, SIDE_PX), np.uint8)
     names: list[str] = []
     facts: list[Facts] = []
     unreadable: dict[str, str] = {}
@@ -223,7 +230,7 @@ def _decode_chunk(chunk: _Contents, preprocessing: Preprocessing) -> _Decoded:
         except ImageError as error:
             unreadable[name] = str(error)
             continue
-        pixels[len(names)] = prepared.pixels
+        pixels[len(names)], miniatures[len(names)] = prepared.pixels, prepared.miniature
         names.append(name)
         facts.append(prepared.facts)
-    return _Decoded(pixels[: len(names)], names, facts, unreadable)
+    return _Decoded(pixels[: len(names)], miniatures[: len(names)], names, facts, unreadable)

@@ -148,4 +148,5 @@ def _only(inputs: Inputs, rows: np.ndarray) -> Inputs:
     key = hashlib.sha256(inputs.key.encode() + rows.astype("<i8").tobytes()).hexdigest()
     samples = tuple(inputs.samples[row] for row in rows)
     facts = inputs.facts.iloc[rows].reset_index(drop=True)
-    return replace(inputs, rows=Subset(inputs.rows, rows), samples=samples, facts=facts, key=key)
+    small = None if inputs.miniatures is None else Subset(inputs.miniatures, rows)
+    return replace(inputs, rows=Subset(inputs.rows, rows), samples=samples, facts=facts, key=key, miniatures=small)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,6 +55,9 @@ class Finding:
         A sentence a clinician understands, and what to do about it.
     samples
         Names of the samples (or files) concerned.
+    evidence
+        What the sentence rests on, as plain JSON, for programs and for the pictures of the report; its keys depend on
+        the kind.
     """
 
     kind: str
@@ -62,6 +65,7 @@ class Finding:
     message: str
     remedy: str = ""
     samples: tuple[str, ...] = ()
+    evidence: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 class Source(Protocol):
@@ -176,6 +180,9 @@ class Inputs:
         How many samples the source has, unreadable ones included.
     key
         SHA-256 (hex) over the source's fingerprint and the preprocessing.
+    miniatures
+        Of images: uint8 of shape (images, side, side), as `miniature.miniature` makes them, whatever the
+        preprocessing; None for a table.
     """
 
     rows: Rows
@@ -186,6 +193,7 @@ class Inputs:
     key: str
     preprocessing: Preprocessing | Columns
     simulated: bool
+    miniatures: Rows | None = None
 
 
 @dataclass(frozen=True)

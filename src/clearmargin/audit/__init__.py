@@ -89,6 +89,7 @@ class Audit:
                     "message": finding.message,
                     "remedy": finding.remedy,
                     "samples": list(finding.samples),
+                    "evidence": dict(finding.evidence),
                 }
                 for finding in self.findings
             ],

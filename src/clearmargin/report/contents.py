@@ -97,6 +97,7 @@ class _Finding(_Part):
     message: str
     remedy: str = ""
     samples: list[str] = []
+    evidence: dict[str, Any] = {}
 
 
 class _Audit(_Part):
