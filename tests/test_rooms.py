@@ -38,9 +38,12 @@ ROOMS = (
     ("claim", "journal"),
     ("prediction",),
     ("console",),
-    ("study",),
+    ("study", "splitting"),
 )
-DOORS = ("__init__", "__main__", "cli", "data_commands", "outcome", "estimators", "serving", "cluster", "learn")
+DOORS = (
+    *("__init__", "__main__", "cli", "data_commands", "split_command", "outcome"),
+    *("estimators", "serving", "cluster", "learn"),
+)
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
 HEAVY = ("torch", "numpy", "pandas", "matplotlib", "sklearn", "scipy", "PIL", "pydantic", "rich", "jinja2")
 RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names} | dict.fromkeys(DOORS, len(ROOMS))

@@ -269,8 +269,10 @@ def test_leaking_given_parts_are_refused_unless_accepted():
     split = make_split(samples, copies, use_given=True, accept_leaks=True)
     assert split.given
     assert crossing_groups(split) == 1
-    with pytest.raises(SourceError, match="Groups in more than one part: 1, expected 0"):
-        check_split(split)
+    with pytest.raises(SourceError, match=r"Groups in more than one part: 1, expected 0.*with the samples 'train/b/0"):
+        check_split(replace(split, leaks_accepted=False))
+    with pytest.raises(SourceError, match="Groups in more than one part"):
+        check_split(replace(split, given=False))  # only what was given can have been accepted
 
 
 # --- on disk ------------------------------------------------------------------------------------------------
@@ -310,7 +312,11 @@ def test_summary_says_what_the_split_amounts_to(tmp_path):
         "patients": False,
         "given": False,
         "validation_cut": False,
+        "from_file": False,
+        "folds": 0,
+        "fold": 0,
         "crossing_groups": 0,
+        "crossing_test_samples": 0,
     }
 
 

@@ -14,6 +14,7 @@ from clearmargin.console import print_table as _print
 from clearmargin.console import say as _say
 from clearmargin.data_commands import app as data_app
 from clearmargin.errors import ClearmarginError, UsageError
+from clearmargin.split_command import GroupPatternOption, split
 
 if TYPE_CHECKING:
     from clearmargin.description import NetworkDescription, StudyDescription
@@ -99,11 +100,13 @@ def run(
     data: DataOption = None,
     out: OutOption = None,
     changes: SetOption = None,
+    group_pattern: GroupPatternOption = None,
     resume: ResumeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a study from data to report. It audits, splits, trains, compares and shows every mistake."""
-    _run(recipe, data, out, changes or [], resume, as_json)
+    pattern = [] if group_pattern is None else [f"data.group_pattern={json.dumps(group_pattern)}"]
+    _run(recipe, data, out, [*(changes or []), *pattern], resume, as_json)
 
 
 def _run(recipe: str, data: str | None, out: Path | None, changes: list[str], resume: bool, as_json: bool) -> None:
@@ -215,11 +218,16 @@ def _sides(shape: tuple[int, ...]) -> str:
 
 
 @app.command("audit")
-def audit(data: DataArgument, target: TargetOption = None, as_json: JsonOption = False) -> None:
+def audit(
+    data: DataArgument,
+    target: TargetOption = None,
+    group_pattern: GroupPatternOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Look for what is wrong with the data. Prints findings, as a table or as JSON."""
     from clearmargin.study import audit_data
 
-    found = audit_data(data, target=target)
+    found = audit_data(data, target=target, group_pattern=group_pattern)
     if as_json:
         typer.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
         return
@@ -239,22 +247,7 @@ def audit(data: DataArgument, target: TargetOption = None, as_json: JsonOption =
         typer.echo("Nothing was found that is wrong.")
 
 
-@app.command("split")
-def split(
-    data: DataArgument,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="CSV to write: name, label, group, part.")] = Path(
-        "split.csv"
-    ),
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another seed, another split.")] = 0,
-    target: TargetOption = None,
-) -> None:
-    """Divide data into train, validation and test. 8:1:1; patients and copies stay together."""
-    from clearmargin.study import split_data
-
-    made = split_data(data, out, seed=seed, target=target)
-    for part in ("train", "validation", "test"):
-        typer.echo(f"{part}: {len(made.rows(part)):,} {'rows' if target else 'images'}")
-    typer.echo(f"Written: {out}")
+app.command("split")(split)
 
 
 @app.command("report")

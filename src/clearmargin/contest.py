@@ -22,6 +22,7 @@ from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_stati
 from clearmargin.models.precision import choose_precision
 from clearmargin.recipe import Contender
 from clearmargin.records import Columns, Estimates, Inputs, Part, Predictions, Progress, Split
+from clearmargin.split import check_division
 from clearmargin.task import Classification, Task
 from clearmargin.training.checkpoint import stored_precision
 from clearmargin.training.feeds import Feed, Feeds, Report
@@ -58,7 +59,13 @@ def train_contender(
     """Train, write ``model.safetensors``, ``model.json`` and ``history.csv``, then ``predictions.csv``.
 
     A checkpoint in ``folder`` is gone on from. Only after the model is on the disk, the test part is looked at.
+
+    Raises
+    ------
+    SourceError
+        When the split leaks, whoever made it.
     """
+    check_division(split, inputs)
     settings, name = contender.training, contender.name
     mean, std = _normalisation(network, inputs, split)
     checkpoint = folder / "checkpoint" / "state.safetensors"

@@ -17,7 +17,10 @@ from clearmargin.evaluation.regression import evaluate_estimates
 from clearmargin.evaluation.regression_metrics import error_figures
 from clearmargin.recipe import Recipe, slug
 from clearmargin.records import Estimates, Inputs, Predictions, Split
+from clearmargin.split import crossing_groups
 from clearmargin.task import Classification, Task
+
+LEAKY = "Leaky split"
 
 
 def judge_contenders(
@@ -39,12 +42,22 @@ def judge_contenders(
     }
     if isinstance(task, Classification):
         figures = evaluate(said, train_labels=split.labels[split.rows("train")], **settings)
-        return {**figures, "references": references}
+        return called_leaky({**figures, "references": references}, split)
     baselines = baselines_on_test(inputs, split, recipe.seed, list(said))
     for name, estimates in baselines.items():
         write_estimates(folder / "baselines" / slug(name) / "predictions.csv", {"test": estimates})
     figures = evaluate_estimates(said, baselines=baselines, target=task.name, **settings)
-    return {**figures, "references": references}
+    return called_leaky({**figures, "references": references}, split)
+
+
+def called_leaky(figures: Mapping[str, Any], split: Split) -> dict[str, Any]:
+    """Figures with ``leaky``: whether groups are in two parts of their split; every sentence then says so."""
+    leaky = crossing_groups(split) > 0
+    told = [
+        {**comparison, "sentence": f"{LEAKY}: {comparison['sentence']}"} if leaky else comparison
+        for comparison in figures["comparisons"]
+    ]
+    return {**figures, "comparisons": told, "leaky": leaky}
 
 
 def baselines_on_test(inputs: Inputs, split: Split, seed: int, contenders: Sequence[str]) -> dict[str, Estimates]:

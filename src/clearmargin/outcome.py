@@ -35,9 +35,8 @@ def print_outcome(finished: Run) -> None:
 def _print_classification(figures: dict[str, Any]) -> None:
     metrics = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
     write = _four_decimals if figures["n"] >= MANY_SAMPLES else _three_decimals
-    table = _figures_table(
-        f"{figures['n']:,} test images", ("accuracy", "balanced accuracy", "macro F1", "AUC", "mistakes")
-    )
+    headings = ("accuracy", "balanced accuracy", "macro F1", "AUC", "mistakes")
+    table = _figures_table(f"{figures['n']:,} test images{_leaky(figures)}", headings)
     for name, said in figures["contenders"].items():
         cells = [_figure(said["metrics"][metric], write) for metric in metrics]
         table.add_row(plain(name), *cells, f"{said['errors']:,}")
@@ -55,7 +54,7 @@ def _print_classification(figures: dict[str, Any]) -> None:
 def _print_regression(figures: dict[str, Any]) -> None:
     metrics = ("rmse", "mae", "mse", "r2")
     writers: dict[str, Writer] = {"r2": _three_decimals}
-    title = f"{plain(figures['target'])} in {figures['n']:,} test rows"
+    title = f"{plain(figures['target'])} in {figures['n']:,} test rows{_leaky(figures)}"
     table = _figures_table(title, ("RMSE", "MAE", "MSE", "R²"))
     for name, said in {**figures["contenders"], **figures["baselines"]}.items():
         table.add_row(
@@ -84,13 +83,24 @@ def _print_repeats(figures: dict[str, Any], metrics: dict[str, str], own: dict[s
     if "repeats" not in figures:
         return
     repeats = figures["repeats"]
-    title = f"mean ± standard deviation (range) over {len(repeats['seeds'])} seeds"
+    title = f"mean ± standard deviation (range) over {_rounds(repeats)}{_leaky(figures)}"
     table = _figures_table(title, tuple(metrics.values()))
     for name, said in {**repeats["contenders"], **repeats["baselines"]}.items():
         table.add_row(plain(name), *(_spread(said[metric], own.get(metric, write)) for metric in metrics))
     print_table(table)
     for comparison in repeats["comparisons"]:
         typer.echo(comparison["sentence"])
+
+
+def _rounds(repeats: dict[str, Any]) -> str:
+    folds, seeds = repeats.get("folds", 0), len(repeats["seeds"])
+    if not folds:
+        return f"{seeds} seeds"
+    return f"{folds} folds" if seeds == 1 else f"{folds} folds x {seeds} seeds"
+
+
+def _leaky(figures: dict[str, Any]) -> str:
+    return ", leaky split" if figures.get("leaky") else ""
 
 
 def _spread(figure: dict[str, Any], write: Writer) -> str:

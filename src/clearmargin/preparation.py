@@ -19,7 +19,7 @@ from clearmargin.pixels import open_pixels
 from clearmargin.recipe import Data, SplitSettings
 from clearmargin.records import Columns, Inputs, Progress, Sample, Source, Split
 from clearmargin.sources import Table, open_source, open_table_source
-from clearmargin.split import make_split
+from clearmargin.split import make_fold, make_split, read_parts_file
 
 PATIENT = "patient"  # as [split] group_by: what the source itself says belongs together
 
@@ -85,27 +85,48 @@ def audit_inputs(inputs: Inputs, source: Source | Table) -> Audit:
     )
 
 
-def divide(inputs: Inputs, copies: np.ndarray, asked: SplitSettings, seed: int) -> tuple[Inputs, Split]:
-    """The split a recipe asks for, and the samples that are in it.
+def divide(inputs: Inputs, copies: np.ndarray, asked: SplitSettings, seed: int, fold: int = 1) -> tuple[Inputs, Split]:
+    """The split a recipe asks for, and the samples that are in it; of several folds, the one that tests ``fold``.
 
     Raises
     ------
     SourceError
         When the data can't be divided so.
     """
-    if asked.near_duplicates == "drop":
-        kept = _first_of_each(_same(inputs, copies), inputs.facts["name"])
-        inputs, copies = _only(inputs, kept), copies[kept]
-    samples, together = _grouped(inputs.samples, copies, asked.group_by)
+    inputs, samples, together = joined(inputs, copies, asked)
+    if asked.folds:
+        return inputs, make_fold(samples, together, folds=asked.folds, fold=fold, fractions=asked.fractions, seed=seed)
     split = make_split(
         samples,
         together,
         fractions=asked.fractions,
         seed=seed,
-        use_given=asked.use_given,
+        use_given=asked.use_given or asked.file is not None,
         accept_leaks=asked.accept_leaks,
+        parts_file=Path(asked.file).name if asked.file is not None else None,
     )
     return inputs, split
+
+
+def joined(inputs: Inputs, copies: np.ndarray, asked: SplitSettings) -> tuple[Inputs, Sequence[Sample], np.ndarray]:
+    """What is to be divided: the inputs that are kept, their samples, and numbers of those that stay together.
+
+    Raises
+    ------
+    SourceError
+        When there is no such column to group by, or the split file does not fit.
+    """
+    left_out: set[str] = set()
+    if asked.near_duplicates == "drop":
+        kept = _first_of_each(_same(inputs, copies), inputs.facts["name"])
+        left_out = {sample.name for sample in inputs.samples}
+        inputs, copies = _only(inputs, kept), copies[kept]
+        left_out -= {sample.name for sample in inputs.samples}
+    samples, together = _grouped(inputs.samples, copies, asked.group_by)
+    if asked.file is not None:
+        samples, groups = read_parts_file(Path(asked.file)).give(samples, left_out)
+        together = join_groups(together, groups)
+    return inputs, samples, together
 
 
 def _grouped(samples: Sequence[Sample], copies: np.ndarray, group_by: str) -> tuple[Sequence[Sample], np.ndarray]:

@@ -126,13 +126,20 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class SplitSettings(Settings):
-    """Who goes where."""
+    """Who goes where.
+
+    With ``folds``, every sample is tested once: the study is done for each fold, and the main run is the first. The
+    test fraction is then one over the folds, and of the rest validation gets its share against train. With a
+    ``file``, the parts are those it gives.
+    """
 
     fractions: list[Fraction] = Field(default=[0.8, 0.1, 0.1], min_length=3, max_length=3)
     group_by: str = Field(default="patient", min_length=1)
     near_duplicates: Literal["together", "drop"] = "together"
     use_given: bool = False
     accept_leaks: bool = False
+    folds: int = Field(default=0, ge=0, le=100)
+    file: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _fractions_sum_to_one(self) -> SplitSettings:
@@ -209,11 +216,18 @@ class Recipe(Settings):
     training: Training = Training()
     evaluation: EvaluationSettings = EvaluationSettings()
 
+    @property
+    def rounds(self) -> int:
+        """How often the study is done: once for each seed, or for each fold of each seed."""
+        return self.evaluation.repeats * max(1, self.split.folds)
+
     def without_paths(self) -> Recipe:
         """The same as it may be shown: of a path, only the last name."""
         source = Path(self.data.source).resolve().name or "data" if self.data.source is not None else None
         data = self.data.model_copy(update={"source": source})
-        return self.model_copy(update={"data": data, "contender": [each.without_paths() for each in self.contender]})
+        split = self.split.model_copy(update={"file": Path(self.split.file).name if self.split.file else None})
+        contenders = [each.without_paths() for each in self.contender]
+        return self.model_copy(update={"data": data, "split": split, "contender": contenders})
 
     @model_validator(mode="after")
     def _settings_fit_names_and_task(self) -> Recipe:
@@ -297,6 +311,18 @@ def check_recipe(content: Mapping[str, Any], origin: str) -> Recipe:
     raise RecipeError("\n".join([f"{count} in {origin}:", *(f"  - {mistake}" for mistake in mistakes)]))
 
 
+def check_settings(table: str, content: Mapping[str, Any], origin: str) -> Any:
+    """Validate one table of a recipe by itself, as options of a command give it: ``split`` gives `SplitSettings`.
+
+    Raises
+    ------
+    RecipeError
+        Lists every mistake.
+    """
+    placeholder = {"name": "none", "layers": [{"flatten": True}]}
+    return getattr(check_recipe({"contender": [placeholder], table: dict(content)}, origin), table)
+
+
 def dump_recipe(recipe: Recipe) -> str:
     """The whole recipe as TOML, defaults filled in; `load_recipe` reads it back to an equal one."""
     content = recipe.model_dump(exclude_none=True)
@@ -351,8 +377,9 @@ def _resolve_paths(content: dict[str, Any], folder: Path) -> None:
     for contender in listed if isinstance(listed, list) else []:
         if isinstance(contender, dict) and contender.get("weights") not in ("imagenet", "imagenet-download", "none"):
             _resolve_path(contender, "weights", folder)
-    if isinstance(content.get("data"), dict):
-        _resolve_path(content["data"], "source", folder)
+    for table, key in (("data", "source"), ("split", "file")):
+        if isinstance(content.get(table), dict):
+            _resolve_path(content[table], key, folder)
 
 
 def _resolve_path(table: dict[str, Any], key: str, folder: Path) -> None:

@@ -179,13 +179,32 @@ def _image_networks(contender: Mapping[str, Any]) -> Iterator[str]:
 
 
 def split_conflicts(split: Mapping[str, Any]) -> Iterator[str]:
-    """Fractions that are three proper numbers, but not a whole."""
+    """Fractions that are three proper numbers, but not a whole; and parts that come from two places."""
+    yield from _part_conflicts(split)
     fractions = split.get("fractions")
     if not isinstance(fractions, list) or len(fractions) != 3:
         return
     proper = all(isinstance(part, int | float) and 0 < part < 1 for part in fractions)
     if proper and abs(sum(fractions) - 1) > 1e-6:
         yield f"'fractions' must sum to 1, got {fractions}, which sum to {sum(fractions):.7g}"
+
+
+def _part_conflicts(split: Mapping[str, Any]) -> Iterator[str]:
+    folds, file, given = split.get("folds", 0), split.get("file"), split.get("use_given")
+    makes_folds = isinstance(folds, int) and not isinstance(folds, bool) and folds >= 1
+    if makes_folds and folds == 1:
+        yield "'folds' = 1 would leave nothing to learn from: take 2 or more, or leave it out for one split"
+    if makes_folds and given is True:
+        yield "'folds' makes parts anew, and use_given = true keeps those of the source: take one of them"
+    if makes_folds and isinstance(file, str):
+        yield "'folds' makes parts anew, and 'file' gives them: take one of them"
+    if given is True and isinstance(file, str):
+        yield "'file' gives the parts, and use_given = true takes those of the source: take one of them"
+    if split.get("accept_leaks") is True and given is not True and not isinstance(file, str):
+        yield (
+            "'accept_leaks' is about given parts, and a split that is made anew never leaks: set use_given = true, "
+            "name a 'file', or leave it out"
+        )
 
 
 def evaluation_conflicts(evaluation: Mapping[str, Any]) -> Iterator[str]:

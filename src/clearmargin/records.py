@@ -214,6 +214,13 @@ class Split:
         True when the parts are the source's own, as shipped.
     validation_cut
         True when the source gave no validation part, so that one was cut from its training part.
+    from_file
+        True when the given parts are those of a file that the recipe names ([split] file).
+    leaks_accepted
+        True when groups may be in more than one of the given parts, because that was asked for: all that comes out
+        is called leaky if there are such groups.
+    folds, fold
+        Of cross-validation: how many folds, and which of them (counted from 1) is the test part; 0 and 0 otherwise.
     """
 
     names: np.ndarray
@@ -224,6 +231,10 @@ class Split:
     patients: bool
     given: bool = False
     validation_cut: bool = False
+    from_file: bool = False
+    leaks_accepted: bool = False
+    folds: int = 0
+    fold: int = 0
 
     @property
     def numeric(self) -> bool:

@@ -1,7 +1,8 @@
-"""The same study with other seeds: what of a result is luck."""
+"""The same study with other seeds or folds: what of a result is luck."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from clearmargin.contest import first_network, forget_checkpoint, train_contende
 from clearmargin.evaluation.ledger import enter
 from clearmargin.evaluation.repeats import summarise_repeats
 from clearmargin.files import write_table
-from clearmargin.judgement import baselines_on_test, point_figures
+from clearmargin.judgement import baselines_on_test, called_leaky, point_figures
 from clearmargin.preparation import divide
 from clearmargin.recipe import Recipe, slug
 from clearmargin.records import Inputs, Progress, Split
@@ -32,35 +33,60 @@ def repeat(
 ) -> dict[str, Any]:
     """Split and train anew with the seeds that follow the recipe's; write ``repeats.csv`` and sum it up.
 
-    ``repeats/seed-N`` keeps the split and the predictions of every seed, from which all figures can be computed
-    again, and not the weights. A seed whose predictions are there is not trained again.
+    With folds, each seed is done for every fold. ``repeats/seed-N`` (of folds, ``fold-F`` in it) keeps the split and
+    the predictions, from which all figures can be computed again, and not the weights. What has predictions there is
+    not trained again.
     """
-    seeds = range(recipe.seed, recipe.seed + recipe.evaluation.repeats)
+    folds = recipe.split.folds
+    rounds = [
+        Round(seed, fold)
+        for seed in range(recipe.seed, recipe.seed + recipe.evaluation.repeats)
+        for fold in range(1, max(folds, 1) + 1)
+    ]
     rows: list[dict[str, Any]] = []
-    for number, seed in enumerate(seeds):
-        place = folder if seed == recipe.seed else folder / "repeats" / f"seed-{seed}"
-        shown = partial(_shown, progress, number, len(seeds), seed)
-        rows += _one(recipe, seed, inputs, copies, place, folder / "ledger.jsonl", shown)
-    progress("Repeats", len(seeds), len(seeds), "")
+    for number, one in enumerate(rounds):
+        place = folder if number == 0 else folder / "repeats" / one.place(folds)
+        shown = partial(_shown, progress, number, len(rounds), one.told(folds))
+        rows += _one(recipe, one, inputs, copies, place, folder / "ledger.jsonl", shown)
+    progress("Repeats", len(rounds), len(rounds), "")
     frame = pd.DataFrame(rows)
     write_table(folder / "repeats.csv", frame)
     kind = "classification" if isinstance(task, Classification) else "regression"
-    learned = len(split.rows("train")) + len(split.rows("validation"))
-    return summarise_repeats(
+    # of folds that differ by a sample or a group, the mean counts
+    tested = len(split.names) / folds if folds else len(split.rows("test"))
+    summary = summarise_repeats(
         frame,
-        n_train=learned,
-        n_test=len(split.rows("test")),
+        n_train=len(split.names) - tested,
+        n_test=tested,
         metrics=METRICS[kind],
         confidence=recipe.evaluation.confidence,
         same_test=split.given,
     )
+    return called_leaky(summary, split)
+
+
+@dataclass(frozen=True)
+class Round:
+    """One time that the study is done."""
+
+    seed: int
+    fold: int
+
+    def place(self, folds: int) -> str:
+        """Folder for it, below that of the repeats."""
+        return f"seed-{self.seed}/fold-{self.fold}" if folds else f"seed-{self.seed}"
+
+    def told(self, folds: int) -> str:
+        """What it is, for the progress."""
+        return f"seed {self.seed}, fold {self.fold} of {folds}" if folds else f"seed {self.seed}"
 
 
 def _one(
-    recipe: Recipe, seed: int, inputs: Inputs, copies: np.ndarray, place: Path, ledger: Path, progress: Progress
+    recipe: Recipe, this: Round, inputs: Inputs, copies: np.ndarray, place: Path, ledger: Path, progress: Progress
 ) -> list[dict[str, Any]]:
-    """The figures of one seed, a row for each contender and baseline."""
-    inputs, split = divide(inputs, copies, recipe.split, seed)
+    """The figures of one round, a row for each contender and baseline."""
+    seed, which = this.seed, {"seed": this.seed, **({"fold": this.fold} if recipe.split.folds else {})}
+    inputs, split = divide(inputs, copies, recipe.split, seed, this.fold)
     task = task_of(split, recipe.data.target)
     rows, weights = [], {}
     require_same_split(place, split)
@@ -71,18 +97,18 @@ def _one(
             network, pretraining = first_network(contender, inputs.preprocessing.shape, task.outputs, seed)
             train_contender(contender, network, pretraining, task, inputs, split, own, seed, progress)
         forget_checkpoint(own)
-        if seed != recipe.seed:  # the figures are wanted, and twenty VGG16 would fill a disk
+        if this != Round(recipe.seed, 1):  # the figures are wanted, and twenty VGG16 would fill a disk
             (own / "model.safetensors").unlink(missing_ok=True)
         weights[contender.name] = read_json(own / "model.json")["weights_sha256"]
         figures = point_figures(task.read(own / "predictions.csv")["test"])
-        rows.append({"seed": seed, "contender": contender.name, "kind": "contender", **figures})
+        rows.append({**which, "contender": contender.name, "kind": "contender", **figures})
     enter(ledger, split.names[split.rows("test")], weights)
     if split.numeric:
         for name, estimates in baselines_on_test(inputs, split, seed, list(weights)).items():
-            rows.append({"seed": seed, "contender": name, "kind": "baseline", **point_figures(estimates)})
+            rows.append({**which, "contender": name, "kind": "baseline", **point_figures(estimates)})
     return rows
 
 
-def _shown(progress: Progress, number: int, seeds: int, seed: int, what: str, done: int, total: int, note: str) -> None:
-    """The progress of one seed as a note on that of all."""
-    progress("Repeats", number, seeds, f"seed {seed}, {what} {done}/{total}")
+def _shown(progress: Progress, number: int, of: int, told: str, what: str, done: int, total: int, note: str) -> None:
+    """The progress of one round as a note on that of all."""
+    progress("Repeats", number, of, f"{told}, {what} {done}/{total}")

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from clearmargin.audit import Audit
 from clearmargin.audit.division import division_findings
 from clearmargin.claim import check_apart, check_claim, sole_writer
 from clearmargin.console import ConsoleProgress
-from clearmargin.errors import RunFolderError
-from clearmargin.files import check_output_file, write_json, write_table, write_text
+from clearmargin.errors import RunFolderError, UsageError
+from clearmargin.files import write_json, write_text
 from clearmargin.inside import look_inside
 from clearmargin.journal import Journal
 from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs
@@ -24,7 +23,7 @@ from clearmargin.recipe import Contender, Data, Recipe, dump_recipe, load_recipe
 from clearmargin.records import Inputs, Progress, Source, Split
 from clearmargin.runs import Run, is_finished, open_run, read_json
 from clearmargin.sources import Table
-from clearmargin.split import make_split, require_same_split, write_split
+from clearmargin.split import require_same_split, write_split
 
 if TYPE_CHECKING:
     from clearmargin.models import Network, Pretraining
@@ -74,37 +73,27 @@ def run(
         return _Study(settings, folder, resume, shown).run()
 
 
-def audit_data(data: str | Path, *, target: str | None = None, progress: Progress | None = None) -> Audit:
+def audit_data(
+    data: str | Path,
+    *,
+    target: str | None = None,
+    group_pattern: str | None = None,
+    progress: Progress | None = None,
+) -> Audit:
     """Audit data without training on them; decodes images at the default size, which a later run finds done.
 
-    With a ``target`` the data are a table, and that column is what would be learned.
+    With a ``target`` the data are a table, and that column is what would be learned; a ``group_pattern`` finds the
+    patients in the names of images.
     """
+    if target is not None and group_pattern is not None:
+        raise UsageError("A group pattern is for images, and a target makes the data a table: leave one out.")
     with _shown(progress) as shown:
-        return audit_inputs(*read_inputs(_data(data, target), shown))
+        return audit_inputs(*read_inputs(_data(data, target, group_pattern), shown))
 
 
-def split_data(
-    data: str | Path, out: Path, *, seed: int = 0, target: str | None = None, progress: Progress | None = None
-) -> Split:
-    """Split data 8:1:1 by group and class (or quartile of the target) and write ``out`` (name, label, group, part).
-
-    Raises
-    ------
-    ClearmarginError
-        `UsageError` when the data or ``out`` can't be used, `WorkError` when the file can't be written.
-    """
-    check_output_file(out, "split.csv", Path(named(data)), "file of the data")
-    with _shown(progress) as shown:
-        pixels, source = read_inputs(_data(data, target), shown)
-    made = make_split(pixels.samples, audit_inputs(pixels, source).copies, seed=seed)
-    columns = {"name": made.names, "label": made.labels, "group": made.groups, "part": made.parts}
-    write_table(out, pd.DataFrame(columns))
-    return made
-
-
-def _data(data: str | Path, target: str | None) -> Data:
+def _data(data: str | Path, target: str | None, group_pattern: str | None) -> Data:
     """Data outside a recipe; a name that can't be is left to those who open it, and say so in words."""
-    return Data.model_construct(source=named(data), target=target)
+    return Data.model_construct(source=named(data), target=target, group_pattern=group_pattern)
 
 
 def _shown(progress: Progress | None) -> AbstractContextManager[Progress]:
@@ -140,7 +129,7 @@ class _Study:
             check_claim(self.folder, self.recipe, self.resume)  # again: now nobody else can write
             self._begin(journal, findings, split, source)
             self._contend_all(journal, networks, task, inputs, split)
-            if self.recipe.evaluation.repeats > 1:
+            if self.recipe.rounds > 1:
                 with journal.timed("repeats"):
                     self._repeat(task, found, findings.copies, split)
             if not split.numeric:

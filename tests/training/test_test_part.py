@@ -52,7 +52,7 @@ def train(tmp_path, monkeypatch):
         pixels = Inputs(
             rows=Guarded(values, folder / "model.safetensors"),
             samples=tuple(Sample(*pair) for pair in zip(names, labels, strict=True)),
-            facts=pd.DataFrame({"name": names}),
+            facts=pd.DataFrame({"name": names, "pixel_sha256": names}),
             findings=(),
             found=len(values),
             key=name,

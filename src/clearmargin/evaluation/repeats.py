@@ -42,14 +42,15 @@ METRICS: Mapping[str, tuple[str, bool]] = {
     "errors": ("number of mistakes", False),
 }
 KINDS = ("contender", "baseline")
+_KEYS = {"seed", "fold"}
 METHOD = "corrected resampled t (Nadeau & Bengio 2003)"
 
 
 def summarise_repeats(
     frame: pd.DataFrame,
     *,
-    n_train: int,
-    n_test: int,
+    n_train: float,
+    n_test: float,
     metrics: Sequence[str],
     confidence: float = 0.95,
     same_test: bool = False,
@@ -59,10 +60,12 @@ def summarise_repeats(
     Parameters
     ----------
     frame
-        One row for each seed and contender: ``seed``, ``contender``, ``kind`` (contender or baseline), and a column
-        for each metric; what is undefined is NaN and left out.
+        One row for each round and contender: ``seed``, with cross-validation ``fold``, ``contender``, ``kind``
+        (contender or baseline), and a column for each metric; what is undefined is NaN and left out.
     n_train, n_test
-        Rows a contender may learn from (training and validation part) and rows of the test part, in each repeat.
+        Rows a contender may learn from (training and validation part) and rows of the test part, in each round; of
+        folds their mean. With r repeats of k folds the correction is ``1/(k r) + n_test/n_train`` (Bouckaert & Frank,
+        *PAKDD* 2004).
     metrics
         Columns to sum up, of `METRICS`. Comparisons are made on the first.
     confidence
@@ -73,20 +76,21 @@ def summarise_repeats(
 
     Returns
     -------
-    A record ready for JSON: ``seeds``, ``n_train``, ``n_test``, ``confidence``, ``metrics``, ``same_test``;
+    A record ready for JSON: ``unit`` (seed or fold: what a round is), ``rounds`` (how many), ``folds`` (of each seed,
+    or 0), ``seeds``, ``n_train``, ``n_test``, ``confidence``, ``metrics``, ``same_test``;
     ``contenders`` and ``baselines``, for each name and metric ``n``, ``mean``, ``sd``, ``min``, ``max``, ``low``,
-    ``high``, ``method`` and ``values`` (by seed, in the order of ``seeds``; None when undefined); ``comparisons``.
+    ``high``, ``method`` and ``values`` (by seed, and by fold within a seed; None when undefined); ``comparisons``.
 
     Raises
     ------
     UsageError
         When a metric is unknown or a number of rows is not positive.
     WorkError
-        When the table lacks a column, is empty, or holds a contender twice for one seed.
+        When the table lacks a column, is empty, or holds a contender twice for one round.
     """
     _check(frame, n_train, n_test, metrics)
-    seeds = sorted(int(seed) for seed in frame["seed"].unique())
-    tables = {metric: _table(frame, metric, seeds) for metric in metrics}
+    rounds = sorted(set(_rounds(frame)))
+    tables = {metric: _table(frame, metric, rounds) for metric in metrics}
     names = {kind: list(dict.fromkeys(frame["contender"][frame["kind"] == kind])) for kind in KINDS}
     extra = n_test / n_train
 
@@ -98,9 +102,12 @@ def summarise_repeats(
 
     compared = [] if same_test else _compare(tables[metrics[0]], names, metrics[0], extra, confidence)
     return {
-        "seeds": seeds,
-        "n_train": int(n_train),
-        "n_test": int(n_test),
+        "unit": "fold" if "fold" in frame else "seed",
+        "rounds": len(rounds),
+        "folds": len({fold for _, fold in rounds}) if "fold" in frame else 0,
+        "seeds": sorted({seed for seed, _ in rounds}),
+        "n_train": round(n_train),
+        "n_test": round(n_test),
         "confidence": confidence,
         "metrics": list(metrics),
         "same_test": same_test,
@@ -110,7 +117,7 @@ def summarise_repeats(
     }
 
 
-def _check(frame: pd.DataFrame, n_train: int, n_test: int, metrics: Sequence[str]) -> None:
+def _check(frame: pd.DataFrame, n_train: float, n_test: float, metrics: Sequence[str]) -> None:
     unknown = [metric for metric in metrics if metric not in METRICS]
     if unknown or not metrics:
         raise UsageError(f"The metrics of repeats must be among {', '.join(METRICS)}, got {unknown or 'none'}.")
@@ -122,20 +129,26 @@ def _check(frame: pd.DataFrame, n_train: int, n_test: int, metrics: Sequence[str
     strange = sorted(set(frame["kind"]) - set(KINDS))
     if strange:
         raise WorkError(f"The 'kind' of a repeat must be {' or '.join(KINDS)}, got {strange[:3]}.")
-    twice = frame[frame.duplicated(["seed", "contender"])]
+    twice = frame[frame.duplicated([*_KEYS.intersection(frame.columns), "contender"])]
     if len(twice):
         first = twice.iloc[0]
         raise WorkError(f"The table of repeats holds {first['contender']!r} twice for seed {first['seed']}.")
 
 
-def _table(frame: pd.DataFrame, metric: str, seeds: list[int]) -> dict[str, np.ndarray]:
-    """Values of each contender in the order of the seeds, float64 with NaN for what is missing."""
-    place = {seed: row for row, seed in enumerate(seeds)}
+def _rounds(frame: pd.DataFrame) -> list[tuple[int, int]]:
+    """Seed and fold of each row; 0 where there are no folds."""
+    folds = frame["fold"] if "fold" in frame else [0] * len(frame)
+    return [(int(seed), int(fold)) for seed, fold in zip(frame["seed"], folds, strict=True)]
+
+
+def _table(frame: pd.DataFrame, metric: str, rounds: list[tuple[int, int]]) -> dict[str, np.ndarray]:
+    """Values of each contender in the order of the rounds, float64 with NaN for what is missing."""
+    place = {one: row for row, one in enumerate(rounds)}
     found: dict[str, np.ndarray] = {}
     numbers = pd.to_numeric(frame[metric]).to_numpy(dtype=np.float64)
-    for seed, name, number in zip(frame["seed"], frame["contender"], numbers, strict=True):
-        row = found.setdefault(name, np.full(len(seeds), np.nan))
-        row[place[int(seed)]] = number if np.isfinite(number) else np.nan
+    for one, name, number in zip(_rounds(frame), frame["contender"], numbers, strict=True):
+        row = found.setdefault(name, np.full(len(rounds), np.nan))
+        row[place[one]] = number if np.isfinite(number) else np.nan
     return found
 
 

@@ -221,18 +221,21 @@ def repeats_step(run: StudyFiles) -> list[tuple[str, str]]:
     found = run.evaluation.get("repeats")
     if not found:
         return []
-    seeds = found["seeds"]
-    if not found.get("same_test"):
+    seeds, rounds = found["seeds"], found.get("rounds", len(found["seeds"]))
+    if found.get("folds"):
+        anew = f"for each of {found['folds']} folds, which was tested by what had learned from the others"
+    elif not found.get("same_test"):
         anew = "each time split, trained and evaluated anew"
     elif run.split.get("validation_cut"):
         anew = "each time with the same test part, but validation part cut and contenders trained anew"
     else:
         anew = "each time trained and evaluated anew on the same parts"
+    named = f"the seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"the seed {seeds[0]}"
     baselines = ", the baselines on the same rows" if found["baselines"] else ""
     return [
         (
             "Repeats",
-            f"The study was done {len(seeds)} times, with the seeds {seeds[0]} to {seeds[-1]}: {anew}{baselines}.",
+            f"The study was done {rounds} times, with {named}: {anew}{baselines}.",
         )
     ]
 

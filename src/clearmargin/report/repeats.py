@@ -57,6 +57,7 @@ class Pair:
 class Repeats:
     """What the page shows of a repeated study."""
 
+    unit: str
     seeds: int
     titles: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -78,9 +79,10 @@ def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
     shown = [metric for metric in found["metrics"] if metric != "errors"][:4]
     digits = {metric: _digits(metric, summaries) for metric in shown}
     own = {name: looks.get(name, Look(len(looks) + k)) for k, name in enumerate(summaries)}
-    pairs = found["comparisons"]
+    pairs, unit = found["comparisons"], found.get("unit", "seed")
     return Repeats(
-        seeds=len(found["seeds"]),
+        unit=unit,
+        seeds=_rounds(found),
         titles=tuple(title(metric) for metric in shown),
         rows=tuple(
             Row(name, own[name], tuple(_summary(one[metric], digits[metric]) for metric in shown))
@@ -100,11 +102,16 @@ def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
             )
             for pair in pairs
         ),
-        figure=inline(_draw(run, own), "seeds", f"{title(shown[0])} of every contender for every seed"),
+        figure=inline(_draw(run, own), "seeds", f"{title(shown[0])} of every contender for every {unit}"),
         same_test=bool(found.get("same_test")),
         method=pairs[0]["p_method"] if pairs else "",
         headline=_headline(run, shown[0], digits[shown[0]]),
     )
+
+
+def _rounds(found: Mapping[str, Any]) -> int:
+    """How often the study was done."""
+    return int(found.get("rounds", len(found["seeds"])))
 
 
 def title(metric: str) -> str:
@@ -178,7 +185,7 @@ def _headline(run: StudyFiles, metric: str, digits: int | None) -> str:
     told = f"{leader} has a mean {METRICS[metric][0]} of {_spread(found['contenders'][leader][metric], digits)}"
     if floor is not None:
         told += f"; the best baseline, {floor}, {_spread(found['baselines'][floor][metric], digits)}"
-    return f"Over {len(found['seeds'])} seeds, {told} (mean ± standard deviation)."
+    return f"Over {_rounds(found)} {found.get('unit', 'seed')}s, {told} (mean ± standard deviation)."
 
 
 def _spread(figures: Mapping[str, Any], digits: int | None) -> str:
@@ -196,9 +203,9 @@ def _strips(run: StudyFiles, metric: str, looks: Mapping[str, Look]) -> list[Str
 
 def _plot(run: StudyFiles, metric: str, looks: Mapping[str, Look]) -> Any:
     beside = {one["name"]: one["value"] for one in _references(run, [metric])}
-    seeds = len(run.evaluation["repeats"]["seeds"])
+    rounds, unit = _rounds(run.evaluation["repeats"]), run.evaluation["repeats"].get("unit", "seed")
     strips = _strips(run, metric, looks)
-    return lambda axes: plot_seeds(axes, strips, f"{title(metric)}, one dot a seed ({seeds})", beside)
+    return lambda axes: plot_seeds(axes, strips, f"{title(metric)}, one dot a {unit} ({rounds})", beside)
 
 
 def _draw(run: StudyFiles, looks: Mapping[str, Look]) -> str:

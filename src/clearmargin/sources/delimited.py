@@ -29,13 +29,17 @@ def find_delimiter(first_line: str, known: Callable[[list[str]], int]) -> str:
     return max(DELIMITERS, key=lambda mark: (known(headers[mark]), len(headers[mark])))
 
 
-def read_rows(path: Path, columns: frozenset[str] = frozenset()) -> tuple[list[str], list[list[str]]]:
+def read_rows(
+    path: Path, columns: frozenset[str] = frozenset(), *, encoding_errors: str = "strict"
+) -> tuple[list[str], list[list[str]]]:
     """Column names, without blanks around them, and rows of a file, as text; blank lines do not count.
 
     Parameters
     ----------
     columns
         Names that are expected: they tell a delimiter from a mark within a name.
+    encoding_errors
+        ``surrogatepass`` for a table that `clearmargin.files.write_table` wrote, whose names may not be Unicode.
 
     Raises
     ------
@@ -44,7 +48,7 @@ def read_rows(path: Path, columns: frozenset[str] = frozenset()) -> tuple[list[s
     """
     _check_file(path)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", errors=encoding_errors, newline="") as file:
             first = file.readline(LONGEST_HEADER)
             delimiter = find_delimiter(first, lambda header: len(columns.intersection(map(str.strip, header))))
             file.seek(0)

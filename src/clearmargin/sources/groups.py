@@ -1,34 +1,56 @@
-"""Groups (patients) out of file names, by a regular expression."""
+"""Groups (patients) out of file names, by a regular expression.
+
+The pattern is looked for in the file's own name; in the whole path when it has a ``/`` in it, or is found in no file's
+own name. What its parentheses capture (without any: what it matches) is the patient. Equal texts are one patient,
+whatever folder they are found in: a "12" in two class folders is one patient, since to keep two strangers together
+costs little, and to part one patient spoils the result.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
 from clearmargin.errors import SourceError
-from clearmargin.records import Finding, Sample
+from clearmargin.records import Finding
 from clearmargin.sources.blocks import ImageBlocks
 from clearmargin.sources.container import quoted
 from clearmargin.sources.image_files import ImageFiles
 
+_SECONDS = 5.0
+_NAMES_A_SECOND = 50_000
+# Python can't stop a search that has gone astray, as (a+)+b does, but a process can be ended.
+_SEARCH = """
+import json, re, sys
+pattern, names = json.load(sys.stdin)
+compiled = re.compile(pattern)
+found = (compiled.search(name) for name in names)
+json.dump([match and match[compiled.groups] for match in found], sys.stdout)
+"""
+
 
 def with_groups(source: ImageFiles | ImageBlocks, pattern: str) -> ImageFiles | ImageBlocks:
-    """Give each sample the group that ``pattern`` captures in its name.
+    """Give each sample the group that ``pattern`` finds in its name.
 
     Samples that do not match, or match with nothing captured, keep no group and are counted in a finding.
 
     Raises
     ------
     SourceError
-        A pattern that is none or has not exactly one group, matches no name at all, or a source that names
+        A pattern that is none, has several groups, takes too long or matches no name at all, or a source that names
         groups already.
     """
-    compiled = _compiled(pattern)
+    _check(pattern)
     if any(sample.group is not None for sample in source.samples):
         raise SourceError(
             f"The data name their patients already; leave the group pattern {pattern!r} out, or the patient column."
         )
-    samples = tuple(_grouped(sample, compiled) for sample in source.samples)
+    groups = _found(pattern, [sample.name for sample in source.samples])
+    samples = tuple(replace(sample, group=group) for sample, group in zip(source.samples, groups, strict=True))
     alone = tuple(sample.name for sample in samples if sample.group is None)
     if len(alone) == len(samples):
         raise SourceError(
@@ -45,24 +67,49 @@ def with_groups(source: ImageFiles | ImageBlocks, pattern: str) -> ImageFiles | 
     return replace(source, samples=samples, findings=source.findings + ((finding,) if alone else ()))
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _check(pattern: str) -> None:
     example = r"for example 'patient(\d+)_'"
     try:
         compiled = re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         raise SourceError(
-            f"The group pattern {pattern!r} is not a regular expression ({error}); "
-            f"expected one with a group, {example}."
+            f"The group pattern {pattern!r} is not a regular expression ({error}); expected one such as {example}."
         ) from error
-    if compiled.groups != 1:
+    if compiled.groups > 1:
         raise SourceError(
             f"The group pattern {pattern!r} has {compiled.groups} groups in parentheses; "
-            f"expected exactly one, {example}. "
+            f"expected at most one, {example}. "
             "Write (?:…) for parentheses that capture nothing."
         )
-    return compiled
 
 
-def _grouped(sample: Sample, pattern: re.Pattern[str]) -> Sample:
-    match = pattern.search(sample.name)
-    return replace(sample, group=(match[1] or None) if match else None)
+def _found(pattern: str, names: Sequence[str]) -> list[str | None]:
+    """What the pattern finds in each name; None for nothing."""
+    if "/" not in pattern:
+        found = _searched(pattern, [name.rpartition("/")[2] for name in names])
+        if any(found):
+            return found
+    return _searched(pattern, names)
+
+
+def _searched(pattern: str, texts: Sequence[str]) -> list[str | None]:
+    limit = _SECONDS + len(texts) / _NAMES_A_SECOND
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _SEARCH],
+            input=json.dumps([pattern, list(texts)]),
+            capture_output=True,
+            timeout=limit,
+            check=True,
+            encoding="ascii",
+        )
+    except subprocess.TimeoutExpired:
+        raise SourceError(
+            f"The group pattern {pattern!r} was not done with {len(texts):,} names in {limit:.0f} seconds: one "
+            "repetition inside another, as in (a+)+, takes for ever. Write it in a simpler way, for example "
+            r"'patient(\d+)_'."
+        ) from None
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.strip().rpartition("\n")[2]
+        raise SourceError(f"The group pattern {pattern!r} can't be used: {said[:200]}.") from None
+    return [text or None for text in json.loads(ended.stdout)]

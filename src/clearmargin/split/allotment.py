@@ -59,14 +59,15 @@ def allot(counts: csr_array, fractions: Sequence[float], rng: np.random.Generato
     counts = csr_array(counts)
     counts.sum_duplicates()  # also sorts the columns within a row
     shares_of = np.asarray(fractions, dtype=float)
-    kinds, kind_of = _kinds(counts)
+    kinds, kind_of = kinds_of(counts)
     members = np.bincount(kind_of)
     owed = members[:, None] * shares_of
     settled = np.floor(owed + _WHOLE)
     rounded = _round_shares(np.clip(owed - settled, 0, 1), kinds, counts.sum(axis=0), rng)
-    parts = _deal(kind_of, (settled + rounded).astype(np.int64), rng)
-    parts = _mend(counts, parts, shares_of, rng)
-    return _represent_every_class(counts, parts, len(shares_of), rng)
+    parts = deal(kind_of, (settled + rounded).astype(np.int64), rng)
+    sizes = counts.sum(axis=1)
+    parts = mend(counts, parts, shares_of, rng, sizes <= np.median(sizes))
+    return represent_every_class(counts, parts, len(shares_of), rng)
 
 
 def class_totals(counts: csr_array, parts: np.ndarray, n_parts: int) -> np.ndarray:
@@ -76,7 +77,7 @@ def class_totals(counts: csr_array, parts: np.ndarray, n_parts: int) -> np.ndarr
     return (membership @ counts).toarray()
 
 
-def _kinds(counts: csr_array) -> tuple[csr_array, np.ndarray]:
+def kinds_of(counts: csr_array) -> tuple[csr_array, np.ndarray]:
     """One row of each distinct kind, and the kind of each group; exact, and without a dense matrix."""
     columns = counts.indices.astype(np.int64)
     _, codes = np.unique(columns * (int(counts.data.max()) + 1) + counts.data, return_inverse=True)
@@ -91,7 +92,7 @@ def _kinds(counts: csr_array) -> tuple[csr_array, np.ndarray]:
     return counts[first], kind_of
 
 
-def _deal(kind_of: np.ndarray, numbers: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def deal(kind_of: np.ndarray, numbers: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Deal the groups of each kind to the parts at random; ``numbers`` has shape (kinds, parts)."""
     shuffled = rng.permutation(len(kind_of))
     shuffled = shuffled[np.argsort(kind_of[shuffled], kind="stable")]
@@ -194,15 +195,15 @@ def _dependency(vectors: np.ndarray) -> np.ndarray | None:
 # --- mending: moves and swaps -------------------------------------------------------------------------------
 
 
-def _mend(counts: csr_array, parts: np.ndarray, fractions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Move or swap small groups while that lowers the sum of squared relative deviations from the targets."""
+def mend(
+    counts: csr_array, parts: np.ndarray, fractions: np.ndarray, rng: np.random.Generator, movable: np.ndarray
+) -> np.ndarray:
+    """Move or swap ``movable`` groups while that lowers the sum of squared relative deviations from the targets."""
     parts = parts.copy()
-    sizes = counts.sum(axis=1)
-    small = sizes <= np.median(sizes)
     target = fractions[:, None] * counts.sum(axis=0)
     weight = 1 / target**2
     pool = np.concatenate(
-        [rng.permutation(np.flatnonzero(small & (parts == p)))[:_POOL] for p in range(len(fractions))]
+        [rng.permutation(np.flatnonzero(movable & (parts == p)))[:_POOL] for p in range(len(fractions))]
     )
     images = counts[pool].toarray().astype(float)
     place = parts[pool]
@@ -252,7 +253,7 @@ def _best_exchange(
 # --- every class in every part ------------------------------------------------------------------------------
 
 
-def _represent_every_class(counts: csr_array, parts: np.ndarray, n_parts: int, rng: np.random.Generator) -> np.ndarray:
+def represent_every_class(counts: csr_array, parts: np.ndarray, n_parts: int, rng: np.random.Generator) -> np.ndarray:
     """Move as few images as possible so that every class has a group in every part."""
     lacking = (class_totals(counts, parts, n_parts) == 0).any(axis=0)
     if not lacking.any():

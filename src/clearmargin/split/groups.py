@@ -8,7 +8,7 @@ import numpy as np
 
 from clearmargin.audit.duplicates import join_groups
 from clearmargin.errors import SourceError
-from clearmargin.records import PARTS, Sample, Split
+from clearmargin.records import PARTS, Inputs, Sample, Split
 
 _SHOWN = 3
 
@@ -50,14 +50,17 @@ def crossing_groups(split: Split) -> int:
     return len(groups_in_two_parts(split.groups, split.parts))
 
 
-def check_split(split: Split, *, crossing_accepted: int = 0) -> None:
+def crossing_test_samples(split: Split) -> int:
+    """How many test samples are of a group that is also in the training or validation part."""
+    crossing = groups_in_two_parts(split.groups, split.parts)
+    return int(np.isin(split.groups[split.rows("test")], column(crossing)).sum()) if crossing else 0
+
+
+def check_split(split: Split) -> None:
     """Refuse a split in which a group is in two parts, a sample occurs twice, or a part is empty (of one
     sample, for training).
 
-    Parameters
-    ----------
-    crossing_accepted
-        How many groups may be in more than one part.
+    Groups may be in two parts only where the parts are given and ``leaks_accepted`` says so.
 
     Raises
     ------
@@ -73,12 +76,46 @@ def check_split(split: Split, *, crossing_accepted: int = 0) -> None:
         raise SourceError("The training part needs at least 2 samples, got 1: give it a larger share.")
     if len(set(split.names)) < len(split.names):
         raise SourceError("A sample occurs more than once in the split.")
+    if split.given and split.leaks_accepted:
+        return
     crossing = groups_in_two_parts(split.groups, split.parts)
-    if len(crossing) > crossing_accepted:
+    if crossing:
+        leaking = split.names[np.isin(split.groups, column(crossing))].tolist()
         raise SourceError(
-            f"Groups in more than one part: {len(crossing):,}, expected {crossing_accepted:,}: {first_few(crossing)}. "
-            "What is tested would have been seen in training; make the split anew."
+            f"Groups in more than one part: {len(crossing):,}, expected 0: {first_few(crossing)}, with the samples "
+            f"{first_few(leaking)}. What is tested would have been seen in training; make the split anew."
         )
+
+
+def check_division(split: Split, inputs: Inputs) -> None:
+    """Refuse to train on a split that leaks, whoever made it: the door of training.
+
+    Beyond `check_split`, patients and identical pixels are looked up in the inputs themselves, whatever the split
+    calls its groups.
+
+    Raises
+    ------
+    SourceError
+    """
+    check_split(split)
+    names = [sample.name for sample in inputs.samples]
+    if split.names.tolist() != names:
+        raise SourceError("The split is not one of these samples, in this order: make it of the inputs themselves.")
+    if split.given and split.leaks_accepted:
+        return
+    for what, keys in (
+        ("patient", [sample.group for sample in inputs.samples]),
+        ("identical samples", inputs.facts["pixel_sha256"].tolist()),
+    ):
+        known = np.array([key is not None for key in keys], dtype=bool)
+        groups, parts = column(keys)[known], split.parts[known]
+        crossing = groups_in_two_parts(groups, parts)
+        if crossing:
+            leaking = split.names[known][np.isin(groups, column(crossing[:1]))].tolist()
+            raise SourceError(
+                f"The split leaks: {len(crossing):,} times the same {what} in more than one part, the first with the "
+                f"samples {first_few(leaking)}. What is tested would have been seen in training; make the split anew."
+            )
 
 
 def groups_in_two_parts(groups: np.ndarray, parts: np.ndarray) -> list[str]:

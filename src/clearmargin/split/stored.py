@@ -12,10 +12,12 @@ import pandas as pd
 from clearmargin.errors import RunFolderError, SourceError
 from clearmargin.files import read_table, write_json, write_table
 from clearmargin.records import PARTS, Split
-from clearmargin.split.groups import check_split, column, crossing_groups
+from clearmargin.split.groups import check_split, column, crossing_groups, crossing_test_samples
 
 _FORMAT = 1
 _COLUMNS = ("name", "label", "group", "part")
+_NOTED: dict[str, Any] = {"given": False, "validation_cut": False, "from_file": False, "folds": 0, "fold": 0}
+_LATER = {"validation_cut", "from_file", "folds", "fold", "crossing_test_samples"}  # not in runs made before
 
 
 def write_split(folder: Path, split: Split) -> None:
@@ -75,11 +77,12 @@ def read_split(folder: Path) -> Split:
         if summary["numeric"]:
             labels = column(map(float, labels))
         asked = (train, validation, test)
-        summary = {"validation_cut": False, **summary}  # runs made before it was noted
-        own = summary["patients"], summary["given"], summary["validation_cut"]
-        split = Split(names, labels, groups, parts, asked, *own)
-        check_split(split, crossing_accepted=summary["crossing_groups"] if split.given else 0)
-        whole = _summary(split) == summary
+        own = {key: summary.get(key, default) for key, default in _NOTED.items()}
+        leaky = bool(summary["crossing_groups"]) and bool(own["given"])
+        split = Split(names, labels, groups, parts, asked, summary["patients"], leaks_accepted=leaky, **own)
+        check_split(split)
+        counted = _summary(split)
+        whole = {key: counted[key] for key in summary} == summary and set(counted) - set(summary) <= _LATER
     except (KeyError, TypeError, ValueError, SourceError) as error:
         raise RunFolderError(f"The split in {folder} does not hold: {error} Run the study again.") from error
     if not whole:
@@ -115,7 +118,11 @@ def _summary(split: Split) -> dict[str, Any]:
         "patients": split.patients,
         "given": split.given,
         "validation_cut": split.validation_cut,
+        "from_file": split.from_file,
+        "folds": split.folds,
+        "fold": split.fold,
         "crossing_groups": crossing_groups(split),
+        "crossing_test_samples": crossing_test_samples(split),
     }
 
 

@@ -1,0 +1,162 @@
+"""``clearmargin split``: who would go where, and whether a split that exists holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clearmargin.console import ConsoleProgress, plain, print_table
+from clearmargin.errors import UsageError
+
+if TYPE_CHECKING:
+    from clearmargin.records import Split
+    from clearmargin.splitting import Divided
+
+DataArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="A path or a name of `clearmargin data list`, as --data of `clearmargin run`.",
+        show_default=False,
+    ),
+]
+GroupPatternOption = Annotated[
+    str | None,
+    typer.Option(metavar="REGEX", help="Where the patient stands in a file's name, such as '(\\d+)_slice'."),
+]
+
+
+def split(
+    data: DataArgument,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV to write: name, label, group, part. Default: split.csv.")
+    ] = None,
+    fractions: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="Of train, validation and test; 0.8,0.1,0.1 by default.")
+    ] = None,
+    folds: Annotated[int, typer.Option(metavar="K", help="Cross-validation: every sample is tested once.")] = 0,
+    repeats: Annotated[int, typer.Option(metavar="R", min=1, max=1000, help="How often to draw the folds.")] = 1,
+    group_pattern: GroupPatternOption = None,
+    group_by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column whose equal values stay together; patient by default.")
+    ] = None,
+    near_duplicates: Annotated[str, typer.Option(metavar="together|drop", help="What to do with copies.")] = "together",
+    use_given: Annotated[bool, typer.Option("--use-given", help="Keep the parts that the data have.")] = False,
+    accept_leaks: Annotated[bool, typer.Option("--accept-leaks", help="Of given parts: allow that they leak.")] = False,
+    check: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Check a split file; nothing is written without --out.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another seed, another split.")] = 0,
+    target: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="For a table of numbers: the column to be predicted.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Divide data into train, validation and test. Or into folds; patients and copies stay together."""
+    from clearmargin.splitting import check_split_output, divide_data, write_splits
+
+    if repeats > 1 and not folds:
+        raise UsageError("--repeats goes with --folds K: for another split of the same kind take another --seed.")
+    settings: dict[str, Any] = {
+        "folds": folds,
+        "near_duplicates": near_duplicates,
+        "use_given": use_given,
+        "accept_leaks": accept_leaks,
+    }
+    settings |= {"fractions": _numbers(fractions)} if fractions is not None else {}
+    settings |= {"group_by": group_by} if group_by is not None else {}
+    settings |= {"file": str(check)} if check is not None else {}
+    asked, described = _checked(data, settings, target, group_pattern)
+    written = out if out is not None or check is not None else Path("split.csv")
+    if written is not None:
+        check_split_output(written, data)
+    with ConsoleProgress() as progress:
+        made = divide_data(described, asked, seed=seed, repeats=repeats, progress=progress)
+    if written is not None:
+        write_splits(written, made.splits)
+    if as_json:
+        typer.echo(json.dumps(made.as_json(), ensure_ascii=False, indent=1))
+        return
+    _print(made)
+    typer.echo(f"Written: {written}" if written is not None else f"{check} holds.")
+
+
+def _checked(data: str, settings: dict[str, Any], target: str | None, group_pattern: str | None) -> Any:
+    """The settings as a recipe has them; what is wrong with them is said in a recipe's words."""
+    from clearmargin.preparation import named
+    from clearmargin.recipe import Data, check_settings
+
+    asked = check_settings("split", settings, "the options")
+    if target is not None and group_pattern is not None:
+        raise UsageError("--group-pattern is for images, and --target makes the data a table: leave one out.")
+    return asked, Data.model_construct(source=named(data), target=target, group_pattern=group_pattern)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(piece) for piece in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--fractions must be three numbers such as 0.8,0.1,0.1, got {text[:60]!r}.") from None
+
+
+def _print(made: Divided) -> None:
+    from clearmargin.splitting import IMAGE_LEVEL, makeup
+
+    first, said = made.splits[0], made.as_json()
+    noun = "rows" if first.numeric else "images"
+    if made.dropped:
+        typer.echo(f"{made.dropped:,} {noun} left out, as copies of others.")
+    if first.folds:
+        _print_folds(made)
+    else:
+        _print_parts(first, makeup(first))
+    if not first.patients and not first.numeric:
+        typer.echo(f"No patients are known: {IMAGE_LEVEL}.")
+    if said["leaky"]:
+        typer.echo(
+            f"Leaky: {said['crossing_groups']:,} groups are in more than one part; "
+            f"{said['crossing_test_samples']:,} test {noun} are of a group that was also learned from."
+        )
+
+
+def _print_parts(split: Split, parts: dict[str, dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    noun = "rows" if split.numeric else "images"
+    table = Table(title="achieved (asked)", title_justify="left")
+    table.add_column("part")
+    classes = [] if split.numeric else sorted(set(split.labels))
+    for heading in (noun, "groups", "share", *(["mean of target"] if split.numeric else map(plain, classes))):
+        table.add_column(heading, justify="right", overflow="fold")
+    overall = {name: float((split.labels == name).mean()) for name in classes}
+    for part, held in parts.items():
+        asked = f"{held['fraction']:.2%}" + ("" if split.given else f" ({held['asked']:.2%})")
+        cells = [f"{held['shares'][name]:.2%} ({overall[name]:.2%})" for name in classes]
+        cells += [f"{held['mean']:.6g}"] if split.numeric else []
+        table.add_row(part, f"{held['samples']:,}", f"{held['groups']:,}", asked, *cells)
+    print_table(table)
+
+
+def _print_folds(made: Divided) -> None:
+    from rich.table import Table
+
+    from clearmargin.splitting import makeup
+
+    first = made.splits[0]
+    table = Table(title=f"test part of each fold; asked {1 / first.folds:.2%}", title_justify="left")
+    classes = [] if first.numeric else sorted(set(first.labels))
+    overall = {name: float((first.labels == name).mean()) for name in classes}
+    for heading in ("repeat", "fold", "tested", "groups", "share", "train", "validation"):
+        table.add_column(heading, justify="right")
+    for name in classes:
+        table.add_column(f"{plain(name)} ({overall[name]:.2%})", justify="right", overflow="fold")
+    for number, split in enumerate(made.splits):
+        parts = makeup(split)
+        test = parts["test"]
+        cells = [number // split.folds + 1, split.fold, f"{test['samples']:,}", f"{test['groups']:,}"]
+        shares = [f"{test['fraction']:.2%}", *(f"{parts[part]['fraction']:.2%}" for part in ("train", "validation"))]
+        table.add_row(*map(str, cells), *shares, *(f"{test['shares'][name]:.2%}" for name in classes))
+    print_table(table)
