@@ -32,7 +32,7 @@ _SHOWN = 3
 def image_quality(evidence: Evidence) -> Iterator[Finding]:
     """Images without content, too dark, too bright, faint or blurred: one finding for each kind."""
     facts = evidence.facts
-    if "brightness" not in facts:
+    if "brightness" not in facts or facts.empty:
         return
     brightness, contrast = facts["brightness"].to_numpy(np.float64), facts["contrast"].to_numpy(np.float64)
     sharpness = facts["sharpness"].to_numpy(np.float64)
@@ -122,7 +122,7 @@ def odd_modes(evidence: Evidence) -> Iterator[Finding]:
             f"stored with {'more than 8 bits' if odd is deep else '8 bits'} a pixel, unlike the others",
             "Their grey levels are mapped in another way: export all images with the same window.",
         )
-    if "colourfulness" not in facts:
+    if "colourfulness" not in facts or facts.empty:
         return
     colourfulness = facts["colourfulness"].to_numpy(np.float64)
     coloured = colourfulness > COLOURED

@@ -17,9 +17,10 @@ from clearmargin.records import Finding, Severity
 
 MOST_SAMPLES = 5000
 LEAST_UNITS = 5  # of a class; with fewer nothing can be learned and tested
-SIGNIFICANT = 0.05  # for all properties of a data set together (Holm)
+SIGNIFICANT = 0.02  # for all properties of a data set together (Holm): chance must not look like a finding
 STRONG = 0.3  # share of the way from chance to certainty
 RELEVANT = 0.1
+_HOPELESS = 0.05  # p-value after the first shuffles above which none can become significant
 _FIRST_SHUFFLES, _SHUFFLES, _BATCH = 99, 999, 50
 _SHOWN_CLASSES = 4
 _SHOWN_PROPERTIES = 3
@@ -214,7 +215,7 @@ def permutation_test(categories: list[Categories], units: Units, generator: np.r
         shuffled = balanced_accuracies(categories, units, units.shuffled(now, generator))
         reached += (shuffled >= accuracies[:, None] - 1e-12).sum(axis=1)
         done += now
-        if done == _FIRST_SHUFFLES and not (relevant & (reached <= SIGNIFICANT * done)).any():
+        if done == _FIRST_SHUFFLES and not (relevant & (reached <= _HOPELESS * done)).any():
             break
     p_values = (1 + reached) / (1 + done)
     return Results(accuracies, p_values, adjusted_by_holm(p_values), chance, done)
@@ -235,7 +236,7 @@ def _by_class(categories: Categories, labels: np.ndarray, units: Units) -> str:
     shares = np.zeros((len(classes), len(categories.names)))
     np.add.at(shares, (numbers, categories.of_sample), units.weights)
     shares /= shares.sum(axis=1, keepdims=True)
-    most = int(np.ptp(shares, axis=0).argmax())
+    most = int((np.ptp(shares, axis=0) + 1e-6 * shares.sum(axis=0)).argmax())  # of equal ones the commoner
     order = np.argsort(-shares[:, most], kind="stable")
     if len(order) > _SHOWN_CLASSES:
         order = np.concatenate((order[: _SHOWN_CLASSES - 1], order[-1:]))
@@ -279,7 +280,7 @@ def _message(rows: list[dict[str, Any]], told: list[_Property], chance: float) -
     flagged.sort(key=lambda row: (row["property"] not in of_file, -row["balanced_accuracy"]))
     shown = [f"from the {row['property']} alone {row['balanced_accuracy']:.0%}" for row in flagged[:_SHOWN_PROPERTIES]]
     if len(flagged) > _SHOWN_PROPERTIES:
-        shown.append(f"from {len(flagged) - _SHOWN_PROPERTIES} others less or as much")
+        shown.append(f"less from {len(flagged) - _SHOWN_PROPERTIES} others")
     shown.append(f"from all {len(rows) - 1} properties together {rows[-1]['balanced_accuracy']:.0%}")
     message = (
         "The class can be told without recognising anything in the image: "
