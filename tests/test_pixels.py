@@ -62,7 +62,7 @@ def test_rows_are_the_decoded_images_in_order(tmp_path):
     assert np.array_equal(pixels.rows.read(np.arange(100)), expected)
     assert pixels.samples == source.samples
     assert pixels.facts["name"].tolist() == [sample.name for sample in source.samples]
-    facts = [dataclasses.asdict(prepare(content, GRAY).facts) for content in source.contents]
+    facts = [prepare(content, GRAY).facts.as_columns() for content in source.contents]
     assert pixels.facts.drop(columns="name").to_dict("records") == facts
     assert (pixels.found, pixels.findings, pixels.preprocessing) == (100, (), GRAY)
 

@@ -18,7 +18,7 @@ ROOMS = (
     ("downloads", "transfer"),
     ("recipe", "recipe_layers", "recipe_mistakes", "recipe_conflicts", "recipe_overrides"),
     ("sources",),
-    ("appearance", "miniature"),
+    ("appearance", "lettering", "jpeg", "miniature"),
     ("decoding", "mapped_rows", "pixels", "columns"),
     ("audit",),
     ("split",),

@@ -12,7 +12,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -28,8 +28,9 @@ from PIL import (  # isort: skip
     WebPImagePlugin,  # noqa: F401
 )
 
-from clearmargin.appearance import appearance
+from clearmargin.appearance import Appearance, appearance
 from clearmargin.errors import ImageError
+from clearmargin.jpeg import jpeg_quality
 from clearmargin.miniature import miniature
 from clearmargin.records import Preprocessing
 
@@ -95,8 +96,10 @@ class Facts:
         ``JPEG``, ``PNG`` …, or ``array``.
     bytes
         Size of the file, or of the array.
-    brightness, contrast
-        As `appearance.Appearance` says.
+    jpeg_quality
+        Of a JPEG: the quality setting, 1 to 100, whose tables come closest to the file's; of others 0.
+    appearance
+        As `appearance.Appearance` says; beside the others in `as_columns`.
     """
 
     content_sha256: str
@@ -106,8 +109,13 @@ class Facts:
     mode: str
     format: str
     bytes: int
-    brightness: float
-    contrast: float
+    jpeg_quality: int
+    appearance: Appearance
+
+    def as_columns(self) -> dict[str, str | int | float]:
+        """Every fact and every measure of the appearance by name: plain JSON."""
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "appearance"}
+        return own | {field.name: getattr(self.appearance, field.name) for field in fields(self.appearance)}
 
 
 @dataclass(frozen=True)
@@ -150,9 +158,9 @@ def prepare(content: bytes | np.ndarray, preprocessing: Preprocessing, max_pixel
     """
     if isinstance(content, np.ndarray):
         flat, digest, mode, file_format = _from_array(content, max_pixels)
-        size = content.nbytes
+        size, quality = content.nbytes, 0
     else:
-        flat, mode, file_format = _from_file(content, max_pixels)
+        flat, mode, file_format, quality = _from_file(content, max_pixels)
         digest, size = hashlib.sha256(content).hexdigest(), len(content)
     grey = _converted(flat, "L")
     facts = Facts(
@@ -163,7 +171,8 @@ def prepare(content: bytes | np.ndarray, preprocessing: Preprocessing, max_pixel
         mode=mode,
         format=file_format,
         bytes=size,
-        **asdict(appearance(np.asarray(grey))),
+        jpeg_quality=quality,
+        appearance=appearance(grey, flat if flat.mode == "RGB" else None),
     )
     square = _square(_converted(flat, "RGB" if preprocessing.color == "rgb" else "L"), preprocessing)
     pixels = np.array(square).reshape(preprocessing.size_px, preprocessing.size_px, preprocessing.channels)
@@ -185,8 +194,8 @@ def _from_array(content: np.ndarray, max_pixels: int) -> tuple[Image.Image, str,
     return flat, digest.hexdigest(), flat.mode, "array"
 
 
-def _from_file(content: bytes, max_pixels: int) -> tuple[Image.Image, str, str]:
-    """Image (L or RGB), mode, format."""
+def _from_file(content: bytes, max_pixels: int) -> tuple[Image.Image, str, str, int]:
+    """Image (L or RGB), mode, format, JPEG quality."""
     if not content:
         raise ImageError("the file is empty")
     file_format = "image"
@@ -196,7 +205,7 @@ def _from_file(content: bytes, max_pixels: int) -> tuple[Image.Image, str, str]:
             file_format, mode = image.format or file_format, image.mode
             _check_size(*image.size, max_pixels)
             image.load()
-            return _opaque(_upright(image)), mode, file_format
+            return _opaque(_upright(image)), mode, file_format, jpeg_quality(getattr(image, "quantization", None))
     except UnidentifiedImageError:
         raise ImageError(
             f"not an image in an accepted format ({', '.join(FORMATS)}), or its first bytes are damaged"

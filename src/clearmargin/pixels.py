@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from io import FileIO
 from itertools import zip_longest
 from pathlib import Path
@@ -159,7 +159,8 @@ def _decode(
     if not names:
         reasons = "; ".join(f"{name} ({reason})" for name, reason in list(unreadable.items())[:3])
         raise SourceError(f"None of the {found:,} images could be read: {reasons or 'there are none'}.")
-    columns = {field.name: [getattr(fact, field.name) for fact in facts] for field in fields(Facts)}
+    rows = [fact.as_columns() for fact in facts]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
     page = {"shape": (len(names), *shape), "facts": {"name": names, **columns}, "unreadable": unreadable}
     with disk_errors(folder):
         (folder / "facts.json").write_text(json.dumps(page), encoding="ascii")

@@ -40,9 +40,9 @@ def kinds(result):
 
 
 def test_clean_data_give_no_findings():
-    result = look([Sample("a", "x"), Sample("b", "y")])
+    result = look([Sample(f"{label}{i}", label) for label in "xy" for i in range(700)])
     assert result.findings == ()
-    assert result.copies.tolist() == [0, 1]
+    assert result.copies.tolist() == list(range(1400))
 
 
 def test_exact_copies_are_counted_and_named():
@@ -133,7 +133,7 @@ def test_mixed_sizes_modes_and_formats_are_counted():
     assert "2 colour modes: 3 RGB, 1 L." in found["mixed-modes"].message
     assert found["mixed-modes"].samples == ("2",)
     assert "2 file formats: 3 PNG, 1 JPEG." in found["mixed-formats"].message
-    assert {finding.severity for finding in result.findings} == {"note"}
+    assert {finding.severity for kind, finding in found.items() if kind.startswith("mixed")} == {"note"}
 
 
 def test_findings_of_earlier_rooms_pass_through_and_the_serious_come_first():
@@ -143,7 +143,7 @@ def test_findings_of_earlier_rooms_pass_through_and_the_serious_come_first():
     )
     samples = [Sample("1", "x"), Sample("2", "y")]
     result = look(samples, [0, 0], findings=known, found=3)
-    assert [finding.severity for finding in result.findings] == ["serious", "warning", "note", "note"]
+    assert [finding.severity for finding in result.findings] == ["serious", "warning", "warning", "note", "note"]
     assert set(known) <= set(result.findings)
     assert result.counts == {"found": 3, "decoded": 2, "excluded": 1}
 
@@ -155,7 +155,9 @@ def test_json_is_what_the_run_folder_holds():
     assert page["format"] == 1
     assert page["classes"] == {"a": 2, "b": 1}
     assert page["given"] == {"train": {"a": 1, "b": 1}, "test": {"a": 1}}
-    assert {"kind": "k", "severity": "note", "message": "m", "remedy": "r", "samples": ["s"], "evidence": {}} in page["findings"]
+    assert {"kind": "k", "severity": "note", "message": "m", "remedy": "r", "samples": ["s"], "evidence": {}} in page[
+        "findings"
+    ]
     assert json.loads(json.dumps(page)) == page
 
 

@@ -18,7 +18,9 @@ from clearmargin.audit.copies import (
 )
 from clearmargin.audit.evidence import Evidence
 from clearmargin.audit.makeup import class_balance, mixed_modes, mixed_sizes
+from clearmargin.audit.quality import few_groups, image_quality, image_shape, odd_modes, text_suspects
 from clearmargin.audit.rows import few_rows, identical_rows, outlying_targets
+from clearmargin.audit.shortcuts import shortcuts
 from clearmargin.records import PARTS, Finding, Sample, Severity
 
 Check = Callable[[Evidence], Iterable[Finding]]
@@ -31,6 +33,12 @@ CHECKS: tuple[Check, ...] = (
     class_balance,
     mixed_sizes,
     mixed_modes,
+    shortcuts,
+    image_quality,
+    image_shape,
+    odd_modes,
+    text_suspects,
+    few_groups,
 )
 TABLE_CHECKS: tuple[Check, ...] = (
     copies_across_parts,
