@@ -13,6 +13,7 @@ from clearmargin.recipe import Recipe, load_stored_recipe
 from clearmargin.runs import is_finished
 
 LOCK = ".lock"
+AUDIT_FILES = {"audit.json", "audit.html", "figures", "figures/audit"}
 
 
 def check_claim(folder: Path, recipe: Recipe, resume: bool) -> None:
@@ -23,12 +24,7 @@ def check_claim(folder: Path, recipe: Recipe, resume: bool) -> None:
     RunFolderError
         When the folder is a file, can't be read, holds other files, or holds a run that may not be gone on with.
     """
-    try:
-        holds = {entry.name for entry in folder.iterdir()} - {LOCK} if folder.exists() else set()
-    except NotADirectoryError as error:
-        raise RunFolderError(f"{folder} is a file: --out needs a folder that is new or empty.") from error
-    except OSError as error:
-        raise RunFolderError(f"{folder} can't be used as --out: {error.strerror or error}.") from error
+    holds = _holds(folder)
     if not holds:
         return
     if "recipe.toml" not in holds:
@@ -42,6 +38,32 @@ def check_claim(folder: Path, recipe: Recipe, resume: bool) -> None:
             f"The run in {folder} was started with another recipe: resume with the same recipe, settings and seed, "
             "or choose another folder with --out."
         )
+
+
+def check_audit_folder(folder: Path) -> None:
+    """Refuse a folder that holds anything but an earlier audit, which is replaced.
+
+    Raises
+    ------
+    RunFolderError
+        When the folder is a file, can't be read, or holds other files.
+    """
+    holds = _holds(folder)
+    if "figures" in holds:
+        holds |= {f"figures/{name}" for name in _holds(folder / "figures")}
+    if holds - AUDIT_FILES or (holds and "audit.json" not in holds):
+        raise RunFolderError(f"{folder} holds other files: choose a new or empty folder with --out.")
+
+
+def _holds(folder: Path) -> set[str]:
+    """Names of what is in a folder, the lock aside; nothing when it is not there."""
+    try:
+        return {entry.name for entry in folder.iterdir()} - {LOCK} if folder.exists() else set()
+    except NotADirectoryError as error:
+        raise RunFolderError(f"{folder} is a file: --out needs a folder that is new or empty.") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise RunFolderError(f"{folder} can't be used as --out: {reason or error}.") from error
 
 
 def check_apart(folder: Path, data: str | None) -> None:

@@ -220,31 +220,22 @@ def _sides(shape: tuple[int, ...]) -> str:
 @app.command("audit")
 def audit(
     data: DataArgument,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for audit.json and audit.html, the page with pictures.")
+    ] = None,
     target: TargetOption = None,
     group_pattern: GroupPatternOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Look for what is wrong with the data. Prints findings, as a table or as JSON."""
+    """Look for what is wrong with the data. Prints findings; with --out a page that shows them."""
+    from clearmargin.outcome import print_audit
     from clearmargin.study import audit_data
 
-    found = audit_data(data, target=target, group_pattern=group_pattern)
+    found = audit_data(data, target=target, group_pattern=group_pattern, out=out)
     if as_json:
         typer.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
-        return
-    from rich.table import Table
-
-    counts = found.counts
-    what = "rows can be used" if target else f"images can be used, in {len(found.classes)} classes"
-    typer.echo(f"{counts['decoded']:,} of {counts['found']:,} {what}.")
-    table = Table(show_lines=True)
-    for heading in ("severity", "finding", "what to do"):
-        table.add_column(heading)
-    for finding in found.findings:
-        table.add_row(finding.severity, _plain(finding.message), _plain(finding.remedy))
-    if found.findings:
-        _print(table)
     else:
-        typer.echo("Nothing was found that is wrong.")
+        print_audit(found, out)
 
 
 app.command("split")(split)

@@ -1,19 +1,23 @@
-"""What a finished study found, as tables on the terminal."""
+"""What a finished study or an audit found, as tables on the terminal."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
 from rich.table import Table
 
+from clearmargin.audit import Audit
 from clearmargin.console import plain, print_table
 from clearmargin.evaluation.intervals import too_few_groups
+from clearmargin.records import Finding, Severity
 from clearmargin.runs import Run
 
 MANY_SAMPLES = 2000  # a fourth decimal of a share says something
+SEVERITY_STYLES: dict[Severity, str] = {"serious": "bold red", "warning": "yellow", "note": "dim"}
 Writer = Callable[[float], str]
 
 
@@ -30,6 +34,33 @@ def print_outcome(finished: Run) -> None:
     if warning:
         typer.echo(f"Careful: {warning}")
     typer.echo(f"Report: {finished.report}")
+
+
+def print_audit(found: Audit, out: Path | None) -> None:
+    """Print what an audit noticed, the serious findings first, and where its files are, if any."""
+    counts, table = found.counts, found.source_kind == "table"
+    what = "rows can be used" if table else f"images can be used, in {len(found.classes)} classes"
+    typer.echo(f"{counts['decoded']:,} of {counts['found']:,} {what}.")
+    if found.findings:
+        _print_findings(found.findings)
+    else:
+        typer.echo("Nothing was found that is wrong.")
+    if out is not None:
+        typer.echo(f"Written: {out / 'audit.json'}\nPage: {out / 'audit.html'}")
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    table = Table(show_lines=True)
+    for heading, width in (("severity", 8), ("kind", 16), ("finding", None), ("what to do", None)):
+        table.add_column(heading, min_width=width, overflow="fold")
+    for finding in findings:
+        severity = f"[{SEVERITY_STYLES[finding.severity]}]{finding.severity}[/]"
+        kind = plain(finding.kind.replace("-", " "))
+        table.add_row(severity, kind, plain(finding.message), plain(finding.remedy))
+    print_table(table)
+    severities = [finding.severity for finding in findings]
+    told = [f"{severities.count(one)} {one}" for one in SEVERITY_STYLES if one in severities]
+    typer.echo(f"Findings: {', '.join(told)}.")
 
 
 def _print_classification(figures: dict[str, Any]) -> None:

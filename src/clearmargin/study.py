@@ -12,7 +12,7 @@ import numpy as np
 
 from clearmargin.audit import Audit
 from clearmargin.audit.division import division_findings
-from clearmargin.claim import check_apart, check_claim, sole_writer
+from clearmargin.claim import check_apart, check_audit_folder, check_claim, sole_writer
 from clearmargin.console import ConsoleProgress
 from clearmargin.errors import RunFolderError, UsageError
 from clearmargin.files import write_json, write_text
@@ -20,7 +20,7 @@ from clearmargin.inside import look_inside
 from clearmargin.journal import Journal
 from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs
 from clearmargin.recipe import Contender, Data, Recipe, dump_recipe, load_recipe, slug
-from clearmargin.records import Inputs, Progress, Source, Split
+from clearmargin.records import Inputs, Preprocessing, Progress, Source, Split
 from clearmargin.runs import Run, is_finished, open_run, read_json
 from clearmargin.sources import Table
 from clearmargin.split import require_same_split, write_split
@@ -78,17 +78,48 @@ def audit_data(
     *,
     target: str | None = None,
     group_pattern: str | None = None,
+    out: Path | None = None,
     progress: Progress | None = None,
 ) -> Audit:
     """Audit data without training on them; decodes images at the default size, which a later run finds done.
 
-    With a ``target`` the data are a table, and that column is what would be learned; a ``group_pattern`` finds the
-    patients in the names of images.
+    Parameters
+    ----------
+    target
+        The data are a table, and this column is what would be learned.
+    group_pattern
+        Finds the patients in the names of images.
+    out
+        Folder to write ``audit.json`` and ``audit.html`` into: new, empty, or that of an earlier audit.
+
+    Raises
+    ------
+    ClearmarginError
+        `UsageError` when the data or ``out`` can't be used, `WorkError` when the files can't be written.
     """
     if target is not None and group_pattern is not None:
         raise UsageError("A group pattern is for images, and a target makes the data a table: leave one out.")
+    if out is not None:
+        check_audit_folder(out)
+        check_apart(out, named(data))
     with _shown(progress) as shown:
-        return audit_inputs(*read_inputs(_data(data, target, group_pattern), shown))
+        inputs, source = read_inputs(_data(data, target, group_pattern), shown)
+        found = audit_inputs(inputs, source)
+        if out is not None:
+            shown("Writing the audit page", 0, 0, "")
+            _write_audit(out, found, named(data), inputs)
+    return found
+
+
+def _write_audit(out: Path, found: Audit, data: str, inputs: Inputs) -> None:
+    from clearmargin.environment import describe_environment
+    from clearmargin.report import write_audit_page
+
+    with sole_writer(out):
+        write_json(out / "audit.json", found.as_json())
+        images = isinstance(inputs.preprocessing, Preprocessing)
+        pictures = (lambda names: _pictures(inputs, names)) if images else None
+        write_audit_page(out, Path(data).name or data, describe_environment()["clearmargin"], pictures)
 
 
 def _data(data: str | Path, target: str | None, group_pattern: str | None) -> Data:
@@ -136,7 +167,7 @@ class _Study:
                 with journal.timed("looking inside"):
                     look_inside(self.folder, inputs, split, self.progress)
             with journal.timed("report"):
-                self._report(journal, inputs)
+                self._report(journal, found)
         return open_run(self.folder)
 
     def _task(self, split: Split) -> Task:
@@ -230,12 +261,13 @@ class _Study:
             summary = repeat(self.recipe, task, inputs, copies, split, self.folder, self.progress)
             write_json(self.folder / "evaluation.json", {**figures, "repeats": summary})
 
-    def _report(self, journal: Journal, inputs: Inputs) -> None:
+    def _report(self, journal: Journal, found: Inputs) -> None:
+        """Write the report; pictures are of everything found, copies that were dropped included."""
         from clearmargin.report import write_report
 
         self.progress("Writing the report", 0, 0, "")
         journal.save(finished=True)
-        write_report(self.folder, lambda names: _pictures(inputs, names))
+        write_report(self.folder, lambda names: _pictures(found, names))
 
 
 def _require_same_data(folder: Path, source: Source | Table) -> None:
@@ -250,6 +282,8 @@ def _require_same_data(folder: Path, source: Source | Table) -> None:
 
 
 def _pictures(inputs: Inputs, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Images by name; those that could not be decoded are absent."""
     place = {sample.name: row for row, sample in enumerate(inputs.samples)}
-    rows = np.array([place[name] for name in names], dtype=np.int64)
-    return dict(zip(names, inputs.rows.read(rows), strict=True))
+    there = [name for name in names if name in place]
+    rows = np.array([place[name] for name in there], dtype=np.int64)
+    return dict(zip(there, inputs.rows.read(rows), strict=True))

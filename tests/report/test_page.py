@@ -278,7 +278,7 @@ def test_the_same_files_give_the_same_bytes(synthetic_run, noise_pictures):
 
 @pytest.mark.parametrize(("settings", "banner"), [
     ({"simulated": True}, "Simulated images: no clinical meaning"),
-    ({"patients": False}, "Image-level split: optimistic if images that belong together, as slices of one patient, "),
+    ({"patients": False}, "Image-level split: optimistic if slices of one patient are in both parts."),
 ])  # fmt: skip
 def test_banners(synthetic_run, settings, banner):
     run_folder = synthetic_run(**settings, skills={"VGG16": 2.5})
@@ -330,8 +330,8 @@ def test_copies_kept_together_and_copies_left_out(synthetic_run):
     settings = {"classes": ("no", "yes"), "skills": {"VGG16": 2.5}}
     run_folder = synthetic_run(**settings, findings=[{**kept, "samples": names}])
     write_report(run_folder)
-    assert "0 sets of exact copies split up" in words(read_page(run_folder))
-    assert "3 images have an identical twin; twins share a part." in words(read_page(run_folder))
+    assert "0 sets of copies split up" in words(read_page(run_folder))
+    assert "3 images have an identical twin; copies share a part." in words(read_page(run_folder))
     run_folder = synthetic_run(**settings, findings=[{**kept, "samples": [*names, "no/dropped.jpg"]}])
     write_report(run_folder)
     assert "4 images have an identical twin; repeats left out: 1." in words(read_page(run_folder))

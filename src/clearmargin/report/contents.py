@@ -5,41 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from clearmargin.errors import RunFolderError
+from clearmargin.report.audit_contents import AuditFile, Figure, LeakageFile, Portion
 
 
-class _Part(BaseModel):
-    """A part of a file; what is not named here is free."""
-
-    model_config = ConfigDict(strict=True)
-
-
-class _Figure(_Part):
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    method: str | None = None
-
-
-class _Pair(_Part):
+class _Pair(Portion):
     first: str
     second: str
     sentence: str
     distinguishable: bool
-    difference: _Figure
+    difference: Figure
 
 
-class _Reference(_Part):
+class _Reference(Portion):
     name: str
     metric: str
     value: float
 
 
-class _ClassFigures(_Part):
+class _ClassFigures(Portion):
     name: str = Field(alias="class")
     n: int
     recall: float | None
@@ -51,18 +39,18 @@ class _ClassFigures(_Part):
     recall_high: float | None = None
 
 
-class _Classified(_Part):
+class _Classified(Portion):
     errors: int
-    metrics: dict[str, _Figure]
+    metrics: dict[str, Figure]
     per_class: list[_ClassFigures]
     confusion: list[list[int]]
 
 
-class _Estimated(_Part):
-    metrics: dict[str, _Figure]
+class _Estimated(Portion):
+    metrics: dict[str, Figure]
 
 
-class _Evaluation(_Part):
+class _Evaluation(Portion):
     n: int = Field(ge=1)
     comparisons: list[_Pair]
     references: list[_Reference] | None = None
@@ -81,32 +69,12 @@ class _RegressionEvaluation(_Evaluation):
     baselines: dict[str, _Estimated]
 
 
-class _Environment(_Part):
+class _Environment(Portion):
     seed: int
-    seconds: dict[str, float | None] = {}
+    seconds: dict[str, float | None] = Field(default_factory=dict)
 
 
-class _Counts(_Part):
-    found: int
-    decoded: int
-
-
-class _Finding(_Part):
-    severity: Literal["serious", "warning", "note"]
-    kind: str
-    message: str
-    remedy: str = ""
-    samples: list[str] = []
-    evidence: dict[str, Any] = {}
-
-
-class _Audit(_Part):
-    counts: _Counts
-    findings: list[_Finding]
-    given: dict[str, Any] | None = None
-
-
-class _Split(_Part):
+class _Split(Portion):
     asked: list[float] = Field(min_length=3, max_length=3)
     achieved: dict[str, float]
     counts: dict[str, dict[str, int]]
@@ -116,7 +84,7 @@ class _Split(_Part):
     given: bool = False
 
 
-class _Layer(_Part):
+class _Layer(Portion):
     layer: str
     output: list[int]
     parameters: int
@@ -124,35 +92,36 @@ class _Layer(_Part):
     receptive_field: int | None = None
 
 
-class _Parameters(_Part):
+class _Parameters(Portion):
     total: int
     trained: int | None = None
 
 
-class _Training(_Part):
+class _Training(Portion):
     epochs_run: int | None = None
     best_epoch: int | None = None
     seconds: float | None = None
     trunk_seconds: float | None = None
 
 
-class _Model(_Part):
+class _Model(Portion):
     name: str
     parameters: _Parameters
     training: _Training
     layers: list[_Layer]
-    architecture: dict[str, Any] = {}
-    preprocessing: dict[str, Any] = {}
-    validation: dict[str, float | None] = {}
+    architecture: dict[str, Any] = Field(default_factory=dict)
+    preprocessing: dict[str, Any] = Field(default_factory=dict)
+    validation: dict[str, float | None] = Field(default_factory=dict)
 
 
-_FILES: Mapping[str, type[_Part]] = {
+_FILES: Mapping[str, type[Portion]] = {
     "environment.json": _Environment,
-    "audit.json": _Audit,
+    "audit.json": AuditFile,
+    "leakage.json": LeakageFile,
     "split.json": _Split,
     "model.json": _Model,
 }
-_EVALUATIONS: Mapping[str, type[_Part]] = {
+_EVALUATIONS: Mapping[str, type[Portion]] = {
     "classification": _ClassificationEvaluation,
     "regression": _RegressionEvaluation,
 }

@@ -1,18 +1,14 @@
-"""Where the samples went: found, excluded, split; and what the audit noticed."""
+"""Where the samples went: found, excluded, split."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from clearmargin.records import PARTS
 from clearmargin.report.folder import StudyFiles
-from clearmargin.report.wording import plural
 
 PART_NAMES = {"train": "Training", "validation": "Validation", "test": "Test"}
-SAMPLES_LISTED = 60
-_SEVERITIES = ("serious", "warning", "note")
 
 
 @dataclass(frozen=True)
@@ -81,44 +77,3 @@ def _reasons(run: StudyFiles, used: int, noun: str) -> tuple[tuple[str, int], ..
         (f"repeats of another {noun}" if dropped else "in no part of the split", counts["decoded"] - used),
     )
     return tuple((reason, number) for reason, number in left_out if number)
-
-
-@dataclass(frozen=True)
-class FindingCard:
-    """One finding as the page shows it."""
-
-    severity: str
-    kind: str
-    message: str
-    remedy: str
-    samples: tuple[str, ...]
-    hidden: int
-
-
-def findings(run: StudyFiles) -> list[FindingCard]:
-    """The audit's findings, the serious ones first, their lists of samples capped."""
-    found = sorted(run.audit["findings"], key=lambda finding: _SEVERITIES.index(finding["severity"]))
-    return [_card(finding) for finding in found]
-
-
-def _card(finding: Mapping[str, Any]) -> FindingCard:
-    samples = tuple(finding.get("samples", ()))
-    return FindingCard(
-        finding["severity"],
-        finding["kind"].replace("-", " "),
-        finding["message"],
-        finding.get("remedy", ""),
-        samples[:SAMPLES_LISTED],
-        max(0, len(samples) - SAMPLES_LISTED),
-    )
-
-
-def findings_summary(cards: list[FindingCard]) -> str:
-    """Count findings by severity: ``1 serious finding, 2 warnings``."""
-    words = {"serious": ("serious finding", None), "warning": ("warning", None), "note": ("note", None)}
-    told = []
-    for severity in _SEVERITIES:
-        number = sum(card.severity == severity for card in cards)
-        if number:
-            told.append(plural(number, *words[severity]))
-    return ", ".join(told) or "Nothing was found"

@@ -15,7 +15,8 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from clearmargin.report.figures import GRID, INK, MUTED, RIGHT, SERIES, WRONG
+from clearmargin.report.figures import GRID, INK, MUTED, RIGHT, SERIES, WRONG, put_title
+from clearmargin.report.marking import mark, with_mark
 
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, searchable, in the page's own font
@@ -32,6 +33,7 @@ _ROLES = {
     WRONG: "wrong",
     **{color: f"series-{k}" for k, color in enumerate(SERIES)},
 }
+_MARK_INCHES = 0.22  # of room for a title above axes that may have none
 _LOCK = threading.RLock()  # matplotlib's settings and Python's warning filters belong to the whole process
 
 
@@ -54,8 +56,12 @@ def draw(size: tuple[float, float], box: tuple[float, float, float, float], plot
         Left, bottom, width and height of the axes as fractions of the figure.
     """
     with _settings():
-        figure = Figure(figsize=size)
-        plot(figure.add_axes(box))
+        (width, height), (left, bottom, across, up) = size, box
+        room = height + (_MARK_INCHES if mark() else 0.0)  # the axes keep their size
+        figure = Figure(figsize=(width, room))
+        axes = figure.add_axes((left, bottom * height / room, across, up * height / room))
+        plot(axes)
+        _mark(axes)
         return _svg(figure)
 
 
@@ -67,9 +73,16 @@ def draw_grid(rows: int, columns: int, panel: tuple[float, float], plots: Sequen
         for place, axes in enumerate(grid.flat):
             if place < len(plots):
                 plots[place](axes)
+                _mark(axes)
             else:
                 axes.set_axis_off()
         return _svg(figure)
+
+
+def _mark(axes: Any) -> None:
+    """Put the word that figures carry just now, if any, into the title."""
+    if mark():
+        put_title(axes, with_mark(axes.get_title(loc="left")))
 
 
 def _svg(figure: Figure) -> str:

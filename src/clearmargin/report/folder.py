@@ -24,6 +24,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "audit.json": ("counts", "findings"),
     "split.json": ("asked", "achieved", "counts", "groups", "patients", "crossing_groups"),
     "model.json": ("name", "parameters", "training", "layers"),
+    "leakage.json": ("splits",),
 }
 EVALUATION_NEEDED: Mapping[str, tuple[str, ...]] = {
     "classification": ("task", "classes", "n", "contenders", "comparisons"),
@@ -79,6 +80,8 @@ class StudyFiles:
     ----------
     split_rows
         ``split.csv``: name, label, group, part.
+    leakage
+        ``leakage.json``, the price of leakage; None where it was not measured.
     """
 
     folder: Path
@@ -88,6 +91,7 @@ class StudyFiles:
     split: Mapping[str, Any]
     split_rows: pd.DataFrame
     evaluation: Mapping[str, Any]
+    leakage: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,7 @@ def read_study(folder: Path, evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "split": read_json(folder / "split.json"),
         "split_rows": read_csv(folder / "split.csv", ("name", "label", "group", "part")),
         "evaluation": evaluation,
+        "leakage": read_json(folder / "leakage.json") if (folder / "leakage.json").is_file() else None,
     }
 
 

@@ -1,4 +1,4 @@
-"""The first screen: verdict, comparison, and the proof that nothing leaks."""
+"""The first screen: verdict and comparison."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import RunFiles, StudyFiles, TrainedFiles
 from clearmargin.report.wording import (
-    count,
     decimal,
     estimate,
     is_number,
@@ -25,8 +24,6 @@ from clearmargin.report.wording import (
 )
 
 VERDICTS_SHOWN = 3
-# The audit's word for copies, and what is the same in them.
-COPIES = {"image": ("exact-copies", "pixels"), "row": ("identical-rows", "inputs")}
 
 
 @dataclass(frozen=True)
@@ -205,65 +202,6 @@ def _alone(run: RunFiles) -> str:
     if is_number(reached.get("low")) and reached["low"] <= floor:
         return f"{sentence} That cannot be told apart from {answering}, which reaches {decimal(floor)}."
     return f"{sentence} For comparison: {answering} would reach {decimal(floor)}."
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that must hold if nothing leaks, recounted from the files."""
-
-    holds: bool
-    statement: str
-    detail: str
-
-
-def leak_checks(run: StudyFiles, tested: Iterable[str], noun: str = "image") -> list[Check]:
-    """Recount, from ``split.csv`` and the names of what was ``tested``, what must be zero."""
-    return [
-        _groups_stay_together(run, noun),
-        _tested_are_new(run, list(tested), noun),
-        _copies_stay_together(run, noun),
-    ]
-
-
-def _groups_stay_together(run: StudyFiles, noun: str) -> Check:
-    parts_of_group = run.split_rows.groupby("group")["part"].nunique()
-    crossing, groups = int((parts_of_group > 1).sum()), len(parts_of_group)
-    unit = "patients or groups" if run.split["patients"] else f"{noun}s or sets of identical {noun}s"
-    detail = f"{count(groups)} {unit} were placed, each as a whole."
-    if crossing:
-        detail = f"Of {count(groups)} {unit}, so many lie in more than one part: the results are too good."
-    consistent = crossing == run.split["crossing_groups"]
-    if not consistent:
-        detail += f" split.json says {count(run.split['crossing_groups'])}: one of the two files was changed."
-    return Check(crossing == 0 and consistent, f"{plural(crossing, 'group')} in more than one part", detail)
-
-
-def _tested_are_new(run: StudyFiles, tested: list[str], noun: str) -> Check:
-    part = run.evaluation.get("part", "test")
-    placed = dict(zip(run.split_rows["name"], run.split_rows["part"], strict=True))
-    seen = sum(placed.get(name) != part for name in tested)
-    where = "none belongs to another part" if not seen else "these belong to another part, or to none"
-    detail = f"All {count(len(tested))} names were looked up in split.csv: {where}."
-    return Check(seen == 0, f"{plural(seen, f'tested {noun}')} seen before", detail)
-
-
-def _copies_stay_together(run: StudyFiles, noun: str) -> Check:
-    kind, same = COPIES[noun]
-    named = {
-        name for finding in run.audit["findings"] if finding["kind"] == kind for name in finding.get("samples", ())
-    }
-    rows = run.split_rows[run.split_rows["name"].isin(named)]
-    apart = int((rows.groupby("group")["part"].nunique() > 1).sum())
-    twins = f"{count(len(named))} {noun}s have an identical twin"
-    if not named:
-        detail = f"No two {noun}s hold the same {same}."
-    elif apart:
-        detail = f"{twins}, and some twins lie in different parts."
-    elif len(rows) < len(named):
-        detail = f"{twins}; repeats left out: {count(len(named) - len(rows))}."
-    else:
-        detail = f"{twins}; twins share a part."
-    return Check(apart == 0, f"{plural(apart, 'set')} of exact copies split up", detail)
 
 
 def contender_costs(contenders: Iterable[TrainedFiles]) -> list[dict[str, str]]:

@@ -12,32 +12,28 @@ from clearmargin.evaluation.intervals import too_few_groups
 from clearmargin.evaluation.misclassified import confident_mistakes
 from clearmargin.files import write_bytes, write_text
 from clearmargin.records import PARTS
-from clearmargin.report import data_flow, insides, methods, mistakes, overview, repeats, results, wording
+from clearmargin.report import (
+    data_flow,
+    findings,
+    insides,
+    leakage,
+    methods,
+    mistakes,
+    overview,
+    proof,
+    repeats,
+    results,
+    wording,
+)
 from clearmargin.report.figures import SERIES, Look
 from clearmargin.report.folder import RunFiles, StudyFiles, read_evaluation, read_run
+from clearmargin.report.marking import mark_page, marked
 from clearmargin.report.regression.page import regression_facts
+from clearmargin.report.templates import templates
 from clearmargin.report.thumbnails import Pictures, Thumbnail, load_thumbnails, save_thumbnails
 
 LARGEST_REPORT = 15_000_000  # bytes
 CLASSES_SPREAD_OUT = 12  # more classes go into boxes of their own that scroll
-
-_FILTERS = {
-    "breakable": wording.breakable,
-    "bytes_size": wording.bytes_size,
-    "count": wording.count,
-    "decimal": wording.decimal,
-    "estimate": wording.estimate,
-    "large": wording.large,
-    "listed": wording.listed,
-    "moment": wording.moment,
-    "percent": wording.percent,
-    "plural": wording.plural,
-    "points": wording.points,
-    "seconds": wording.seconds,
-    "short": wording.short,
-    "visible": wording.visible,
-    "visible_lines": wording.visible_lines,
-}
 
 
 def write_report(run_folder: Path, pictures: Pictures | None = None) -> Path:
@@ -48,9 +44,9 @@ def write_report(run_folder: Path, pictures: Pictures | None = None) -> Path:
     run_folder
         The run folder; only its own files are read.
     pictures
-        Gives images of the test part by name as uint8 arrays of shape (height, width, 1 or 3), for the gallery
-        of mistakes. Thumbnails are kept in ``figures/mistakes``, so that a later call without ``pictures``
-        still shows them.
+        Gives images by name as uint8 arrays of shape (height, width, 1 or 3), for the gallery of mistakes and the
+        findings of the audit; those it does not have are absent from its answer. Thumbnails are kept in
+        ``figures/mistakes`` and ``figures/audit``, so that a later call without ``pictures`` still shows them.
 
     Returns
     -------
@@ -64,15 +60,16 @@ def write_report(run_folder: Path, pictures: Pictures | None = None) -> Path:
         When the file system refuses.
     """
     regression = read_evaluation(run_folder)["task"] == "regression"
-    template = _templates().get_template("regression/page.html" if regression else "page.html")
+    template = templates().get_template("regression/page.html" if regression else "page.html")
     try:
         facts = regression_facts(run_folder) if regression else _classification_facts(run_folder, pictures)
-        content = template.render(facts).encode("utf-8")
+        page = template.render(facts)
     except (LookupError, TypeError, AttributeError, OverflowError, jinja2.UndefinedError) as error:
         raise RunFolderError(
             f"The files of {run_folder} don't hold what a page needs ({type(error).__name__}: {error}): one of them is "
             "damaged, or of another version of clearmargin. Run the study again."
         ) from error
+    content = (mark_page(page) if facts["leaks"] else page).encode("utf-8")
     if len(content) > LARGEST_REPORT:
         raise _too_large(len(content), facts["run"])
     path = run_folder / "report.html"
@@ -83,23 +80,28 @@ def write_report(run_folder: Path, pictures: Pictures | None = None) -> Path:
 def _classification_facts(run_folder: Path, pictures: Pictures | None) -> dict[str, Any]:
     """Write the figures of a classification, and gather what its page shows."""
     run = read_run(run_folder)
+    first = _first_screen(run)
+    with marked(first["leaks"]):
+        return {**first, **_drawn(run, pictures), "run": run, "p_values": overview.p_values}
+
+
+def _drawn(run: RunFiles, pictures: Pictures | None) -> dict[str, Any]:
+    """All that has figures or pictures: those for papers are written, those of the page returned."""
     thumbnails = _thumbnails(run, pictures)
     panels, roc_note = results.roc_panels(run)
     looks = {contender.name: Look(k) for k, contender in enumerate(run.contenders)}
-    for name, svg in {**results.figure_files(run, panels), **repeats.figure_files(run, looks)}.items():
-        write_text(run_folder / "figures" / name, svg)
+    files = {**results.figure_files(run, panels), **repeats.figure_files(run, looks), **leakage.figure_files(run)}
+    for name, svg in files.items():
+        write_text(run.folder / "figures" / name, svg)
     seen = insides.read_insides(run)
     return {
-        **_first_screen(run),
-        **_data(run),
+        **_data(run, pictures),
         **_results(run, thumbnails, seen),
         "how": _how(run),
         "insides": insides.within_budget(seen),
         "insides_in_all": len(seen),
         "roc": results.roc_figures(panels),
         "roc_note": roc_note,
-        "run": run,
-        "p_values": overview.p_values,
         "repeats": repeats.repeats(run, looks),
     }
 
@@ -126,25 +128,14 @@ def _thumbnails(run: RunFiles, pictures: Pictures | None) -> dict[str, Thumbnail
     return load_thumbnails(folder, list(names))
 
 
-def _templates() -> jinja2.Environment:
-    """The templates, with the filters they write numbers and names with."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("clearmargin.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(_FILTERS)
-    return environment
-
-
 def _first_screen(run: RunFiles) -> dict[str, Any]:
     sentences, further = overview.verdict(run)
     rows, scale = overview.differences(run)
-    checks = overview.leak_checks(run, run.contenders[0].predictions.names)
+    checks = proof.leak_checks(run, run.contenders[0].predictions.names)
     return {
         "title": run.recipe.get("name") or "Study",
+        "version": run.environment["clearmargin"],
+        "standing": proof.standing(run, checks),
         "verdict": sentences,
         "further_pairs": further,
         "columns": overview.comparison_columns(run),
@@ -161,16 +152,14 @@ def _first_screen(run: RunFiles) -> dict[str, Any]:
     }
 
 
-def _data(run: RunFiles) -> dict[str, Any]:
-    cards = data_flow.findings(run)
+def _data(run: RunFiles, pictures: Pictures | None) -> dict[str, Any]:
     return {
         "flow": data_flow.data_flow(run, run.evaluation["classes"]),
         "noun": "image",
         "parts": PARTS,
         "part_names": data_flow.PART_NAMES,
-        "findings": cards,
-        "findings_summary": data_flow.findings_summary(cards),
-        "serious": sum(card.severity == "serious" for card in cards),
+        **findings.findings_facts(run.audit, run.folder, pictures),
+        "price": leakage.price_of_leakage(run.leakage),
         "many_classes": len(run.evaluation["classes"]) > CLASSES_SPREAD_OUT,
     }
 

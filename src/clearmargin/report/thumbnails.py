@@ -1,10 +1,11 @@
-"""Small pictures of test images, kept in the run folder so that a later report still has them."""
+"""Small pictures of images, kept in the run folder so that a later report still has them."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import io
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from clearmargin.errors import DiskError
 from clearmargin.files import write_bytes
 
 Pictures = Callable[[Sequence[str]], dict[str, np.ndarray]]
@@ -20,6 +22,7 @@ SIDE_PX = 160
 _LOSSLESS_UP_TO_PX = 48  # a digit of 28 x 28 keeps its pixels
 _AT_A_TIME = 64
 _LARGEST_FILE = 200_000
+_THUMBNAIL = re.compile(r"[0-9a-f]{20}\.(jpg|png)")
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,37 @@ class Thumbnail:
         return max(self.width, self.height) <= _LOSSLESS_UP_TO_PX * 2
 
 
-def save_thumbnails(folder: Path, names: Sequence[str], pictures: Pictures) -> None:
-    """Reduce the images called ``names`` and write them to ``folder``, a few at a time.
+def save_thumbnails(folder: Path, names: Sequence[str], pictures: Pictures, side_px: int = SIDE_PX) -> list[str]:
+    """Reduce the images called ``names`` to ``side_px`` and write them to ``folder``, a few at a time.
 
-    A name that ``pictures`` does not return gets no file.
+    Returns
+    -------
+    The names of the files; a name that ``pictures`` does not return gets none.
     """
+    written = []
     for start in range(0, len(names), _AT_A_TIME):
         for name, pixels in pictures(names[start : start + _AT_A_TIME]).items():
-            suffix, content = _encode(pixels)
-            write_bytes(folder / (_stem(name) + suffix), content)
+            suffix, content = _encode(pixels, side_px)
+            written.append(_stem(name) + suffix)
+            write_bytes(folder / written[-1], content)
+    return written
+
+
+def keep_only(folder: Path, files: Sequence[str]) -> None:
+    """Delete the thumbnails in ``folder`` that are not among ``files``: those of an earlier page.
+
+    Raises
+    ------
+    DiskError
+        When the file system refuses.
+    """
+    wanted = set(files)
+    for path in folder.glob("*.*") if folder.is_dir() else ():
+        if path.name not in wanted and _THUMBNAIL.fullmatch(path.name):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise DiskError(f"{path} can't be deleted: {error.strerror or error}.") from error
 
 
 def load_thumbnails(folder: Path, names: Sequence[str]) -> dict[str, Thumbnail]:
@@ -64,14 +89,14 @@ def _stem(name: str) -> str:
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:20]
 
 
-def _encode(pixels: np.ndarray) -> tuple[str, bytes]:
+def _encode(pixels: np.ndarray, side_px: int) -> tuple[str, bytes]:
     """Encode a uint8 array of shape (height, width[, 1 or 3])."""
     image = Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
     buffer = io.BytesIO()
     if max(image.size) <= _LOSSLESS_UP_TO_PX:
         image.save(buffer, format="PNG", optimize=True)
         return ".png", buffer.getvalue()
-    image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
+    image.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
     image.save(buffer, format="JPEG", quality=82, optimize=True)
     return ".jpg", buffer.getvalue()
 

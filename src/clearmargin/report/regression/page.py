@@ -7,8 +7,9 @@ from typing import Any
 
 from clearmargin.evaluation.intervals import too_few_groups
 from clearmargin.files import write_text
-from clearmargin.report import data_flow, methods, overview
+from clearmargin.report import data_flow, findings, leakage, methods, overview, proof
 from clearmargin.report.figures import SERIES
+from clearmargin.report.marking import marked
 from clearmargin.report.regression import methods as own_methods
 from clearmargin.report.regression import overview as own
 from clearmargin.report.regression import results
@@ -28,18 +29,25 @@ def regression_facts(run_folder: Path) -> dict[str, Any]:
         When the file system refuses.
     """
     run = read_regression(run_folder)
-    for name, svg in {**results.figure_files(run), **figure_files(run, own.looks(run))}.items():
-        write_text(run_folder / "figures" / name, svg)
-    return {**_first_screen(run), **_data(run), **_results(run), "how": _how(run), "run": run, "noun": "row"}
+    first = _first_screen(run)
+    with marked(first["leaks"]):
+        look = own.looks(run)
+        files = {**results.figure_files(run), **figure_files(run, look), **leakage.figure_files(run)}
+        for name, svg in files.items():
+            write_text(run_folder / "figures" / name, svg)
+        drawn = {**_data(run), **_results(run), "repeats": repeats(run, look)}
+    return {**first, **drawn, "how": _how(run), "run": run, "noun": "row"}
 
 
 def _first_screen(run: RegressionRun) -> dict[str, Any]:
     sentences, further = own.verdict(run)
     rows, scale = own.differences(run)
-    checks = overview.leak_checks(run, run.contenders[0].estimates.names, "row")
+    checks = proof.leak_checks(run, run.contenders[0].estimates.names, "row")
     look = own.looks(run)
     return {
         "title": run.recipe.get("name") or "Study",
+        "version": run.environment["clearmargin"],
+        "standing": proof.standing(run, checks, "row"),
         "verdict": sentences,
         "further_pairs": further,
         "columns": own.columns(run),
@@ -55,18 +63,15 @@ def _first_screen(run: RegressionRun) -> dict[str, Any]:
         "looks_by_name": look,
         "looks": list(look.values()),
         "series": SERIES,
-        "repeats": repeats(run, look),
     }
 
 
 def _data(run: RegressionRun) -> dict[str, Any]:
-    cards = data_flow.findings(run)
     meanings = results.column_meanings(run)
     return {
         "flow": data_flow.data_flow(run, noun="row"),
-        "findings": cards,
-        "findings_summary": data_flow.findings_summary(cards),
-        "serious": sum(card.severity == "serious" for card in cards),
+        **findings.findings_facts(run.audit),
+        "price": leakage.price_of_leakage(run.leakage),
         "target_table": results.target_table(run),
         "target_meaning": meanings.get(run.target, ""),
         "meanings": meanings,

@@ -1,0 +1,200 @@
+"""The price of leakage: what the same cheap classifier reaches on splits that leak, and on one that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from clearmargin.report.drawing import draw, inline
+from clearmargin.report.figures import INK, MUTED, RIGHT, WRONG, finished
+from clearmargin.report.folder import StudyFiles
+from clearmargin.report.overview import Mark, Scale, round_scale
+from clearmargin.report.wording import decimal, estimate, is_number, listed, numbers, points
+
+NAMES = {"given": "the given parts", "random": "a random split", "leak-free": "the leak-free split"}
+CLEAN = "leak-free"
+_TEXT_SIZE = 9.0
+_WIDTH = 5.4
+
+
+@dataclass(frozen=True)
+class Copied:
+    """Accuracy on test images with, or without, a copy in training."""
+
+    n: int
+    text: str
+    mark: Mark
+
+
+@dataclass(frozen=True)
+class SplitRow:
+    """One way of splitting."""
+
+    name: str
+    clean: bool
+    n_test: int | None
+    accuracy: str
+    with_copy: Copied | None
+    without_copy: Copied | None
+
+
+@dataclass(frozen=True)
+class Control:
+    """The same classifier on shuffled labels; ``chance_at`` is percent of its scale."""
+
+    text: str
+    chance: str
+    holds: bool
+    sentence: str
+    mark: Mark
+    chance_at: float | None
+
+
+@dataclass(frozen=True)
+class Price:
+    """What the section shows."""
+
+    headline: str
+    sentences: tuple[str, ...]
+    figure: Markup
+    rows: tuple[SplitRow, ...]
+    scale: Scale
+    control: Control | None
+    made: str
+
+    @property
+    def by_copies(self) -> bool:
+        return any(row.with_copy or row.without_copy for row in self.rows)
+
+
+def price_of_leakage(leakage: Mapping[str, Any] | None) -> Price | None:
+    """Arrange the content of ``leakage.json``; None where there is none."""
+    if leakage is None:
+        return None
+    splits = leakage["splits"]
+    accuracies = [row["accuracy"] for row in splits]
+    copied = [part["accuracy"] for row in splits for part in _by_copies(row) if part and part.get("accuracy")]
+    scale = round_scale(_ends([*accuracies, *copied]), 0, 1)
+    difference = leakage.get("difference") or {}
+    said = [sentence for sentence in leakage.get("sentences") or [] if sentence != difference.get("sentence")]
+    svg = draw_price(leakage)
+    return Price(
+        headline=difference.get("sentence", ""),
+        sentences=tuple(said),
+        figure=inline(svg, "leakage", f"The price of leakage: accuracy under {listed([_name(row) for row in splits])}"),
+        rows=tuple(_row(row, scale) for row in splits),
+        scale=scale,
+        control=_control(leakage.get("control")),
+        made=_made(leakage),
+    )
+
+
+def _by_copies(row: Mapping[str, Any]) -> tuple[Any, Any]:
+    return row.get("with_copy"), row.get("without_copy")
+
+
+def _ends(figures: Sequence[Mapping[str, Any]]) -> list[float]:
+    return numbers(figure.get(key) for figure in figures for key in ("value", "low", "high"))
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return NAMES.get(row["split"], str(row["split"]))
+
+
+def _row(row: Mapping[str, Any], scale: Scale) -> SplitRow:
+    copied = [
+        Copied(part["n"], estimate(part.get("accuracy") or {}), scale.mark(part.get("accuracy") or {}))
+        if part
+        else None
+        for part in _by_copies(row)
+    ]
+    return SplitRow(_name(row), row["split"] == CLEAN, row.get("n_test"), estimate(row["accuracy"]), *copied)
+
+
+def _control(control: Mapping[str, Any] | None) -> Control | None:
+    if control is None:
+        return None
+    scale = Scale(0.0, 1.0, 0)
+    return Control(
+        estimate(control["accuracy"]),
+        decimal(control["chance"]),
+        control["holds"],
+        control["sentence"],
+        scale.mark(control["accuracy"]),
+        scale.place(control["chance"]),
+    )
+
+
+def _made(leakage: Mapping[str, Any]) -> str:
+    seeds = leakage.get("seeds") or []
+    over = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed" if seeds else ""
+    method = next((row["accuracy"].get("method") for row in leakage["splits"] if row["accuracy"].get("method")), "")
+    told = (
+        ("Features", leakage.get("features")), ("classifier", leakage.get("classifier")), ("over", over),
+        ("intervals", method),
+    )  # fmt: skip
+    text = "; ".join(f"{what}: {words}" if what != "over" else f"over {words}" for what, words in told if words)
+    return text[:1].upper() + text[1:] + "." if text else ""
+
+
+def figure_files(run: StudyFiles) -> dict[str, str]:
+    """Draw the sheet for papers, as file name to SVG; nothing where the price was not measured."""
+    return {} if run.leakage is None else {"leakage.svg": draw_price(run.leakage)}
+
+
+def draw_price(leakage: Mapping[str, Any]) -> str:
+    """Draw accuracy under each split on one scale, with the gap between the two that are compared, as SVG."""
+    height = 0.95 + 0.48 * len(leakage["splits"])
+    box = (0.26, 0.5 / height, 0.7, 1 - 0.62 / height)
+    return draw((_WIDTH, height), box, lambda axes: plot_price(axes, leakage["splits"], leakage.get("difference")))
+
+
+def plot_price(axes: Axes, splits: Sequence[Mapping[str, Any]], difference: Mapping[str, Any] | None) -> Axes:
+    """Plot a dot with its interval for every split, first on top; squares leak, the disc does not."""
+    scale = round_scale(_ends([row["accuracy"] for row in splits]), 0, 1)
+    for place, row in enumerate(splits):
+        clean, found = row["split"] == CLEAN, row["accuracy"]
+        color, marker = (RIGHT, "o") if clean else (WRONG, "s")
+        if is_number(found.get("low")) and is_number(found.get("high")):
+            axes.plot([found["low"], found["high"]], [place, place], color=color, linewidth=1.8, solid_capstyle="butt")
+        if is_number(found.get("value")):
+            axes.plot([found["value"]], [place], color=color, marker=marker, markersize=8, linestyle="none")
+            axes.annotate(
+                decimal(found["value"]), (found["value"], place), xytext=(0, 7), textcoords="offset points",
+                ha="center", va="bottom", color=INK, fontsize=_TEXT_SIZE, fontweight="bold",
+            )  # fmt: skip
+    _gap(axes, splits, difference)
+    axes.set_xlim(scale.low, scale.high)
+    axes.set_ylim(len(splits) - 0.1, -0.75)
+    axes.set_yticks(range(len(splits)), labels=[_name(row) for row in splits])
+    axes.set_xlabel("accuracy on test images")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.{max(scale.digits, 2)}f}"))
+    return finished(axes)
+
+
+def _gap(axes: Axes, splits: Sequence[Mapping[str, Any]], difference: Mapping[str, Any] | None) -> None:
+    """An arrow below the rows, from the accuracy of one split to that of the other, with the difference in words."""
+    place = {row["split"]: number for number, row in enumerate(splits)}
+    if not difference or not {difference["first"], difference["second"]} <= set(place):
+        return
+    rows = [place[difference[which]] for which in ("first", "second")]
+    ends = [splits[row]["accuracy"].get("value") for row in rows]
+    if not all(is_number(end) for end in ends):
+        return
+    floor = len(splits) - 0.42
+    for row, end in zip(rows, ends, strict=True):
+        axes.plot([end, end], [row, floor], color=MUTED, linewidth=0.9, linestyle=":", zorder=1)
+    arrow = {"arrowstyle": "<->", "color": INK, "linewidth": 1.0, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", (ends[0], floor), (ends[1], floor), arrowprops=arrow)
+    low, high = (points(difference.get(key)) for key in ("low", "high"))
+    between = f" ({low} to {high})" if is_number(difference.get("low")) else ""
+    axes.annotate(
+        f"{points(difference['value'])} points{between}", (min(ends), floor), xytext=(-6, 0),
+        textcoords="offset points", ha="right", va="center", color=INK, fontsize=_TEXT_SIZE,
+    )  # fmt: skip

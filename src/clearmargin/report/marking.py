@@ -1,0 +1,56 @@
+"""The word "leaky": when the test part is not clean, every figure, heading, caption and result carries it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+LEAKY = "leaky"
+# Sections that do not depend on who was trained on and who was tested.
+_CLEAN = ("methods", "audit", "leakage", "image", "networks", "reproduce")
+_SECTION = re.compile(r'<section id="([\w-]+)".*?</section>', re.DOTALL)
+_TITLE = re.compile(
+    r"(<(?:h[1-6]|caption|figcaption|summary)\b[^>]*>(?:<span>)?)"
+    r'|(<p class="(?:lede|said)"[^>]*>)'
+)
+_LABEL = re.compile(r'((?:alt|aria-label)=")')
+_mark: ContextVar[str] = ContextVar("mark", default="")
+
+
+@contextmanager
+def marked(leaky: bool) -> Iterator[None]:
+    """Mark every figure that is drawn meanwhile, when ``leaky``."""
+    before = _mark.set(LEAKY if leaky else "")
+    try:
+        yield
+    finally:
+        _mark.reset(before)
+
+
+def mark() -> str:
+    """The word that figures carry just now; mostly none."""
+    return _mark.get()
+
+
+def with_mark(title: str) -> str:
+    """A title with the word in front, when figures carry one just now."""
+    return f"{mark()}: {title}" if mark() and title else title or mark()
+
+
+def mark_page(page: str) -> str:
+    """Put the word in front of every title, caption and result of a page.
+
+    Works on pages of our own templates: text and attributes are escaped, so that what looks like a tag is one.
+    """
+    page = re.sub(r"(<title>|<h1>)", rf"\1{LEAKY}: ", page)
+    return _SECTION.sub(lambda found: found[0] if found[1] in _CLEAN else _marked_section(found[0]), page)
+
+
+def _marked_section(section: str) -> str:
+    section = section.replace('<caption class="unseen">', "<caption>").replace(
+        ' class="unseen">Result</h2>', ">Result</h2>"
+    )
+    section = _TITLE.sub(rf'\g<0><b class="leaky">{LEAKY}</b> ', section)
+    return _LABEL.sub(rf"\g<1>{LEAKY}: ", section)
