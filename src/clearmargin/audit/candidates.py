@@ -1,0 +1,97 @@
+"""Pairs of images that may be copies of one another, found by hashing: not every image is compared with every other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+BITS = 128
+ORIENTATIONS = 8  # the first four are turns by 90° each, the others the same of the mirror image
+# Turning by 270° finds from the other side what turning by 90° finds; all others are their own inverse.
+_ASKED = (0, 1, 2, 4, 5, 6, 7)
+INVERSE = np.array([0, 3, 2, 1, 4, 5, 6, 7])
+_TABLES = 32
+_MOST_DIFFERING = 38  # bits: strangers differ in 64 on average, pairs of cosine 0.7 in 32
+_BUCKET = 128  # most that is looked at in one bucket for one image
+_PAIRS_AT_ONCE = 1 << 21
+
+
+def candidate_pairs(codes: np.ndarray) -> np.ndarray:
+    """Find pairs whose codes agree in most bits, in any orientation.
+
+    Locality-sensitive hashing (Charikar 2002): in each of several tables a random choice of bits is the key, and only
+    images with equal keys are compared. Time and memory grow with n log n.
+
+    Parameters
+    ----------
+    codes
+        uint8 of shape (8, images, 16): 128 bits for every orientation of an image.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 of shape (pairs, 3), sorted: first, second (larger), and the orientation in which the first is like the
+        second.
+    """
+    images = codes.shape[1]
+    if images < 2:
+        return np.empty((0, 3), np.int64)
+    words = np.ascontiguousarray(codes).view(np.uint64)  # (8, images, 2)
+    found = np.empty(0, np.int64)
+    for keys in _keys(codes, images):
+        order = np.argsort(keys[0], kind="stable")
+        for orientation in _ASKED:
+            near = _table_pairs(keys[0][order], order, keys[orientation], words, orientation)
+            found = np.concatenate((found, near))
+        found = np.unique(found)
+    first, rest = np.divmod(found, images * ORIENTATIONS)
+    second, orientation = np.divmod(rest, ORIENTATIONS)
+    return np.column_stack((first, second, orientation))
+
+
+def _keys(codes: np.ndarray, images: int) -> Iterator[np.ndarray]:
+    """Keys (uint64) of shape (8, images) for each table, and at last the whole codes."""
+    width = int(np.clip(round(np.log2(images)) + 2, 10, 26))
+    random = np.random.default_rng(0)
+    for _ in range(_TABLES):
+        keys = np.zeros(codes.shape[:2], np.uint32)
+        for bit in random.choice(BITS, width, replace=False).tolist():
+            keys = (keys << 1) | ((codes[..., bit // 8] >> (bit % 8)) & 1)
+        yield keys
+    whole = np.ascontiguousarray(codes).view(np.uint64)
+    yield whole[..., 0] ^ (whole[..., 1] * np.uint64(0x9E3779B97F4A7C15))
+
+
+def _table_pairs(
+    sorted_keys: np.ndarray, order: np.ndarray, asked: np.ndarray, words: np.ndarray, orientation: int
+) -> np.ndarray:
+    """Pairs of equal key and near code, each as one number: (first · images + second) · 8 + orientation."""
+    images = len(order)
+    turn = np.argsort(asked, kind="stable")  # neighbours in memory are asked for one after the other
+    start = np.searchsorted(sorted_keys, asked[turn], "left")
+    count = np.searchsorted(sorted_keys, asked[turn], "right") - start
+    # Of an overfull bucket every image sees another stretch, so that all of it is seen by some.
+    excess = np.maximum(count - _BUCKET, 0)
+    start, count = start + (np.arange(images) * 7919) % (excess + 1), np.minimum(count, _BUCKET)
+    pairs = []
+    ends = np.cumsum(count)
+    cuts = np.searchsorted(ends, np.arange(_PAIRS_AT_ONCE, ends[-1] + _PAIRS_AT_ONCE, _PAIRS_AT_ONCE), "left")
+    for low, high in zip([0, *(cuts + 1)], [*(cuts + 1), images], strict=True):
+        number = count[low:high]
+        if number.sum() == 0:
+            continue
+        asking = np.repeat(turn[low:high], number)
+        place = np.arange(len(asking)) - np.repeat(np.cumsum(number) - number, number)
+        other = order[np.repeat(start[low:high], number) + place]
+        pairs.append(_near(asking, other, words, orientation, images))
+    return np.concatenate(pairs) if pairs else np.empty(0, np.int64)
+
+
+def _near(asking: np.ndarray, other: np.ndarray, words: np.ndarray, orientation: int, images: int) -> np.ndarray:
+    differing = np.bitwise_count(words[orientation, asking] ^ words[0, other]).sum(axis=1, dtype=np.uint8)
+    near = (differing <= _MOST_DIFFERING) & (asking != other)
+    asking, other = asking[near], other[near]
+    how = np.where(asking < other, orientation, INVERSE[orientation])
+    first, second = np.minimum(asking, other).astype(np.int64), np.maximum(asking, other).astype(np.int64)
+    return (first * images + second) * ORIENTATIONS + how
