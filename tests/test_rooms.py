@@ -18,7 +18,7 @@ ROOMS = (
     ("downloads", "transfer"),
     ("recipe", "recipe_layers", "recipe_mistakes", "recipe_conflicts", "recipe_overrides"),
     ("sources",),
-    ("appearance", "lettering", "jpeg", "miniature"),
+    ("appearance", "lettering", "jpeg", "miniature", "framing"),
     ("decoding", "mapped_rows", "pixels", "columns"),
     ("audit",),
     ("split",),

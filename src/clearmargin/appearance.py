@@ -97,6 +97,19 @@ def appearance(grey: Image.Image, colour: Image.Image | None = None) -> Appearan
     )
 
 
+def margins(pixels: np.ndarray) -> tuple[int, int, int, int]:
+    """Blank lines at the left, the top, the right and the bottom, each in whatever brightness.
+
+    Parameters
+    ----------
+    pixels
+        uint8 of shape (height, width). When all is blank, every margin is as wide as the image.
+    """
+    _, _, left, right = _sides(pixels, 0)
+    _, _, top, bottom = _sides(pixels, 1)
+    return left, top, right, bottom
+
+
 def _sides(pixels: np.ndarray, axis: int) -> tuple[int, int, int, int]:
     """Lines across an axis: even in one grey level at the start and at the end, and blank ones at both."""
     low, high = pixels.min(axis=axis), pixels.max(axis=axis)

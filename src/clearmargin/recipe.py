@@ -114,12 +114,14 @@ class Data(Settings):
     size_px: int = Field(default=224, ge=8, le=2048)
     fit: Literal["pad", "stretch", "crop"] = "pad"
     color: Literal["rgb", "gray"] = "rgb"
+    trim: bool = False
+    intensity: Literal["as-is", "standardised"] = "as-is"
     group_pattern: str | None = None
 
     @property
     def preprocessing(self) -> Preprocessing:
         """What travels with the weights."""
-        return Preprocessing(self.size_px, self.fit, self.color)
+        return Preprocessing(self.size_px, self.fit, self.color, self.trim, self.intensity)
 
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]

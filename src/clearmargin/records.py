@@ -121,11 +121,17 @@ class Preprocessing:
         cuts the middle out.
     color
         ``rgb`` (3 channels) or ``gray`` (1 channel).
+    trim
+        Whether blank margins and frames are cut off first.
+    intensity
+        ``as-is``; or ``standardised``: the 1st and 99th percentile of each image's content become black and white.
     """
 
     size_px: int
     fit: Literal["pad", "stretch", "crop"] = "pad"
     color: Literal["rgb", "gray"] = "rgb"
+    trim: bool = False
+    intensity: Literal["as-is", "standardised"] = "as-is"
 
     @property
     def channels(self) -> int:

@@ -165,6 +165,8 @@ def _sound_input(pre: Any) -> bool:
         size, inputs = pre["size_px"], 3 if pre["color"] == "rgb" else 1
         sound = isinstance(size, int) and 8 <= size <= 2048
         sound = sound and pre["fit"] in ("pad", "stretch", "crop") and pre["color"] in ("rgb", "gray")
+        sound = sound and pre.get("trim", False) in (True, False)
+        sound = sound and pre.get("intensity", "as-is") in ("as-is", "standardised")
     return sound and _are_numbers(pre["mean"], inputs) and _are_numbers(pre["std"], inputs)
 
 

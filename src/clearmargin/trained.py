@@ -72,7 +72,9 @@ class TrainedContender:
         said = self.description["preprocessing"]
         if "columns" in said:
             return Columns(tuple(said["columns"]))
-        return Preprocessing(said["size_px"], said["fit"], said["color"])
+        return Preprocessing(
+            said["size_px"], said["fit"], said["color"], said.get("trim", False), said.get("intensity", "as-is")
+        )
 
     @cached_property
     def history(self) -> pd.DataFrame:

@@ -13,6 +13,7 @@ _FREQUENT = 0.02  # a value this common is a category of its own
 _LEAST = 5  # samples in such a category
 _MOST_BINS = 8
 _SAMPLES_PER_BIN = 20
+_EDGE_LEVELS = (0.2, 16, 64, 128, 192, 240)  # air in a scan is hardly ever exactly 0, a painted frame is
 _WIDEST_FRAME = 8  # pixels that are told one by one
 COLOURED = 3.0  # colourfulness above which an image is not grey; JPEG noise stays below
 
@@ -54,8 +55,8 @@ def border(facts: pd.DataFrame) -> Categories | None:
     sides = facts[[f"border_{side}_px" for side in ("left", "top", "right", "bottom")]].to_numpy(np.int64)
     narrowest = sides.min(axis=1)
     frame = (narrowest > 0) & (sides.max(axis=1) - narrowest <= 1)
-    words = ("black", "dark", "rather dark", "rather bright", "bright", "white")
-    edge = [words[place] for place in np.digitize(facts["edge_level"].to_numpy(np.float64), (16, 64, 128, 192, 240))]
+    words = ("pure black", "black", "dark", "rather dark", "rather bright", "bright", "white")
+    edge = [words[place] for place in np.digitize(facts["edge_level"].to_numpy(np.float64), _EDGE_LEVELS)]
     widths = [f"{width} pixels wide" if width <= _WIDEST_FRAME else "wide" for width in narrowest]
     told = [
         f"a frame {width}, {level}" if framed else f"no frame, {level} edge"

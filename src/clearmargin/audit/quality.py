@@ -158,7 +158,7 @@ def text_suspects(evidence: Evidence) -> Iterator[Finding]:
         "text-suspects",
         marks >= _LETTERS,
         marks,
-        f"with what looks like letters or numbers burnt in ({_LETTERS} or more marks in a line)",
+        f"suspected of having letters or numbers burnt in ({_LETTERS} or more marks in a line)",
         "Make sure that they name no patient and do not differ between the classes; cut or paint them out.",
     )
 

@@ -39,6 +39,10 @@ class _Property:
 
 _BORDER_COLUMNS = ("border_left_px", "border_top_px", "border_right_px", "border_bottom_px", "edge_level")
 _MARGIN_COLUMNS = ("margin_left", "margin_top", "margin_right", "margin_bottom")
+_INTENSITY_REMEDY = (
+    'Brightness and contrast can belong to the disease, or to the scanner: intensity = "standardised" in [data] takes '
+    "away much of what whole images differ in."
+)
 PROPERTIES = (
     _Property(
         "image size",
@@ -81,28 +85,28 @@ PROPERTIES = (
         properties.border,
         _BORDER_COLUMNS,
         True,
-        "Cut the border off the images before they are used.",
+        "trim = true in [data] cuts frames and blank margins off.",
     ),
     _Property(
         "margin around the content",
         properties.margin,
         _MARGIN_COLUMNS,
         False,
-        "Margins come from the framing, and also from the size of what is shown: cut them off if they mean nothing.",
+        "Margins come from the framing, and also from the size of what is shown: trim = true in [data] cuts them off.",
     ),
     _Property(
         "mean brightness",
         properties.brightness,
         ("brightness",),
         False,
-        "Brightness and contrast can belong to the disease, or to the scanner: compare images of one scanner.",
+        _INTENSITY_REMEDY,
     ),
     _Property(
         "contrast",
         properties.contrast,
         ("contrast",),
         False,
-        "Brightness and contrast can belong to the disease, or to the scanner: compare images of one scanner.",
+        _INTENSITY_REMEDY,
     ),
     _Property(
         "sharpness",

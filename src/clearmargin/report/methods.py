@@ -97,7 +97,10 @@ def _preprocessing(run: RunFiles) -> str:
     done = run.contenders[0].model.get("preprocessing", {})
     size, fit = done.get("size_px"), str(done.get("fit"))
     colors = "three colour channels" if done.get("color") == "rgb" else "one grey channel"
-    return f"Each image was {FITS.get(fit, fit)}, brought to {size} × {size} pixels with {colors}."
+    first = "Blank margins were cut off. " if done.get("trim") else ""
+    if done.get("intensity") == "standardised":
+        first += "Grey levels were stretched so that the 1st and 99th percentile of each image became black and white. "
+    return f"{first}Each image was {FITS.get(fit, fit)}, brought to {size} × {size} pixels with {colors}."
 
 
 def _split(run: RunFiles) -> str:
