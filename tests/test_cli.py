@@ -201,7 +201,7 @@ def test_audit_finds_copies_and_says_so(clearmargin: Command, draw_images: DrawI
 def test_split_writes_who_goes_where(clearmargin: Command, class_folder: Path, tmp_path: Path) -> None:
     status, out, _ = clearmargin("split", class_folder, "--out", tmp_path / "who.csv", "--seed", "3")
     assert status == 0
-    assert "train: 80 images" in out
+    assert "80.00 %" in out
     rows = list(csv.DictReader(io.StringIO((tmp_path / "who.csv").read_text())))
     assert len(rows) == 100
     assert {row["part"] for row in rows} == {"train", "validation", "test"}

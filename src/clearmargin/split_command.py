@@ -114,7 +114,7 @@ def _print(made: Divided) -> None:
     else:
         _print_parts(first, makeup(first))
     if not first.patients and not first.numeric:
-        typer.echo(f"No patients are known: {IMAGE_LEVEL}.")
+        typer.echo(f"No patients are known, or not of every image: {IMAGE_LEVEL}.")
     if said["leaky"]:
         typer.echo(
             f"Leaky: {said['crossing_groups']:,} groups are in more than one part; "
@@ -126,18 +126,25 @@ def _print_parts(split: Split, parts: dict[str, dict[str, Any]]) -> None:
     from rich.table import Table
 
     noun = "rows" if split.numeric else "images"
-    table = Table(title="achieved (asked)", title_justify="left")
-    table.add_column("part")
-    classes = [] if split.numeric else sorted(set(split.labels))
-    for heading in (noun, "groups", "share", *(["mean of target"] if split.numeric else map(plain, classes))):
-        table.add_column(heading, justify="right", overflow="fold")
-    overall = {name: float((split.labels == name).mean()) for name in classes}
-    for part, held in parts.items():
-        asked = f"{held['fraction']:.2%}" + ("" if split.given else f" ({held['asked']:.2%})")
-        cells = [f"{held['shares'][name]:.2%} ({overall[name]:.2%})" for name in classes]
-        cells += [f"{held['mean']:.6g}"] if split.numeric else []
-        table.add_row(part, f"{held['samples']:,}", f"{held['groups']:,}", asked, *cells)
+    table = Table()
+    table.add_column("", overflow="fold")
+    for heading in ("all", *parts):
+        table.add_column(heading, justify="right")
+    held = list(parts.values())
+    table.add_row(noun, f"{len(split.names):,}", *(f"{part['samples']:,}" for part in held))
+    table.add_row("groups", f"{len(set(split.groups)):,}", *(f"{part['groups']:,}" for part in held))
+    table.add_row(f"share of {noun}", "", *(_percent(part["fraction"]) for part in held))
+    if not split.given:
+        table.add_row("asked", "", *(_percent(part["asked"]) for part in held))
+    table.add_section()
+    if split.numeric:
+        whole = f"{split.labels.astype(float).mean():.6g}"
+        table.add_row("mean of the target", whole, *(f"{part['mean']:.6g}" for part in held))
+    for name, overall in _overall(split).items():
+        table.add_row(plain(name), _percent(overall), *(_percent(part["shares"][name]) for part in held))
     print_table(table)
+    if not split.numeric:
+        typer.echo("Of the classes: their share of each part, asked to be that of all.")
 
 
 def _print_folds(made: Divided) -> None:
@@ -146,17 +153,30 @@ def _print_folds(made: Divided) -> None:
     from clearmargin.splitting import makeup
 
     first = made.splits[0]
-    table = Table(title=f"test part of each fold; asked {1 / first.folds:.2%}", title_justify="left")
-    classes = [] if first.numeric else sorted(set(first.labels))
-    overall = {name: float((first.labels == name).mean()) for name in classes}
-    for heading in ("repeat", "fold", "tested", "groups", "share", "train", "validation"):
+    overall = _overall(first)
+    table = Table(title=f"test part of each fold, asked {_percent(1 / first.folds)}", title_justify="left")
+    furthest = ["mean of the target"] if first.numeric else ["class furthest from its share"]
+    for heading in ("repeat", "fold", "tested", "groups", "share", "train", "validation", *furthest):
         table.add_column(heading, justify="right")
-    for name in classes:
-        table.add_column(f"{plain(name)} ({overall[name]:.2%})", justify="right", overflow="fold")
     for number, split in enumerate(made.splits):
         parts = makeup(split)
         test = parts["test"]
-        cells = [number // split.folds + 1, split.fold, f"{test['samples']:,}", f"{test['groups']:,}"]
-        shares = [f"{test['fraction']:.2%}", *(f"{parts[part]['fraction']:.2%}" for part in ("train", "validation"))]
-        table.add_row(*map(str, cells), *shares, *(f"{test['shares'][name]:.2%}" for name in classes))
+        cells = [str(number // split.folds + 1), str(split.fold), f"{test['samples']:,}", f"{test['groups']:,}"]
+        shares = [_percent(parts[part]["fraction"]) for part in ("test", "train", "validation")]
+        if first.numeric:
+            last = f"{test['mean']:.6g}"
+        else:
+            far = max(overall, key=lambda name: abs(test["shares"][name] - overall[name]))
+            last = f"{plain(far)} {_percent(test['shares'][far])} (asked {_percent(overall[far])})"
+        table.add_row(*cells, *shares, last)
     print_table(table)
+
+
+def _overall(split: Split) -> dict[str, float]:
+    """Share of each class in all samples; none of a regression."""
+    classes = [] if split.numeric else sorted(set(split.labels))
+    return {name: float((split.labels == name).mean()) for name in classes}
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"

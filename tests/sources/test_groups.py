@@ -64,3 +64,26 @@ def test_arrays_can_have_groups_too(tmp_path):
     source = open_source(tmp_path / "x.npz", group_pattern=r"/0000([01])$")
     assert groups(source) == ["0", "1", None, None]
     assert len(list(source.read())) == 4
+
+
+def test_without_parentheses_the_whole_match_is_the_patient(make_folder):
+    source = open_source(make_folder(*NAMES), group_pattern=r"patient\d+")
+    assert {sample.group for sample in source.samples} == {"patient12", "patient7"}
+
+
+def test_the_own_name_of_a_file_counts_before_its_folders(make_folder):
+    root = make_folder("class1/p7_slice1.png", "class1/p8_slice1.png", "class2/p7_slice2.png")
+    source = open_source(root, group_pattern=r"(\d+)")
+    # the 7 of both class folders is one patient
+    assert [sample.group for sample in source.samples] == ["7", "8", "7"]
+    source = open_source(root, group_pattern=r"^(class\d/p\d+)")  # a slash: the whole path
+    assert [sample.group for sample in source.samples] == ["class1/p7", "class1/p8", "class2/p7"]
+    source = open_source(root, group_pattern=r"class(\d)")  # in no file's own name: the whole path
+    assert [sample.group for sample in source.samples] == ["1", "1", "2"]
+
+
+def test_a_pattern_that_never_ends_is_stopped(make_folder, monkeypatch):
+    monkeypatch.setattr("clearmargin.sources.groups._SECONDS", 1.0)
+    root = make_folder("a/" + "a" * 60 + "!.png", "b/b.png")
+    with pytest.raises(SourceError, match=r"was not done with 2 names in 1 seconds.*\(a\+\)\+"):
+        open_source(root, group_pattern=r"(?:a+)+$")

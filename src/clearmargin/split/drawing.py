@@ -66,10 +66,15 @@ def draw_folds(samples: Grouped, folds: int, rng: np.random.Generator) -> np.nda
     SourceError
         When a class has fewer groups than there are folds, or there are fewer groups than folds.
     """
+    # One of two folds must be divided into train and validation: both are made of two, each with every class.
+    drawn = 4 if folds == 2 else folds
+    return _drawn_folds(samples, drawn, f"for {folds} folds", rng) % folds
+
+
+def _drawn_folds(samples: Grouped, folds: int, why: str, rng: np.random.Generator) -> np.ndarray:
     if not samples.numeric:
         group_of, counts = _counted(samples.groups, samples.labels)
-        # of two folds, one is divided once more
-        _require_groups(samples, counts, max(folds, 4 if folds == 2 else 0), f"for {folds} folds")
+        _require_groups(samples, counts, folds, why)
         return allot_folds(counts, folds, rng)[group_of]
     targets = samples.labels.astype(float)
     for number in range(QUANTILE_STRATA, 0, -1):
@@ -80,7 +85,7 @@ def draw_folds(samples: Grouped, folds: int, rng: np.random.Generator) -> np.nda
             except SourceError:  # the groups tie the strata together too closely
                 continue
     raise SourceError(
-        f"{folds} folds need at least {folds} independent groups, but the {len(targets):,} rows form only "
+        f"There must be at least {folds} independent groups {why}, but the {len(targets):,} rows form only "
         f"{len(set(samples.groups)):,}: rows that share a group, and rows with the same inputs, stay together. "
         "Take fewer folds, or add rows of other groups."
     )
