@@ -65,6 +65,15 @@ ResumeOption = Annotated[
 TargetOption = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="For a table of numbers: the column to be predicted.")
 ]
+QuickOption = Annotated[
+    bool,
+    typer.Option(
+        "--quick",
+        help="Leave out the search for wrong labels. It looks at each image with VGG16, where its weights are at hand: "
+        "about 5 minutes for 3,000 images on two cores. A study with VGG16 on the same images, and the next audit, "
+        "find that done.",
+    ),
+]
 ContenderOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Which model of the run; the best on validation by default.")
 ]
@@ -215,11 +224,13 @@ def _sides(shape: tuple[int, ...]) -> str:
 
 
 @app.command("audit")
-def audit(data: DataArgument, target: TargetOption = None, as_json: JsonOption = False) -> None:
+def audit(
+    data: DataArgument, target: TargetOption = None, quick: QuickOption = False, as_json: JsonOption = False
+) -> None:
     """Look for what is wrong with the data. Prints findings, as a table or as JSON."""
     from clearmargin.study import audit_data
 
-    found = audit_data(data, target=target)
+    found = audit_data(data, target=target, quick=quick)
     if as_json:
         typer.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
         return
@@ -255,6 +266,31 @@ def split(
     for part in ("train", "validation", "test"):
         typer.echo(f"{part}: {len(made.rows(part)):,} {'rows' if target else 'images'}")
     typer.echo(f"Written: {out}")
+
+
+@app.command("leakage")
+def leakage(
+    data: DataArgument,
+    seeds: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, max=100, help="How often every image is tested, on each kind of split."),
+    ] = 5,
+    group_pattern: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help=r"Where the patient stands in a file's name, e.g. '(\d+)_slice'."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what leaks are worth. One simple classifier on given parts, random splits, leak-free splits."""
+    from clearmargin.study import leakage_of_data
+
+    found = leakage_of_data(data, seeds=seeds, group_pattern=group_pattern)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
+        return
+    from clearmargin.outcome import print_leakage
+
+    print_leakage(found)
 
 
 @app.command("report")

@@ -19,7 +19,7 @@ from clearmargin.errors import RunFolderError
 from clearmargin.files import check_output_file, write_json, write_table, write_text
 from clearmargin.inside import look_inside
 from clearmargin.journal import Journal
-from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs
+from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs, together
 from clearmargin.recipe import Contender, Data, Recipe, dump_recipe, load_recipe, slug
 from clearmargin.records import Inputs, Progress, Source, Split
 from clearmargin.runs import Run, is_finished, open_run, read_json
@@ -74,13 +74,35 @@ def run(
         return _Study(settings, folder, resume, shown).run()
 
 
-def audit_data(data: str | Path, *, target: str | None = None, progress: Progress | None = None) -> Audit:
+def audit_data(
+    data: str | Path, *, target: str | None = None, quick: bool = False, progress: Progress | None = None
+) -> Audit:
     """Audit data without training on them; decodes images at the default size, which a later run finds done.
 
-    With a ``target`` the data are a table, and that column is what would be learned.
+    With a ``target`` the data are a table, and that column is what would be learned. ``quick`` leaves out the search
+    for wrong labels, which takes features of every image.
     """
     with _shown(progress) as shown:
-        return audit_inputs(*read_inputs(_data(data, target), shown))
+        return audit_inputs(*read_inputs(_data(data, target), shown), suspects=None if quick else shown)
+
+
+def leakage_of_data(
+    data: str | Path, *, seeds: int = 5, group_pattern: str | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """What leaks are worth in a set of images, as `leakage.leakage` measures it with the seeds from 0 on.
+
+    Raises
+    ------
+    ClearmarginError
+        `UsageError` when the data can't be used, or are rows of a table.
+    """
+    from clearmargin.leakage import leakage
+
+    asked = Data.model_construct(source=named(data), target=None, group_pattern=group_pattern)
+    with _shown(progress) as shown:
+        inputs, source = read_inputs(asked, shown)
+        copies = audit_inputs(inputs, source).copies
+        return leakage(inputs, copies, together(inputs.samples, copies), seeds=range(seeds), progress=shown)
 
 
 def split_data(
@@ -130,7 +152,8 @@ class _Study:
             if is_finished(self.folder):
                 return open_run(self.folder)
         with journal.timed("audit"):
-            findings = audit_inputs(found, source)
+            suspects = self.progress if self.recipe.audit.label_suspects else None
+            findings = audit_inputs(found, source, suspects=suspects)
         with journal.timed("split"):
             inputs, split = self._split(found, findings.copies)
             findings = findings.with_findings(division_findings(found, inputs, split))
@@ -146,6 +169,9 @@ class _Study:
             if not split.numeric:
                 with journal.timed("looking inside"):
                     look_inside(self.folder, inputs, split, self.progress)
+            if self.recipe.audit.leakage:
+                with journal.timed("price of leakage"):
+                    self._leakage(found, findings.copies)
             with journal.timed("report"):
                 self._report(journal, inputs)
         return open_run(self.folder)
@@ -240,6 +266,24 @@ class _Study:
         if "repeats" not in figures:
             summary = repeat(self.recipe, task, inputs, copies, split, self.folder, self.progress)
             write_json(self.folder / "evaluation.json", {**figures, "repeats": summary})
+
+    def _leakage(self, inputs: Inputs, copies: np.ndarray) -> None:
+        """Measure what leaks would be worth, unless an interrupted run did."""
+        from clearmargin.leakage import SEEDS, leakage
+
+        path, asked = self.folder / "leakage.json", self.recipe.evaluation
+        groups = together(inputs.samples, copies, self.recipe.split.group_by)
+        found = leakage(
+            inputs,
+            copies,
+            groups,
+            seeds=range(self.recipe.seed, self.recipe.seed + SEEDS),
+            confidence=asked.confidence,
+            resamples=asked.resamples,
+            progress=self.progress,
+            stored=read_json(path) if path.is_file() else None,
+        )
+        write_json(path, found)
 
     def _report(self, journal: Journal, inputs: Inputs) -> None:
         from clearmargin.report import write_report
