@@ -31,10 +31,11 @@ import pandas as pd
 import safetensors.torch
 
 from clearmargin.files import read_table
-from clearmargin.models.weights import ENVIRONMENT_VARIABLE, load_pretrained
+from clearmargin.models.weights import load_pretrained
 from clearmargin.pixels import cache_folder
 from clearmargin.recipe import dump_recipe, load_recipe
 from clearmargin.records import PARTS
+from clearmargin.weight_places import ENVIRONMENT_VARIABLE
 
 CONTENDER = "VGG16"
 # tensorflow-cpu has wheels for x86-64 Linux and Windows; elsewhere tensorflow is the same without a GPU

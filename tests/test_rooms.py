@@ -14,7 +14,7 @@ PACKAGE = Path(clearmargin.__file__).parent
 ROOMS = (
     ("errors",),
     ("records",),
-    ("files", "atomic_folder", "cache"),
+    ("files", "atomic_folder", "cache", "weight_places"),
     ("downloads", "transfer"),
     ("recipe", "recipe_layers", "recipe_mistakes", "recipe_conflicts", "recipe_overrides"),
     ("sources",),
@@ -24,8 +24,10 @@ ROOMS = (
     ("split",),
     ("models",),
     ("training",),
+    ("features",),
     ("evaluation",),
     ("preparation",),
+    ("leakage", "leakage_wording"),
     ("description",),
     ("task",),
     ("contest",),
@@ -136,7 +138,7 @@ def test_importing_the_package_loads_nothing_heavy():
     assert done.stdout.split() == [], f"`import clearmargin` loads {done.stdout.strip()}: import it where it is used"
 
 
-@pytest.mark.parametrize("room", ["sources", "pixels", "split", "audit", "evaluation"])
+@pytest.mark.parametrize("room", ["sources", "pixels", "split", "audit", "features", "evaluation", "leakage"])
 def test_rooms_before_the_networks_do_without_torch(room):
     code = f"import sys, clearmargin.{room}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

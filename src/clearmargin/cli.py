@@ -66,6 +66,15 @@ ResumeOption = Annotated[
 TargetOption = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="For a table of numbers: the column to be predicted.")
 ]
+QuickOption = Annotated[
+    bool,
+    typer.Option(
+        "--quick",
+        help="Leave out the search for wrong labels. It looks at each image with VGG16, where its weights are at hand: "
+        "about 5 minutes for 3,000 images on two cores. A study with VGG16 on the same images, and the next audit, "
+        "find that done.",
+    ),
+]
 ContenderOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Which model of the run; the best on validation by default.")
 ]
@@ -225,13 +234,14 @@ def audit(
     ] = None,
     target: TargetOption = None,
     group_pattern: GroupPatternOption = None,
+    quick: QuickOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Look for what is wrong with the data. Prints findings; with --out a page that shows them."""
     from clearmargin.outcome import print_audit
     from clearmargin.study import audit_data
 
-    found = audit_data(data, target=target, group_pattern=group_pattern, out=out)
+    found = audit_data(data, target=target, group_pattern=group_pattern, out=out, quick=quick)
     if as_json:
         typer.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
     else:
@@ -239,6 +249,28 @@ def audit(
 
 
 app.command("split")(split)
+
+
+@app.command("leakage")
+def leakage(
+    data: DataArgument,
+    seeds: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, max=100, help="How often every image is tested, on each kind of split."),
+    ] = 5,
+    group_pattern: GroupPatternOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what leaks are worth. One simple classifier on given parts, random splits, leak-free splits."""
+    from clearmargin.study import leakage_of_data
+
+    found = leakage_of_data(data, seeds=seeds, group_pattern=group_pattern)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
+        return
+    from clearmargin.outcome import print_leakage
+
+    print_leakage(found)
 
 
 @app.command("report")

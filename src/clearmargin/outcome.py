@@ -63,6 +63,23 @@ def _print_findings(findings: Sequence[Finding]) -> None:
     typer.echo(f"Findings: {', '.join(told)}.")
 
 
+def print_leakage(found: dict[str, Any]) -> None:
+    """Print what leaks are worth: the splits side by side, and what that amounts to."""
+    table = Table(title=f"{found['classifier']}, {plain(found['features'])}", title_justify="left")
+    table.add_column("split")
+    headings = ("tests", "accuracy", "balanced accuracy", "with a copy in training", "without")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for split in found["splits"]:
+        shares = (split[key]["accuracy"] if split[key] else None for key in ("with_copy", "without_copy"))
+        cells = [_figure(figure, _three_decimals) if figure else "" for figure in shares]
+        figures = (_figure(split[metric], _three_decimals) for metric in ("accuracy", "balanced_accuracy"))
+        table.add_row(split["split"], f"{split['n_test']:,}", *figures, *cells)
+    print_table(table)
+    for sentence in (*found["sentences"], *found["notes"]):
+        typer.echo(sentence)
+
+
 def _print_classification(figures: dict[str, Any]) -> None:
     metrics = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
     write = _four_decimals if figures["n"] >= MANY_SAMPLES else _three_decimals

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,17 @@ import pandas as pd
 
 from clearmargin.audit import Audit, audit
 from clearmargin.audit.duplicates import join_groups
+from clearmargin.audit.label_suspects import FOLDS, label_suspects
 from clearmargin.columns import table_inputs
 from clearmargin.errors import SourceError
+from clearmargin.features import image_features
 from clearmargin.mapped_rows import Subset
 from clearmargin.pixels import open_pixels
 from clearmargin.recipe import Data, SplitSettings
-from clearmargin.records import Columns, Inputs, Progress, Sample, Source, Split
+from clearmargin.records import Columns, Finding, Inputs, Progress, Sample, Source, Split
 from clearmargin.sources import Table, open_source, open_table_source
 from clearmargin.split import make_fold, make_split, read_parts_file
+from clearmargin.split.groups import column, name_groups
 
 PATIENT = "patient"  # as [split] group_by: what the source itself says belongs together
 
@@ -73,8 +77,38 @@ def own_column(asked: SplitSettings) -> str | None:
     return None if asked.group_by == PATIENT else asked.group_by
 
 
-def audit_inputs(inputs: Inputs, source: Source | Table) -> Audit:
-    """What is wrong with the samples."""
+def audit_inputs(inputs: Inputs, source: Source | Table, *, suspects: Progress | None = None) -> Audit:
+    """What is wrong with the samples.
+
+    Parameters
+    ----------
+    suspects
+        Of images: look for wrong labels as well, with this to show how it goes on. It takes the features of every
+        image, which cost what a frozen VGG16 does; no progress, no look.
+    """
+    found = _checked(inputs, source)
+    if suspects is None or isinstance(inputs.preprocessing, Columns):
+        return found
+    return found.with_findings(_label_suspects(inputs, together(inputs.samples, found.copies), suspects))
+
+
+def _label_suspects(inputs: Inputs, groups: np.ndarray, progress: Progress) -> Iterator[Finding]:
+    names, labels = (column([getattr(sample, key) for sample in inputs.samples]) for key in ("name", "label"))
+    if len(set(labels)) < 2:
+        return
+    features = image_features(inputs, progress)
+    done = count(1)
+    yield from label_suspects(
+        names,
+        labels,
+        np.unique(groups.astype(str), return_inverse=True)[1],
+        features.values,
+        features.name,
+        after_each=lambda: progress("Looking for wrong labels", next(done), FOLDS, ""),
+    )
+
+
+def _checked(inputs: Inputs, source: Source | Table) -> Audit:
     return audit(
         inputs.samples,
         inputs.facts,
@@ -83,6 +117,17 @@ def audit_inputs(inputs: Inputs, source: Source | Table) -> Audit:
         simulated=inputs.simulated,
         source_kind=source.kind,
     )
+
+
+def together(samples: Sequence[Sample], copies: np.ndarray, group_by: str = PATIENT) -> np.ndarray:
+    """Identifier of what must stay together (copies, patients, the same value in a column), object (samples,).
+
+    Raises
+    ------
+    SourceError
+        When there is no such column.
+    """
+    return name_groups(*_grouped(samples, copies, group_by))
 
 
 def divide(inputs: Inputs, copies: np.ndarray, asked: SplitSettings, seed: int, fold: int = 1) -> tuple[Inputs, Split]:

@@ -149,6 +149,13 @@ class SplitSettings(Settings):
         return self
 
 
+class AuditSettings(Settings):
+    """What the audit does beyond the checks that cost next to nothing; both settings are for images only."""
+
+    label_suspects: bool = True
+    leakage: bool = False
+
+
 class Contender(Settings):
     """One model in the comparison."""
 
@@ -214,6 +221,7 @@ class Recipe(Settings):
     seed: int = Field(default=0, ge=0, lt=2**31)
     data: Data = Data()
     split: SplitSettings = SplitSettings()
+    audit: AuditSettings = AuditSettings()
     contender: Annotated[list[Contender], Field(min_length=1, max_length=50)]
     training: Training = Training()
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -330,6 +338,7 @@ def dump_recipe(recipe: Recipe) -> str:
     content = recipe.model_dump(exclude_none=True)
     if recipe.task == "regression":  # where settings of images would be a mistake
         content["data"] = {key: value for key, value in content["data"].items() if key not in IMAGE_SETTINGS}
+        del content["audit"]
     return tomli_w.dumps(content)
 
 

@@ -155,6 +155,8 @@ def task_conflicts(content: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
     yield from ((("data",), said) for said in data_conflicts(table, task))
     beside = _said(content.get("evaluation"), lambda evaluation: reference_conflicts(evaluation, task))
     yield from ((("evaluation",), said) for said in beside)
+    if task == "regression":
+        yield from ((("audit",), said) for said in _said(content.get("audit"), _image_checks))
     shared = _said(content.get("training"), lambda training: objective_conflicts(training, task))
     yield from ((("training",), said) for said in shared)
     for number, contender in _contenders(content):
@@ -163,6 +165,13 @@ def task_conflicts(content: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
         yield from (((*place, "training"), said) for said in own if said not in shared)
         if task == "regression":
             yield from ((place, said) for said in _image_networks(contender))
+
+
+def _image_checks(audit: Mapping[str, Any]) -> Iterator[str]:
+    """What of an audit is for images and their classes."""
+    for key in ("label_suspects", "leakage"):
+        if audit.get(key) is True:
+            yield f"'{key}' is for images and classes, and a regression learns numbers from a table: leave it out"
 
 
 def _image_networks(contender: Mapping[str, Any]) -> Iterator[str]:

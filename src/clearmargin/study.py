@@ -18,7 +18,7 @@ from clearmargin.errors import RunFolderError, UsageError
 from clearmargin.files import write_json, write_text
 from clearmargin.inside import look_inside
 from clearmargin.journal import Journal
-from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs
+from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs, together
 from clearmargin.recipe import Contender, Data, Recipe, dump_recipe, load_recipe, slug
 from clearmargin.records import Inputs, Preprocessing, Progress, Source, Split
 from clearmargin.runs import Run, is_finished, open_run, read_json
@@ -79,6 +79,7 @@ def audit_data(
     target: str | None = None,
     group_pattern: str | None = None,
     out: Path | None = None,
+    quick: bool = False,
     progress: Progress | None = None,
 ) -> Audit:
     """Audit data without training on them; decodes images at the default size, which a later run finds done.
@@ -91,6 +92,8 @@ def audit_data(
         Finds the patients in the names of images.
     out
         Folder to write ``audit.json`` and ``audit.html`` into: new, empty, or that of an earlier audit.
+    quick
+        Leave out the search for wrong labels, which takes features of every image.
 
     Raises
     ------
@@ -104,7 +107,7 @@ def audit_data(
         check_apart(out, named(data))
     with _shown(progress) as shown:
         inputs, source = read_inputs(_data(data, target, group_pattern), shown)
-        found = audit_inputs(inputs, source)
+        found = audit_inputs(inputs, source, suspects=None if quick else shown)
         if out is not None:
             shown("Writing the audit page", 0, 0, "")
             _write_audit(out, found, named(data), inputs)
@@ -120,6 +123,24 @@ def _write_audit(out: Path, found: Audit, data: str, inputs: Inputs) -> None:
         images = isinstance(inputs.preprocessing, Preprocessing)
         pictures = (lambda names: _pictures(inputs, names)) if images else None
         write_audit_page(out, Path(data).name or data, describe_environment()["clearmargin"], pictures)
+
+
+def leakage_of_data(
+    data: str | Path, *, seeds: int = 5, group_pattern: str | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """What leaks are worth in a set of images, as `leakage.leakage` measures it with the seeds from 0 on.
+
+    Raises
+    ------
+    ClearmarginError
+        `UsageError` when the data can't be used, or are rows of a table.
+    """
+    from clearmargin.leakage import leakage
+
+    with _shown(progress) as shown:
+        inputs, source = read_inputs(_data(data, None, group_pattern), shown)
+        copies = audit_inputs(inputs, source).copies
+        return leakage(inputs, copies, together(inputs.samples, copies), seeds=range(seeds), progress=shown)
 
 
 def _data(data: str | Path, target: str | None, group_pattern: str | None) -> Data:
@@ -150,7 +171,8 @@ class _Study:
             if is_finished(self.folder):
                 return open_run(self.folder)
         with journal.timed("audit"):
-            findings = audit_inputs(found, source)
+            suspects = self.progress if self.recipe.audit.label_suspects else None
+            findings = audit_inputs(found, source, suspects=suspects)
         with journal.timed("split"):
             inputs, split = self._split(found, findings.copies)
             findings = findings.with_findings(division_findings(found, inputs, split))
@@ -166,6 +188,9 @@ class _Study:
             if not split.numeric:
                 with journal.timed("looking inside"):
                     look_inside(self.folder, inputs, split, self.progress)
+            if self.recipe.audit.leakage:
+                with journal.timed("price of leakage"):
+                    self._leakage(found, findings.copies)
             with journal.timed("report"):
                 self._report(journal, found)
         return open_run(self.folder)
@@ -260,6 +285,24 @@ class _Study:
         if "repeats" not in figures:
             summary = repeat(self.recipe, task, inputs, copies, split, self.folder, self.progress)
             write_json(self.folder / "evaluation.json", {**figures, "repeats": summary})
+
+    def _leakage(self, inputs: Inputs, copies: np.ndarray) -> None:
+        """Measure what leaks would be worth, unless an interrupted run did."""
+        from clearmargin.leakage import SEEDS, leakage
+
+        path, asked = self.folder / "leakage.json", self.recipe.evaluation
+        groups = together(inputs.samples, copies, self.recipe.split.group_by)
+        found = leakage(
+            inputs,
+            copies,
+            groups,
+            seeds=range(self.recipe.seed, self.recipe.seed + SEEDS),
+            confidence=asked.confidence,
+            resamples=asked.resamples,
+            progress=self.progress,
+            stored=read_json(path) if path.is_file() else None,
+        )
+        write_json(path, found)
 
     def _report(self, journal: Journal, found: Inputs) -> None:
         """Write the report; pictures are of everything found, copies that were dropped included."""

