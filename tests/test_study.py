@@ -282,3 +282,16 @@ def test_the_public_surface_is_what_it_says() -> None:
         assert getattr(cm, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'train'"):
         cm.train  # noqa: B018
+
+
+def test_trim_and_intensity_travel_with_the_weights(class_folder: Path, tiny_recipe: Path, tmp_path: Path) -> None:
+    overrides = ["data.trim=true", 'data.intensity="standardised"', "training.epochs=1"]
+    run = cm.run(tiny_recipe, data=class_folder, out=tmp_path / "run", overrides=overrides)
+    contender = next(iter(cm.open_run(run.folder).contenders.values()))
+    assert contender.preprocessing.trim
+    assert contender.preprocessing.intensity == "standardised"
+    rng = np.random.default_rng(0)
+    content = rng.integers(60, 160, (40, 40)).astype(np.uint8)
+    framed = np.pad(np.pad(content // 2, 20), 3, constant_values=255)  # darker, in a margin, in a frame
+    plain, other = contender.predict([content, framed]).iloc[:, 2:].to_numpy()
+    assert other == pytest.approx(plain, abs=0.02)

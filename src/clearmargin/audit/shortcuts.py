@@ -268,12 +268,14 @@ def _finding(
         }
         for place, (name, text) in enumerate(zip([*names, "all together"], [*by_class, ""], strict=True))
     ]
+    remedies = [property_.remedy for property_ in told]
     return Finding(
         "shortcuts",
         _severity(results, told, names),
         _message(rows, told, results.chance) + _sampled(looked_at, len(evidence.labels)),
-        "A model may learn these instead of what matters, and fail on other images. "
-        + " ".join(dict.fromkeys(property_.remedy for property_ in told)),
+        " ".join(
+            ("A model may learn this instead of what matters, and fail on other images.", *dict.fromkeys(remedies))
+        ),
         evidence={"properties": rows[:-1], "together": rows[-1], "shuffles": results.shuffles, "images": looked_at},
     )
 
