@@ -119,12 +119,7 @@ def test_facts_survive_json():
     assert {"pixel_sha256", "jpeg_quality", "brightness", "text_marks"} <= set(columns)
 
 
-<<<<<<< HEAD
-# idle it takes 1.1 ms and 0.05 ms; the limits leave room for a loaded machine
-@pytest.mark.parametrize(("side", "most_seconds"), [(512, 0.03), (28, 0.001)])
-=======
 @pytest.mark.parametrize(("side", "most_seconds"), [(512, 0.03), (28, 0.001)])  # idle: 1.1 ms and 0.05 ms
->>>>>>> shortcuts
 def test_it_costs_little(side, most_seconds):
     image = Image.fromarray(noise(side, side)).filter(ImageFilter.GaussianBlur(2))
     seconds = []
