@@ -41,7 +41,8 @@ def structure(kind: str, rng: np.random.Generator) -> np.ndarray:
         table = np.zeros((groups, classes), dtype=np.int64)
         frequent = rng.choice(classes, groups, p=rng.dirichlet(np.full(classes, 4.0)))
         table[np.arange(groups), frequent] = 1 if kind == "single images" else rng.integers(1, 30, groups)
-    return table[:, (table > 0).sum(axis=0) >= 10]
+    table = table[:, (table > 0).sum(axis=0) >= 10]
+    return table[table.sum(axis=1) > 0]
 
 
 def listed(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
