@@ -243,11 +243,14 @@ def test_an_audit_is_a_page_of_its_own(audit_folder, noise_pictures, reading):
 
 
 def test_an_audit_of_a_table_speaks_of_rows(audit_folder, reading):
-    folder = audit_folder(finding("identical-rows", "note", ["row 3"]), source_kind="table", classes={}, given={})
+    rows = finding("copies-across-parts", "note", ["row 3"], pairs=[pair("row 3", "row 9")])
+    folder = audit_folder(rows, source_kind="table", classes={}, given={})
     write_audit_page(folder, "boston", "0.1.0").rename(folder / "report.html")
     text = reading.words(reading.read_page(folder))
     assert "boston a table of numbers 12 rows" in text
     assert "Images by class" not in text
+    assert "picture" not in text.split("What the audit noticed")[1].split("For research use")[0]
+    assert "1 pair Further pairs FirstSecondAlike row 3 test" in text
 
 
 def test_a_damaged_audit_is_refused(audit_folder):

@@ -27,7 +27,7 @@ _WIDTH = 4.6
 class Copied:
     """Accuracy on test images with, or without, a copy in training."""
 
-    n: int
+    n: float
     text: str
     mark: Mark
 
@@ -38,7 +38,7 @@ class SplitRow:
 
     name: str
     clean: bool
-    n_test: int | None
+    n_test: float | None
     accuracy: str
     with_copy: Copied | None
     without_copy: Copied | None
@@ -88,7 +88,7 @@ def price_of_leakage(run: StudyFiles) -> Price | None:
     write_text(run.folder / "figures" / "leakage.svg", svg)
     return Price(
         headline=difference.get("sentence", ""),
-        sentences=tuple(said),
+        sentences=(*said, *(leakage.get("notes") or [])),
         figure=inline(svg, "leakage", f"The price of leakage: accuracy under {listed([_name(row) for row in splits])}"),
         rows=tuple(_row(row, scale) for row in splits),
         scale=scale,
@@ -136,7 +136,8 @@ def _control(control: Mapping[str, Any] | None) -> Control | None:
 def _made(leakage: Mapping[str, Any]) -> str:
     seeds = leakage.get("seeds") or []
     over = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed" if seeds else ""
-    method = next((row["accuracy"].get("method") for row in leakage["splits"] if row["accuracy"].get("method")), "")
+    accuracies = [row["accuracy"] for row in leakage["splits"]]
+    method = next((one.get("method") for one in accuracies if is_number(one.get("low"))), "")
     told = (
         ("Features", leakage.get("features")), ("classifier", leakage.get("classifier")), ("over", over),
         ("intervals", method),
