@@ -198,6 +198,44 @@ def test_audit_finds_copies_and_says_so(clearmargin: Command, draw_images: DrawI
     assert any("cop" in kind for kind in kinds)
 
 
+def test_audit_writes_a_page_and_its_json(clearmargin: Command, draw_images: DrawImages, tmp_path: Path) -> None:
+    folder = draw_images(tmp_path / "images", {"a": 8, "b": 8})
+    (folder / "b" / "again.png").write_bytes((folder / "a" / "000.png").read_bytes())
+    out = tmp_path / "audited"
+    status, said, _ = clearmargin("audit", folder, "--out", out)
+    assert status == 0
+    assert "serious" in said
+    assert "copies with different labels" in said
+    assert f"Page: {out / 'audit.html'}" in said
+    written = (out / "audit.json").read_text(encoding="utf-8")
+    assert "a/000.png" in (out / "audit.html").read_text(encoding="utf-8")
+    status, said, _ = clearmargin("audit", folder, "--out", out, "--json")
+    assert (status, json.loads(said)) == (0, json.loads(written))
+    assert sorted(path.name for path in out.iterdir() if path.name != "figures") == ["audit.html", "audit.json"]
+
+
+def test_audit_spoils_no_folder(clearmargin: Command, class_folder: Path, finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for out, reason in (
+        (finished, "holds other files"),
+        (tmp_path / "mine", "holds other files"),
+        (tmp_path / "file", "is a file"),
+        (class_folder / "audited", "lies inside the data"),
+    ):
+        status, _, err = clearmargin("audit", class_folder, "--out", out)
+        assert (status, reason in err) == (2, True), err
+    assert not (class_folder / "audited").exists()
+
+
+def test_audit_of_a_table_has_a_page(clearmargin: Command, tmp_path: Path) -> None:
+    status, said, _ = clearmargin("audit", "boston", "--target", "medv", "--out", tmp_path / "audited")
+    assert status == 0
+    assert "506 of 506 rows can be used." in said
+    assert "506 rows" in (tmp_path / "audited" / "audit.html").read_text(encoding="utf-8").replace("\u202f", "")
+
+
 def test_split_writes_who_goes_where(clearmargin: Command, class_folder: Path, tmp_path: Path) -> None:
     status, out, _ = clearmargin("split", class_folder, "--out", tmp_path / "who.csv", "--seed", "3")
     assert status == 0

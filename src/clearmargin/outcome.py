@@ -36,33 +36,6 @@ def print_outcome(finished: Run) -> None:
     typer.echo(f"Report: {finished.report}")
 
 
-def print_audit(found: Audit, out: Path | None) -> None:
-    """Print what an audit noticed, the serious findings first, and where its files are, if any."""
-    counts, table = found.counts, found.source_kind == "table"
-    what = "rows can be used" if table else f"images can be used, in {len(found.classes)} classes"
-    typer.echo(f"{counts['decoded']:,} of {counts['found']:,} {what}.")
-    if found.findings:
-        _print_findings(found.findings)
-    else:
-        typer.echo("Nothing was found that is wrong.")
-    if out is not None:
-        typer.echo(f"Written: {out / 'audit.json'}\nPage: {out / 'audit.html'}")
-
-
-def _print_findings(findings: Sequence[Finding]) -> None:
-    table = Table(show_lines=True)
-    for heading, width in (("severity", 8), ("kind", 16), ("finding", None), ("what to do", None)):
-        table.add_column(heading, min_width=width, overflow="fold")
-    for finding in findings:
-        severity = f"[{SEVERITY_STYLES[finding.severity]}]{finding.severity}[/]"
-        kind = plain(finding.kind.replace("-", " "))
-        table.add_row(severity, kind, plain(finding.message), plain(finding.remedy))
-    print_table(table)
-    severities = [finding.severity for finding in findings]
-    told = [f"{severities.count(one)} {one}" for one in SEVERITY_STYLES if one in severities]
-    typer.echo(f"Findings: {', '.join(told)}.")
-
-
 def print_leakage(found: dict[str, Any]) -> None:
     """Print what leaks are worth: the splits side by side, and what that amounts to."""
     table = Table(title=f"{found['classifier']}, {plain(found['features'])}", title_justify="left")
@@ -194,3 +167,30 @@ def _four_digits(value: float) -> str:
     """Numbers in the unit of the target may be of any size."""
     size = math.floor(math.log10(abs(value))) if value else 0
     return f"{value:,.{max(0, 3 - max(size, 0))}f}" if -3 <= size < 9 else f"{value:.4g}"
+
+
+def print_audit(found: Audit, out: Path | None) -> None:
+    """Print what an audit noticed, the serious findings first, and where its files are, if any."""
+    counts, table = found.counts, found.source_kind == "table"
+    what = "rows can be used" if table else f"images can be used, in {len(found.classes)} classes"
+    typer.echo(f"{counts['decoded']:,} of {counts['found']:,} {what}.")
+    if found.findings:
+        _print_findings(found.findings)
+    else:
+        typer.echo("Nothing was found that is wrong.")
+    if out is not None:
+        typer.echo(f"Written: {out / 'audit.json'}\nPage: {out / 'audit.html'}")
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    table = Table(show_lines=True)
+    for heading, width in (("severity", 8), ("kind", 16), ("finding", None), ("what to do", None)):
+        table.add_column(heading, min_width=width, overflow="fold")
+    for finding in findings:
+        severity = f"[{SEVERITY_STYLES[finding.severity]}]{finding.severity}[/]"
+        kind = plain(finding.kind.replace("-", " "))
+        table.add_row(severity, kind, plain(finding.message), plain(finding.remedy))
+    print_table(table)
+    severities = [finding.severity for finding in findings]
+    told = [f"{severities.count(one)} {one}" for one in SEVERITY_STYLES if one in severities]
+    typer.echo(f"Findings: {', '.join(told)}.")

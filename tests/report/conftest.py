@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -272,3 +274,25 @@ def _keep(run_folder: Path, contender: str, name: str = '"><img src=x onerror=al
 def keep() -> Callable[..., Path]:
     """Give a contender of a synthetic run an inside folder: (run folder, contender, a name for its images)."""
     return _keep
+
+
+def _beside(name: str) -> ModuleType:
+    """A test module of this folder, for what other tests want of it."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def reading() -> ModuleType:
+    """The strict reader of pages: `read_page`, `words`, `assert_inert`."""
+    return _beside("test_page")
+
+
+@pytest.fixture(scope="session")
+def leaking() -> ModuleType:
+    """Making a run folder leak, and finding the word for it everywhere: `leak`, `assert_all_leaky`."""
+    return _beside("test_leaks")

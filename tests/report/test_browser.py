@@ -5,7 +5,7 @@ import json
 import pytest
 
 from clearmargin.files import write_json
-from clearmargin.report import write_report
+from clearmargin.report import write_audit_page, write_report
 
 WIDER_THAN_THE_WINDOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 # Text that leaves its own box sideways, other than in boxes made to scroll.
@@ -58,6 +58,48 @@ def test_the_look_inside_fits_on_a_phone(synthetic_run, noise_pictures, keep, br
         assert page.evaluate(OVERFLOWING) == []
         assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
         page.close()
+
+
+PAIR = {"similarity": 0.98, "how": "turned by 90°", "first_label": "no", "second_label": "y" * 90, "first_part": "test",
+        "second_part": "train"}  # fmt: skip
+
+
+def audit_findings(name):
+    message = {"severity": "serious", "message": f"A sentence with {name}.", "remedy": "Do it.", "samples": [name]}
+    pairs = [{**PAIR, "first": name, "second": f"{k}.jpg"} for k in range(30)]
+    suspects = [{"name": f"{name}{k}", "given": "no", "suggested": "yes", "p_given": 0.1} for k in range(30)]
+    properties = [
+        {"property": "image size", "balanced_accuracy": 0.8, "chance": 0.5, "flagged": True, "by_class": name}
+    ]
+    by_class = {"no": {"tested": 4000, "with_copy": 3000, "identical": 12}, "y" * 90: {"tested": 9, "with_copy": 0}}
+    evidence = {
+        "copies-across-parts": {"pairs": pairs, "by_class": by_class},
+        "label-suspects": {"suspects": suspects},
+        "shortcuts": {"properties": properties},
+        "dark-images": {"values": {name: 0.1}},
+        "few-groups": {"values": {"y" * 90: 3}},
+    }
+    return [{**message, "kind": kind, "evidence": held} for kind, held in evidence.items()]
+
+
+@pytest.mark.parametrize("name", ["no/image (7).jpg", "Q" * 250 + "\u202e<b>.jpg"], ids=["plain", "hostile"])
+def test_findings_leaks_and_their_price_fit_on_a_phone(synthetic_run, noise_pictures, leaking, browser, name):
+    run_folder = synthetic_run(skills={"VGG16": 2.2}, classes=("no", "yes"), findings=audit_findings(name))
+    leaking.leak(run_folder)
+    write_json(run_folder / "leakage.json", leaking.price())
+    write_report(run_folder, noise_pictures)
+    write_audit_page(run_folder, "W" * 200, "0.1.0", noise_pictures)
+    for page_name in ("report.html", "audit.html"):
+        for width, scheme in ((390, "dark"), (1280, "light")):
+            page, said, asked = opened(browser, run_folder / page_name, width, scheme)
+            assert (said, asked) == ([], [(run_folder / page_name).as_uri()])
+            assert page.evaluate(WIDER_THAN_THE_WINDOW) == 0, f"wider than {width} px"
+            assert page.evaluate(OVERFLOWING) == []
+            assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+            for selector in (".leaky", ".banner b", ".chip.alarm", ".tag", ".severity"):
+                if page.locator(selector).count():
+                    assert page.evaluate(LOWEST_CONTRAST, selector) >= 4.5, (selector, scheme)
+            page.close()
 
 
 def test_a_cell_of_the_confusion_matrix_leads_to_its_images(synthetic_run, browser):

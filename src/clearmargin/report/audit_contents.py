@@ -102,7 +102,7 @@ class AuditFile(Portion):
 
 
 class _Copied(Portion):
-    n: int
+    n: float  # a mean over seeds
     accuracy: Figure | None = None
 
 
@@ -110,7 +110,7 @@ class _LeakageSplit(Portion):
     split: str
     accuracy: Figure
     balanced_accuracy: Figure | None = None
-    n_test: int | None = None
+    n_test: float | None = None
     with_copy: _Copied | None = None
     without_copy: _Copied | None = None
 
@@ -141,3 +141,4 @@ class LeakageFile(Portion):
     features: str = ""
     classifier: str = ""
     seeds: list[Any] = []
+    notes: list[str] = []

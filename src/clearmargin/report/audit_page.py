@@ -72,7 +72,7 @@ def _facts(
     kind, given = audit.get("source_kind", ""), audit.get("given") or {}
     parts = [part for part in PARTS if part in given]
     return {
-        **findings_facts(audit, folder, pictures),
+        **findings_facts(audit, None if kind == "table" else folder, pictures),
         "title": without_folders(name),
         "version": version,
         "noun": "row" if kind == "table" else "image",

@@ -33,7 +33,7 @@ _ROLES = {
     WRONG: "wrong",
     **{color: f"series-{k}" for k, color in enumerate(SERIES)},
 }
-_MARK_INCHES = 0.22  # of room for a title above axes that may have none
+_MARK_INCHES = 0.24  # of room for a title above axes that may have none
 _LOCK = threading.RLock()  # matplotlib's settings and Python's warning filters belong to the whole process
 
 
@@ -82,7 +82,9 @@ def draw_grid(rows: int, columns: int, panel: tuple[float, float], plots: Sequen
 def _mark(axes: Any) -> None:
     """Put the word that figures carry just now, if any, into the title."""
     if mark():
-        put_title(axes, with_mark(axes.get_title(loc="left")))
+        legend = axes.get_legend()
+        above = legend is not None and legend.get_bbox_to_anchor().y0 > axes.bbox.y1 - 1
+        put_title(axes, with_mark(axes.get_title(loc="left")), pad=19 if above else None)
 
 
 def _svg(figure: Figure) -> str:

@@ -15,18 +15,8 @@ SUSPECTS_SHOWN = 24
 STRIP_SHOWN = 12
 LISTED = 200  # beyond these, audit.json
 PICTURE_BYTES = 2_500_000  # of all pictures of findings
-# Findings about single images that a glance can confirm, also without a number for each.
-PICTURED = {
-    "blank-images",
-    "dark-images",
-    "bright-images",
-    "low-contrast-images",
-    "blurred-images",
-    "odd-proportions",
-    "tiny-images",
-    "text-suspects",
-    "mixed-modes",
-}
+# Findings about single images that a glance can confirm, without a number for each.
+PICTURED = {"blank-images", "coloured-images", "gray-images", "mixed-depths", "mixed-modes"}
 _PARTS = {"train": "training", "validation": "validation", "test": "test"}
 
 
@@ -165,15 +155,16 @@ def _occurrences(finding: Mapping[str, Any]) -> dict[str, int]:
     return {name: max(1, told.count(name)) for name in pictured_names(finding)}
 
 
-def exhibit(finding: Mapping[str, Any], pictures: Mapping[str, Thumbnail]) -> Exhibit:
-    """Arrange the evidence of one finding."""
+def exhibit(finding: Mapping[str, Any], pictures: Mapping[str, Thumbnail] | None) -> Exhibit:
+    """Arrange the evidence of one finding; None for ``pictures``: rows of a table, which have none."""
     evidence = finding.get("evidence") or {}
     pairs = evidence.get("pairs") or []
-    shown = _first_pairs(evidence)
+    shown = _first_pairs(evidence) if pictures is not None else []
+    names = _strip_names(finding) if pictures is not None else []
+    values, pictures = evidence.get("values") or {}, pictures or {}
     told = {id(pair) for pair in shown}
     further = [pair for pair in pairs if id(pair) not in told]
     suspects = [_suspect(one, pictures) for one in evidence.get("suspects") or []]
-    names, values = _strip_names(finding), evidence.get("values") or {}
     return Exhibit(
         groups=_grouped([_pair(pair, pictures) for pair in shown]),
         further_pairs=tuple(_pair(pair, {}) for pair in further[:LISTED]),
@@ -267,9 +258,11 @@ def _percent(share: float | None) -> float:
 def _strip_names(finding: Mapping[str, Any]) -> list[str]:
     """Images of a finding about single images: the most telling first where numbers say which, else as listed."""
     evidence = finding.get("evidence") or {}
-    samples = list(finding.get("samples", ()))
-    if finding["kind"] not in PICTURED or evidence.get("pairs") or evidence.get("suspects"):
+    if evidence.get("pairs") or evidence.get("suspects"):
         return []
+    samples = list(finding.get("samples", ()))
     known = set(samples)
     told = [name for name in evidence.get("values") or {} if name in known]
+    if not told and finding["kind"] not in PICTURED:
+        return []
     return list(dict.fromkeys([*told, *samples]))[:STRIP_SHOWN]

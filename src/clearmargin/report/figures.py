@@ -173,9 +173,9 @@ def plot_estimates(axes: Axes, estimates: Mapping[str, Mapping[str, Any]], title
     return finished(axes)
 
 
-def put_title(axes: Axes, text: str) -> None:
-    """Write a title over the left edge, where it is read first."""
-    axes.set_title(text, loc="left", color=INK, fontsize=_TEXT_SIZE + 1)
+def put_title(axes: Axes, text: str, pad: float | None = None) -> None:
+    """Write a title over the left edge, where it is read first; ``pad`` points above it, or as usual."""
+    axes.set_title(text, loc="left", color=INK, fontsize=_TEXT_SIZE + 1, pad=pad)
 
 
 def finished(

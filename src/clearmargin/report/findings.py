@@ -41,12 +41,15 @@ def findings(
     audit
         The content of ``audit.json``.
     folder
-        The folder it lies in, under which ``figures/audit`` keeps the thumbnails; without it there are no pictures.
+        The folder it lies in, under which ``figures/audit`` keeps the thumbnails; None for the rows of a table, which
+        have no pictures.
     pictures
         Gives images by name; without it the thumbnails kept there are used.
     """
     found = sorted(audit["findings"], key=lambda finding: _SEVERITIES.index(finding["severity"]))
-    shown = affordable(found, _thumbnails(found, folder, pictures) if folder is not None else {})
+    if folder is None:
+        return [_card(place, finding, None) for place, finding in enumerate(found, start=1)]
+    shown = affordable(found, _thumbnails(found, folder, pictures))
     return [_card(place, finding, own) for place, (finding, own) in enumerate(zip(found, shown, strict=True), start=1)]
 
 
@@ -59,7 +62,7 @@ def _thumbnails(found: Sequence[Mapping[str, Any]], folder: Path, pictures: Pict
     return load_thumbnails(place, names)
 
 
-def _card(place: int, finding: Mapping[str, Any], pictures: Mapping[str, Thumbnail]) -> FindingCard:
+def _card(place: int, finding: Mapping[str, Any], pictures: Mapping[str, Thumbnail] | None) -> FindingCard:
     samples = tuple(finding.get("samples", ()))
     return FindingCard(
         f"finding-{place}",

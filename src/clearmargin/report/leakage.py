@@ -10,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from clearmargin.files import write_text
 from clearmargin.report.drawing import draw, inline
 from clearmargin.report.figures import INK, MUTED, RIGHT, WRONG, finished
 from clearmargin.report.folder import StudyFiles
@@ -19,14 +20,14 @@ from clearmargin.report.wording import decimal, estimate, is_number, listed, num
 NAMES = {"given": "the given parts", "random": "a random split", "leak-free": "the leak-free split"}
 CLEAN = "leak-free"
 _TEXT_SIZE = 9.0
-_WIDTH = 5.4
+_WIDTH = 4.6
 
 
 @dataclass(frozen=True)
 class Copied:
     """Accuracy on test images with, or without, a copy in training."""
 
-    n: int
+    n: float
     text: str
     mark: Mark
 
@@ -37,7 +38,7 @@ class SplitRow:
 
     name: str
     clean: bool
-    n_test: int | None
+    n_test: float | None
     accuracy: str
     with_copy: Copied | None
     without_copy: Copied | None
@@ -72,8 +73,9 @@ class Price:
         return any(row.with_copy or row.without_copy for row in self.rows)
 
 
-def price_of_leakage(leakage: Mapping[str, Any] | None) -> Price | None:
-    """Arrange the content of ``leakage.json``; None where there is none."""
+def price_of_leakage(run: StudyFiles) -> Price | None:
+    """Arrange the content of ``leakage.json`` and write ``figures/leakage.svg``; None where it was not measured."""
+    leakage = run.leakage
     if leakage is None:
         return None
     splits = leakage["splits"]
@@ -83,9 +85,10 @@ def price_of_leakage(leakage: Mapping[str, Any] | None) -> Price | None:
     difference = leakage.get("difference") or {}
     said = [sentence for sentence in leakage.get("sentences") or [] if sentence != difference.get("sentence")]
     svg = draw_price(leakage)
+    write_text(run.folder / "figures" / "leakage.svg", svg)
     return Price(
         headline=difference.get("sentence", ""),
-        sentences=tuple(said),
+        sentences=(*said, *(leakage.get("notes") or [])),
         figure=inline(svg, "leakage", f"The price of leakage: accuracy under {listed([_name(row) for row in splits])}"),
         rows=tuple(_row(row, scale) for row in splits),
         scale=scale,
@@ -133,7 +136,8 @@ def _control(control: Mapping[str, Any] | None) -> Control | None:
 def _made(leakage: Mapping[str, Any]) -> str:
     seeds = leakage.get("seeds") or []
     over = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed" if seeds else ""
-    method = next((row["accuracy"].get("method") for row in leakage["splits"] if row["accuracy"].get("method")), "")
+    accuracies = [row["accuracy"] for row in leakage["splits"]]
+    method = next((one.get("method") for one in accuracies if is_number(one.get("low"))), "")
     told = (
         ("Features", leakage.get("features")), ("classifier", leakage.get("classifier")), ("over", over),
         ("intervals", method),
@@ -142,15 +146,10 @@ def _made(leakage: Mapping[str, Any]) -> str:
     return text[:1].upper() + text[1:] + "." if text else ""
 
 
-def figure_files(run: StudyFiles) -> dict[str, str]:
-    """Draw the sheet for papers, as file name to SVG; nothing where the price was not measured."""
-    return {} if run.leakage is None else {"leakage.svg": draw_price(run.leakage)}
-
-
 def draw_price(leakage: Mapping[str, Any]) -> str:
     """Draw accuracy under each split on one scale, with the gap between the two that are compared, as SVG."""
-    height = 0.95 + 0.48 * len(leakage["splits"])
-    box = (0.26, 0.5 / height, 0.7, 1 - 0.62 / height)
+    height = 1.05 + 0.48 * len(leakage["splits"])
+    box = (0.28, 0.5 / height, 0.68, 1 - 0.62 / height)
     return draw((_WIDTH, height), box, lambda axes: plot_price(axes, leakage["splits"], leakage.get("difference")))
 
 
@@ -168,9 +167,9 @@ def plot_price(axes: Axes, splits: Sequence[Mapping[str, Any]], difference: Mapp
                 decimal(found["value"]), (found["value"], place), xytext=(0, 7), textcoords="offset points",
                 ha="center", va="bottom", color=INK, fontsize=_TEXT_SIZE, fontweight="bold",
             )  # fmt: skip
-    _gap(axes, splits, difference)
     axes.set_xlim(scale.low, scale.high)
-    axes.set_ylim(len(splits) - 0.1, -0.75)
+    axes.set_ylim(len(splits) + 0.1, -0.75)
+    _gap(axes, splits, difference)
     axes.set_yticks(range(len(splits)), labels=[_name(row) for row in splits])
     axes.set_xlabel("accuracy on test images")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
@@ -194,7 +193,8 @@ def _gap(axes: Axes, splits: Sequence[Mapping[str, Any]], difference: Mapping[st
     axes.annotate("", (ends[0], floor), (ends[1], floor), arrowprops=arrow)
     low, high = (points(difference.get(key)) for key in ("low", "high"))
     between = f" ({low} to {high})" if is_number(difference.get("low")) else ""
-    axes.annotate(
-        f"{points(difference['value'])} points{between}", (min(ends), floor), xytext=(-6, 0),
-        textcoords="offset points", ha="right", va="center", color=INK, fontsize=_TEXT_SIZE,
+    middle = axes.transLimits.transform((sum(ends) / 2, 0))[0]
+    axes.text(
+        min(max(middle, 0.32), 0.68), floor + 0.12, f"{points(difference['value'])} points{between}",
+        transform=axes.get_yaxis_transform(), ha="center", va="top", color=INK, fontsize=_TEXT_SIZE,
     )  # fmt: skip

@@ -82,7 +82,8 @@ def _classification_facts(run_folder: Path, pictures: Pictures | None) -> dict[s
     run = read_run(run_folder)
     first = _first_screen(run)
     with marked(first["leaks"]):
-        return {**first, **_drawn(run, pictures), "run": run, "p_values": overview.p_values}
+        drawn = _drawn(run, pictures)
+    return {**first, **drawn, "price": leakage.price_of_leakage(run), "run": run, "p_values": overview.p_values}
 
 
 def _drawn(run: RunFiles, pictures: Pictures | None) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def _drawn(run: RunFiles, pictures: Pictures | None) -> dict[str, Any]:
     thumbnails = _thumbnails(run, pictures)
     panels, roc_note = results.roc_panels(run)
     looks = {contender.name: Look(k) for k, contender in enumerate(run.contenders)}
-    files = {**results.figure_files(run, panels), **repeats.figure_files(run, looks), **leakage.figure_files(run)}
+    files = {**results.figure_files(run, panels), **repeats.figure_files(run, looks)}
     for name, svg in files.items():
         write_text(run.folder / "figures" / name, svg)
     seen = insides.read_insides(run)
@@ -159,7 +160,6 @@ def _data(run: RunFiles, pictures: Pictures | None) -> dict[str, Any]:
         "parts": PARTS,
         "part_names": data_flow.PART_NAMES,
         **findings.findings_facts(run.audit, run.folder, pictures),
-        "price": leakage.price_of_leakage(run.leakage),
         "many_classes": len(run.evaluation["classes"]) > CLASSES_SPREAD_OUT,
     }
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from clearmargin.report.folder import StudyFiles
 from clearmargin.report.wording import count, listed, plural
@@ -151,16 +150,13 @@ def _kept_together(run: StudyFiles, noun: str) -> str:
     by_kind = {finding["kind"]: finding for finding in run.audit["findings"] if finding["kind"] in COPIES[noun]}
     told = []
     for kind, finding in by_kind.items():
-        one, many = ("cluster", "clusters") if kind == "near-copies" else ("set", "sets")
-        of = "near-duplicates" if kind == "near-copies" else f"identical {noun}s"
-        clusters = (finding.get("evidence") or {}).get("clusters") or _clusters(run, finding)
-        told.append(f"{plural(clusters, one, many)} of {of}")
+        near, clusters = kind == "near-copies", (finding.get("evidence") or {}).get("clusters")
+        if clusters:
+            of = "near-duplicates" if near else f"identical {noun}s"
+            told.append(f"{plural(clusters, 'cluster' if near else 'set')} of {of}")
+        else:
+            told.append(f"{count(len(_named(run, kind)))} {'near-duplicate' if near else 'identical'} {noun}s")
     if not told:
         return f"The audit found no copies among the {noun}s."
     dropped = run.recipe.get("split", {}).get("near_duplicates") == "drop"
-    return f"{listed(told)}: {'one of each was kept' if dropped else 'each kept together in one part'}."
-
-
-def _clusters(run: StudyFiles, finding: Mapping[str, Any]) -> int:
-    rows = run.split_rows[run.split_rows["name"].isin(set(finding.get("samples", ())))]
-    return int(rows["group"].nunique())
+    return f"{listed(told)}: {'one of each was kept' if dropped else 'copies were kept together in one part'}."

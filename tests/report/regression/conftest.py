@@ -246,9 +246,3 @@ _browsing = _beside("test_browser")
 def browsing() -> ModuleType:
     """Opening pages in a real browser: `opened` and its scripts."""
     return _browsing
-
-
-@pytest.fixture(scope="session")
-def reading() -> ModuleType:
-    """The strict reader of pages: `read_page`, `words`, `assert_inert`."""
-    return _beside("test_page")

@@ -32,11 +32,12 @@ def regression_facts(run_folder: Path) -> dict[str, Any]:
     first = _first_screen(run)
     with marked(first["leaks"]):
         look = own.looks(run)
-        files = {**results.figure_files(run), **figure_files(run, look), **leakage.figure_files(run)}
+        files = {**results.figure_files(run), **figure_files(run, look)}
         for name, svg in files.items():
             write_text(run_folder / "figures" / name, svg)
         drawn = {**_data(run), **_results(run), "repeats": repeats(run, look)}
-    return {**first, **drawn, "how": _how(run), "run": run, "noun": "row"}
+    own_section = {"price": leakage.price_of_leakage(run), "how": _how(run)}
+    return {**first, **drawn, **own_section, "run": run, "noun": "row"}
 
 
 def _first_screen(run: RegressionRun) -> dict[str, Any]:
@@ -71,7 +72,6 @@ def _data(run: RegressionRun) -> dict[str, Any]:
     return {
         "flow": data_flow.data_flow(run, noun="row"),
         **findings.findings_facts(run.audit),
-        "price": leakage.price_of_leakage(run.leakage),
         "target_table": results.target_table(run),
         "target_meaning": meanings.get(run.target, ""),
         "meanings": meanings,
