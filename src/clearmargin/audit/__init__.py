@@ -10,16 +10,18 @@ import numpy as np
 import pandas as pd
 
 from clearmargin.audit.copies import (
+    chained_copies,
     copies_across_parts,
     copies_in_different_patients,
     copies_with_different_labels,
     identical_images,
+    near_copies,
     patients_across_parts,
 )
 from clearmargin.audit.evidence import Evidence
 from clearmargin.audit.makeup import class_balance, mixed_modes, mixed_sizes
 from clearmargin.audit.rows import few_rows, identical_rows, outlying_targets
-from clearmargin.records import PARTS, Finding, Sample, Severity
+from clearmargin.records import PARTS, Finding, Rows, Sample, Severity
 
 Check = Callable[[Evidence], Iterable[Finding]]
 CHECKS: tuple[Check, ...] = (
@@ -28,6 +30,8 @@ CHECKS: tuple[Check, ...] = (
     patients_across_parts,
     copies_in_different_patients,
     identical_images,
+    near_copies,
+    chained_copies,
     class_balance,
     mixed_sizes,
     mixed_modes,
@@ -52,7 +56,8 @@ class Audit:
     findings
         Those of the source and the decoding, and those of the checks; the serious ones first.
     copies
-        int64 of shape (samples,): samples with identical pixels or inputs share a number.
+        int64 of shape (samples,): what must stay together shares a number: samples with identical pixels or inputs,
+        and near-duplicates.
     counts
         ``found``, ``decoded`` and ``excluded`` samples.
     classes
@@ -104,6 +109,7 @@ def audit(
     *,
     simulated: bool,
     source_kind: str,
+    miniatures: Rows | None = None,
 ) -> Audit:
     """Run every check of `CHECKS` (of a table: `TABLE_CHECKS`) over the samples that could be read.
 
@@ -120,13 +126,16 @@ def audit(
         How many samples the source lists, the unreadable ones included.
     simulated, source_kind
         As the source says.
+    miniatures
+        Of images: uint8 of shape (samples, 64, 64), as `clearmargin.miniature` makes them; without them only identical
+        copies are found.
 
     Raises
     ------
     ValueError
         When there is not one row of facts for each sample.
     """
-    evidence = Evidence.gather(samples, facts)
+    evidence = Evidence.gather(samples, facts, miniatures)
     checks = TABLE_CHECKS if source_kind == "table" else CHECKS
     noticed = [*findings, *(finding for check in checks for finding in check(evidence))]
     given: dict[str, dict[str, int]] = {
@@ -136,7 +145,7 @@ def audit(
         simulated=simulated,
         source_kind=source_kind,
         findings=_ranked(noticed),
-        copies=evidence.copies,
+        copies=evidence.together,
         counts={"found": found, "decoded": len(samples), "excluded": found - len(samples)},
         classes=evidence.class_counts(),
         given=given,
