@@ -15,7 +15,7 @@ from clearmargin.audit.copies import (
     copies_in_different_patients,
     copies_with_different_labels,
     identical_images,
-    near_copies,
+    nearly_identical_images,
     patients_across_parts,
 )
 from clearmargin.audit.evidence import Evidence
@@ -30,7 +30,7 @@ CHECKS: tuple[Check, ...] = (
     patients_across_parts,
     copies_in_different_patients,
     identical_images,
-    near_copies,
+    nearly_identical_images,
     chained_copies,
     class_balance,
     mixed_sizes,

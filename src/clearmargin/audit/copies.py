@@ -39,7 +39,7 @@ def identical_images(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def near_copies(evidence: Evidence) -> Iterator[Finding]:
+def nearly_identical_images(evidence: Evidence) -> Iterator[Finding]:
     """How many images are nearly another one."""
     links = evidence.links
     nearly = ~links.identical
