@@ -155,7 +155,9 @@ def test_json_is_what_the_run_folder_holds():
     assert page["format"] == 1
     assert page["classes"] == {"a": 2, "b": 1}
     assert page["given"] == {"train": {"a": 1, "b": 1}, "test": {"a": 1}}
-    assert {"kind": "k", "severity": "note", "message": "m", "remedy": "r", "samples": ["s"], "evidence": {}} in page["findings"]
+    assert {"kind": "k", "severity": "note", "message": "m", "remedy": "r", "samples": ["s"], "evidence": {}} in page[
+        "findings"
+    ]
     assert json.loads(json.dumps(page)) == page
 
 

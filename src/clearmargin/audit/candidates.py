@@ -14,6 +14,7 @@ INVERSE = np.array([0, 3, 2, 1, 4, 5, 6, 7])
 _TABLES = 32
 _MOST_DIFFERING = 36  # bits: strangers differ in 64 on average, pairs of cosine 0.7 in 32
 _BUCKET = 128  # most that is looked at in one bucket for one image
+_USUAL = 16  # pairs per image in one table; where there are more, buckets are looked at less closely
 _PAIRS_AT_ONCE = 1 << 21
 
 
@@ -71,8 +72,9 @@ def _table_pairs(
     start = np.searchsorted(sorted_keys, asked[turn], "left")
     count = np.searchsorted(sorted_keys, asked[turn], "right") - start
     # Of an overfull bucket every image sees another stretch, so that all of it is seen by some.
-    excess = np.maximum(count - _BUCKET, 0)
-    start, count = start + (np.arange(images) * 7919) % (excess + 1), np.minimum(count, _BUCKET)
+    most = _BUCKET if np.minimum(count, _BUCKET).sum() <= _USUAL * images else _USUAL // 2
+    excess = np.maximum(count - most, 0)
+    start, count = start + (np.arange(images) * 7919) % (excess + 1), np.minimum(count, most)
     pairs = []
     ends = np.cumsum(count)
     cuts = 1 + np.searchsorted(ends, np.arange(_PAIRS_AT_ONCE, ends[-1] + _PAIRS_AT_ONCE, _PAIRS_AT_ONCE), "left")
