@@ -30,7 +30,7 @@ from clearmargin.mapped_rows import MappedRows
 from clearmargin.miniature import SIDE_PX
 from clearmargin.records import Finding, Inputs, Preprocessing, Source
 
-_FORMAT = 2  # raise it when the files, or the way an image is decoded, change
+_FORMAT = 3  # raise it when the files, or the way an image is decoded, change
 _CHUNK_IMAGES = 32  # decoded by one task: 60,000 tiny images must not become 60,000 tasks
 _CHUNK_BYTES = 8 << 20
 _TINY_BYTES = 4096  # below, handing the interpreter from thread to thread costs more than it gains

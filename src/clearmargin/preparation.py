@@ -116,6 +116,7 @@ def _checked(inputs: Inputs, source: Source | Table) -> Audit:
         inputs.found,
         simulated=inputs.simulated,
         source_kind=source.kind,
+        miniatures=inputs.miniatures,
     )
 
 
@@ -163,7 +164,7 @@ def joined(inputs: Inputs, copies: np.ndarray, asked: SplitSettings) -> tuple[In
     """
     left_out: set[str] = set()
     if asked.near_duplicates == "drop":
-        kept = _first_of_each(_same(inputs, copies), inputs.facts["name"])
+        kept = _best_of_each(_same(inputs, copies), inputs.facts)
         left_out = {sample.name for sample in inputs.samples}
         inputs, copies = _only(inputs, kept), copies[kept]
         left_out -= {sample.name for sample in inputs.samples}
@@ -196,16 +197,15 @@ def _grouped(samples: Sequence[Sample], copies: np.ndarray, group_by: str) -> tu
 
 
 def _same(inputs: Inputs, copies: np.ndarray) -> np.ndarray:
-    """Numbers of samples of which one is enough: copies; of a table, such as have the same target as well."""
-    if not isinstance(inputs.preprocessing, Columns):
-        return copies
-    targets = np.unique([sample.label for sample in inputs.samples], return_inverse=True)[1]
-    return np.unique(np.column_stack([copies, targets]), axis=0, return_inverse=True)[1]
+    """Numbers of samples of which one is enough: copies that have the same label or target."""
+    labels = np.unique(np.array([sample.label for sample in inputs.samples]), return_inverse=True)[1]
+    return np.unique(np.column_stack([copies, labels]), axis=0, return_inverse=True)[1]
 
 
-def _first_of_each(copies: np.ndarray, names: pd.Series) -> np.ndarray:
-    """Rows (ascending) that keep one of each cluster of copies: the first by name."""
-    order = np.argsort(names.to_numpy(dtype=str), kind="stable")
+def _best_of_each(copies: np.ndarray, facts: pd.DataFrame) -> np.ndarray:
+    """Rows (ascending) that keep one of each cluster of copies: the one with most pixels, else the first by name."""
+    pixels = facts["width_px"] * facts["height_px"] if "width_px" in facts else pd.Series(np.zeros(len(facts)))
+    order = np.lexsort((facts["name"].to_numpy(dtype=str), -pixels.to_numpy(dtype=np.int64)))
     _, first = np.unique(copies[order], return_index=True)
     return np.sort(order[first])
 

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from clearmargin.audit.copies import (
+    chained_copies,
     copies_across_parts,
     copies_in_different_patients,
     copies_with_different_labels,
     identical_images,
+    nearly_identical_images,
     patients_across_parts,
 )
 from clearmargin.audit.evidence import Evidence
@@ -21,7 +23,7 @@ from clearmargin.audit.makeup import class_balance, mixed_modes, mixed_sizes
 from clearmargin.audit.quality import few_groups, image_quality, image_shape, odd_modes, text_suspects
 from clearmargin.audit.rows import few_rows, identical_rows, outlying_targets
 from clearmargin.audit.shortcuts import shortcuts
-from clearmargin.records import PARTS, Finding, Sample, Severity
+from clearmargin.records import PARTS, Finding, Rows, Sample, Severity
 
 Check = Callable[[Evidence], Iterable[Finding]]
 CHECKS: tuple[Check, ...] = (
@@ -30,6 +32,8 @@ CHECKS: tuple[Check, ...] = (
     patients_across_parts,
     copies_in_different_patients,
     identical_images,
+    nearly_identical_images,
+    chained_copies,
     class_balance,
     mixed_sizes,
     mixed_modes,
@@ -60,7 +64,8 @@ class Audit:
     findings
         Those of the source and the decoding, and those of the checks; the serious ones first.
     copies
-        int64 of shape (samples,): samples with identical pixels or inputs share a number.
+        int64 of shape (samples,): what must stay together shares a number: samples with identical pixels or inputs,
+        and near-duplicates.
     counts
         ``found``, ``decoded`` and ``excluded`` samples.
     classes
@@ -112,6 +117,7 @@ def audit(
     *,
     simulated: bool,
     source_kind: str,
+    miniatures: Rows | None = None,
 ) -> Audit:
     """Run every check of `CHECKS` (of a table: `TABLE_CHECKS`) over the samples that could be read.
 
@@ -128,13 +134,16 @@ def audit(
         How many samples the source lists, the unreadable ones included.
     simulated, source_kind
         As the source says.
+    miniatures
+        Of images: uint8 of shape (samples, 64, 64), as `clearmargin.miniature` makes them; without them only identical
+        copies are found.
 
     Raises
     ------
     ValueError
         When there is not one row of facts for each sample.
     """
-    evidence = Evidence.gather(samples, facts)
+    evidence = Evidence.gather(samples, facts, miniatures)
     checks = TABLE_CHECKS if source_kind == "table" else CHECKS
     noticed = [*findings, *(finding for check in checks for finding in check(evidence))]
     given: dict[str, dict[str, int]] = {
@@ -144,7 +153,7 @@ def audit(
         simulated=simulated,
         source_kind=source_kind,
         findings=_ranked(noticed),
-        copies=evidence.copies,
+        copies=evidence.together,
         counts={"found": found, "decoded": len(samples), "excluded": found - len(samples)},
         classes=evidence.class_counts(),
         given=given,

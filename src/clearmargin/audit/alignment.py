@@ -61,6 +61,8 @@ def _aligned_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     best = _correlation(_fine(first), fine)
     left = np.flatnonzero(best >= _UNPROMISING)  # pairs that can still turn out to be copies
     for step in range(_STEPS):
+        if not len(left):
+            break
         here = first[left] if step == 0 else _moved(first[left], shift[left], place)
         change = _step(here, second[left], place)
         shift[left] = np.clip(shift[left] + change, -_LARGEST_SHIFT * _SIDE, _LARGEST_SHIFT * _SIDE)

@@ -12,8 +12,9 @@ ORIENTATIONS = 8  # the first four are turns by 90° each, the others the same o
 _ASKED = (0, 1, 2, 4, 5, 6, 7)
 INVERSE = np.array([0, 3, 2, 1, 4, 5, 6, 7])
 _TABLES = 32
-_MOST_DIFFERING = 38  # bits: strangers differ in 64 on average, pairs of cosine 0.7 in 32
+_MOST_DIFFERING = 36  # bits: strangers differ in 64 on average, pairs of cosine 0.7 in 32
 _BUCKET = 128  # most that is looked at in one bucket for one image
+_USUAL = 16  # pairs per image in one table; where there are more, buckets are looked at less closely
 _PAIRS_AT_ONCE = 1 << 21
 
 
@@ -41,10 +42,9 @@ def candidate_pairs(codes: np.ndarray) -> np.ndarray:
     found = np.empty(0, np.int64)
     for keys in _keys(codes, images):
         order = np.argsort(keys[0], kind="stable")
-        for orientation in _ASKED:
-            near = _table_pairs(keys[0][order], order, keys[orientation], words, orientation)
-            found = np.concatenate((found, near))
-        found = np.unique(found)
+        sorted_keys = keys[0][order]
+        new = [_table_pairs(sorted_keys, order, keys[orientation], words, orientation) for orientation in _ASKED]
+        found = np.union1d(found, np.concatenate(new))
     first, rest = np.divmod(found, images * ORIENTATIONS)
     second, orientation = np.divmod(rest, ORIENTATIONS)
     return np.column_stack((first, second, orientation))
@@ -52,12 +52,12 @@ def candidate_pairs(codes: np.ndarray) -> np.ndarray:
 
 def _keys(codes: np.ndarray, images: int) -> Iterator[np.ndarray]:
     """Keys (uint64) of shape (8, images) for each table, and at last the whole codes."""
-    width = int(np.clip(round(np.log2(images)) + 2, 10, 26))
+    width = int(np.clip(round(1.25 * np.log2(images)) - 1, 10, 30))  # buckets of a few strangers
     random = np.random.default_rng(0)
     for _ in range(_TABLES):
         keys = np.zeros(codes.shape[:2], np.uint32)
         for bit in random.choice(BITS, width, replace=False).tolist():
-            keys = (keys << 1) | ((codes[..., bit // 8] >> (bit % 8)) & 1)
+            keys = (keys << np.uint32(1)) | ((codes[..., bit // 8] >> (bit % 8)) & 1)
         yield keys
     whole = np.ascontiguousarray(codes).view(np.uint64)
     yield whole[..., 0] ^ (whole[..., 1] * np.uint64(0x9E3779B97F4A7C15))
@@ -72,12 +72,13 @@ def _table_pairs(
     start = np.searchsorted(sorted_keys, asked[turn], "left")
     count = np.searchsorted(sorted_keys, asked[turn], "right") - start
     # Of an overfull bucket every image sees another stretch, so that all of it is seen by some.
-    excess = np.maximum(count - _BUCKET, 0)
-    start, count = start + (np.arange(images) * 7919) % (excess + 1), np.minimum(count, _BUCKET)
+    most = _BUCKET if np.minimum(count, _BUCKET).sum() <= _USUAL * images else _USUAL // 2
+    excess = np.maximum(count - most, 0)
+    start, count = start + (np.arange(images) * 7919) % (excess + 1), np.minimum(count, most)
     pairs = []
     ends = np.cumsum(count)
-    cuts = np.searchsorted(ends, np.arange(_PAIRS_AT_ONCE, ends[-1] + _PAIRS_AT_ONCE, _PAIRS_AT_ONCE), "left")
-    for low, high in zip([0, *(cuts + 1)], [*(cuts + 1), images], strict=True):
+    cuts = 1 + np.searchsorted(ends, np.arange(_PAIRS_AT_ONCE, ends[-1] + _PAIRS_AT_ONCE, _PAIRS_AT_ONCE), "left")
+    for low, high in zip([0, *cuts.tolist()], [*cuts.tolist(), images], strict=True):
         number = count[low:high]
         if number.sum() == 0:
             continue

@@ -1,14 +1,16 @@
-"""Checks on identical samples: how many, and where they contradict each other or leak."""
+"""Checks on copies, identical and near: how many, and where they contradict each other or leak."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from clearmargin.audit.evidence import Evidence
 from clearmargin.records import Finding, Part
 
+MOST_PAIRS = 200  # told as evidence
 _SHOWN = 3
 # What a reader calls the parts, and which of them must not know the other.
 _TESTED_ON: tuple[tuple[Part, str, Part, str], ...] = (
@@ -33,7 +35,58 @@ def identical_images(evidence: Evidence) -> Iterator[Finding]:
             "Nothing has to be done: a new split keeps identical images in the same part. "
             "Remove the repeats if every image should count once.",
             tuple(evidence.names[rows]),
+            {"pairs": told_pairs(evidence, evidence.links.identical), **_extent(evidence.copies)},
         )
+
+
+def nearly_identical_images(evidence: Evidence) -> Iterator[Finding]:
+    """How many images are nearly another one."""
+    links = evidence.links
+    nearly = ~links.identical
+    if nearly.any():
+        rows = np.unique(links.pairs[nearly])
+        yield Finding(
+            "near-copies",
+            "note",
+            f"{len(rows):,} of {len(evidence.names):,} images show nearly the same picture as another one: resized, "
+            "stored again, brightened, framed, slightly cropped, mirrored or turned.",
+            "Nothing has to be done: a new split keeps them in the same part. Look at the pairs: neighbouring slices "
+            'of one patient can be among them. With near_duplicates = "drop" one of each set is used.',
+            tuple(evidence.names[rows]),
+            {"pairs": told_pairs(evidence, nearly), **_extent(evidence.together)},
+        )
+
+
+def chained_copies(evidence: Evidence) -> Iterator[Finding]:
+    """Sets of copies that hang together by a chain of likenesses only."""
+    near = evidence.near
+    if near is None or not (near.chained or near.parted):
+        return
+    inside = np.isin(near.clusters, near.chained)
+    largest = max(np.bincount(near.clusters[inside]), default=0)
+    said = [
+        f"{len(near.chained):,} {_plural(len(near.chained), 'set', 'sets')} of near-duplicates "
+        f"{_plural(len(near.chained), 'hangs', 'hang')} together by a chain, in which the ends need not be alike; the "
+        f"largest holds {largest:,} images."
+    ] * bool(near.chained)
+    if near.parted:
+        said.append(
+            f"{near.parted:,} {_plural(near.parted, 'set', 'sets')} would have held more than a fifth of the data and "
+            f"{_plural(near.parted, 'was', 'were')} parted where images are least alike."
+        )
+    yield Finding(
+        "chained-copies",
+        "warning",
+        " ".join(said),
+        "Look at the pairs: series of neighbouring slices form chains, and so do plain pictures that are all alike. "
+        "Sets that were not parted stay in one part, which leaks nothing but may leave a part uneven.",
+        tuple(evidence.names[inside]),
+        {
+            "pairs": told_pairs(evidence, inside[evidence.links.pairs[:, 0]] & ~evidence.links.identical),
+            "clusters": len(near.chained),
+            "largest": int(largest),
+        },
+    )
 
 
 def copies_with_different_labels(evidence: Evidence) -> Iterator[Finding]:
@@ -49,6 +102,20 @@ def copies_with_different_labels(evidence: Evidence) -> Iterator[Finding]:
             "Have them labelled again by somebody who knows, and correct or remove them; "
             "until then a model is punished for right answers.",
             samples,
+            {"pairs": told_pairs(evidence, evidence.links.identical & _differ(evidence, evidence.labels))},
+        )
+    nearly = ~evidence.links.identical & _differ(evidence, evidence.labels)
+    if nearly.any():
+        told, names = _near_told(evidence, evidence.labels, nearly, "is labelled")
+        yield Finding(
+            "copies-with-different-labels",
+            "warning",
+            f"{nearly.sum():,} {_plural(int(nearly.sum()), 'pair', 'pairs')} of nearly identical images "
+            f"{_plural(int(nearly.sum()), 'has', 'have')} different labels: {told}.",
+            "Worth a look: if they show the same slice, at most one of the two labels can be right; "
+            "neighbouring slices may rightly differ.",
+            names,
+            {"pairs": told_pairs(evidence, nearly)},
         )
 
 
@@ -65,27 +132,58 @@ def copies_in_different_patients(evidence: Evidence) -> Iterator[Finding]:
             "Check whether two names stand for one patient or an image was filed wrongly. "
             "A new split keeps such patients together in one part.",
             samples,
+            {"pairs": told_pairs(evidence, evidence.links.identical & _differ(evidence, evidence.groups))},
+        )
+    nearly = ~evidence.links.identical & _differ(evidence, evidence.groups)
+    if nearly.any():
+        told, names = _near_told(evidence, evidence.groups, nearly, "is filed under")
+        yield Finding(
+            "copies-in-different-patients",
+            "warning",
+            f"{nearly.sum():,} {_plural(int(nearly.sum()), 'pair', 'pairs')} of nearly identical images "
+            f"{_plural(int(nearly.sum()), 'is', 'are')} filed under different patients: {told}.",
+            "Check whether two names stand for one patient. A new split keeps such patients together in one part.",
+            names,
+            {"pairs": told_pairs(evidence, nearly)},
         )
 
 
 def copies_across_parts(evidence: Evidence) -> Iterator[Finding]:
-    """Samples of a given part that the model has seen, with the same pixels or inputs, in another one."""
+    """Samples of a given part that the model has seen, or nearly so, in another one."""
     nouns = evidence.nouns
     for tested, tested_name, known, known_name in _TESTED_ON:
-        seen = np.isin(evidence.copies, evidence.copies[evidence.parts == known])
-        rows = np.flatnonzero((evidence.parts == tested) & seen)
-        total = int((evidence.parts == tested).sum())
-        if len(rows):
-            yield Finding(
-                "copies-across-parts",
-                "serious",
-                f"{len(rows):,} of {total:,} {nouns.sample}s in the given {tested_name} part "
-                f"{_plural(len(rows), 'has', 'have')} {nouns.copy} in the {known_name} part: "
-                "a model can recognise them without having learned anything.",
-                "Nothing has to be done when the data are split anew (use_given = false, the usual way); "
-                f"to keep the given parts, remove the {nouns.copies} from the {known_name} part.",
-                tuple(evidence.names[rows]),
-            )
+        is_tested, is_known = evidence.parts == tested, evidence.parts == known
+        seen = is_tested & np.isin(evidence.together, evidence.together[is_known])
+        same = is_tested & np.isin(evidence.copies, evidence.copies[is_known])
+        number, identical, total = int(seen.sum()), int(same.sum()), int(is_tested.sum())
+        if not number:
+            continue
+        what, how = nouns.copy, ""
+        if number > identical:
+            what, how = "a copy", f" ({identical:,} identical, {number - identical:,} nearly so)"
+        across = is_tested[evidence.links.pairs] | is_known[evidence.links.pairs]
+        across = across.all(axis=1) & (is_tested[evidence.links.pairs].sum(axis=1) == 1)
+        yield Finding(
+            "copies-across-parts",
+            "serious",
+            f"{number:,} of {total:,} {nouns.sample}s in the given {tested_name} part "
+            f"{_plural(number, 'has', 'have')} {what} in the {known_name} part{how}: "
+            "a model can recognise them without having learned anything.",
+            "Nothing has to be done when the data are split anew (use_given = false, the usual way); "
+            f"to keep the given parts, remove the {'copies' if how else nouns.copies} from the {known_name} part.",
+            tuple(evidence.names[seen]),
+            {
+                "pairs": told_pairs(evidence, across),
+                "by_class": {
+                    name: {
+                        "tested": tested_here,
+                        "with_copy": int((seen & (evidence.labels == name)).sum()),
+                        "identical": int((same & (evidence.labels == name)).sum()),
+                    }
+                    for name, tested_here in evidence.class_counts(tested).items()
+                },
+            },
+        )
 
 
 def patients_across_parts(evidence: Evidence) -> Iterator[Finding]:
@@ -108,6 +206,55 @@ def patients_across_parts(evidence: Evidence) -> Iterator[Finding]:
                 f"to keep the given parts, move every {nouns.group} to one of them.",
                 tuple(evidence.names[rows]),
             )
+
+
+def told_pairs(evidence: Evidence, chosen: np.ndarray) -> list[dict[str, Any]]:
+    """Pairs as plain JSON, at most `MOST_PAIRS`: the most alike first, those that differ in class before others.
+
+    Parameters
+    ----------
+    chosen
+        bool of shape (pairs,): which of the links.
+    """
+    rows = np.flatnonzero(chosen)
+    differ = _differ(evidence, evidence.labels)[rows]
+    rows = rows[np.lexsort((rows, -evidence.links.similarity[rows], ~differ))][:MOST_PAIRS]
+    told = []
+    for row in rows.tolist():
+        first, second = evidence.links.pairs[row].tolist()
+        told.append(
+            {
+                "first": evidence.names[first],
+                "second": evidence.names[second],
+                "similarity": round(float(evidence.links.similarity[row]), 4),
+                "how": evidence.links.how(row),
+                "first_label": evidence.labels[first],
+                "second_label": evidence.labels[second],
+                "first_part": evidence.parts[first],
+                "second_part": evidence.parts[second],
+            }
+        )
+    return told
+
+
+def _extent(clusters: np.ndarray) -> dict[str, int]:
+    sizes = np.bincount(clusters)
+    return {"clusters": int((sizes > 1).sum()), "largest": int(sizes.max())}
+
+
+def _differ(evidence: Evidence, values: np.ndarray) -> np.ndarray:
+    """Which pairs have two different values, None aside: bool of shape (pairs,)."""
+    first, second = values[evidence.links.pairs[:, 0]], values[evidence.links.pairs[:, 1]]
+    pairs = zip(first, second, strict=True)
+    return np.array([a is not None and b is not None and a != b for a, b in pairs], dtype=bool)
+
+
+def _near_told(evidence: Evidence, values: np.ndarray, chosen: np.ndarray, verb: str) -> tuple[str, tuple[str, ...]]:
+    """The pairs most alike in words, and the names of all."""
+    rows = np.flatnonzero(chosen)
+    rows = rows[np.argsort(-evidence.links.similarity[rows], kind="stable")]
+    pairs = [(int(first), int(second)) for first, second in evidence.links.pairs[rows]]
+    return _told(evidence, values, pairs, verb), tuple(evidence.names[np.unique(evidence.links.pairs[rows])])
 
 
 def _contradictions(evidence: Evidence, values: np.ndarray) -> tuple[list[tuple[int, int]], tuple[str, ...]]:

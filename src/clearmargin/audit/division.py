@@ -29,7 +29,11 @@ def _dropped(found: Inputs, kept: Inputs, split: Split) -> Iterator[Finding]:
     remaining = {sample.name for sample in kept.samples}
     dropped = tuple(sample.name for sample in found.samples if sample.name not in remaining)
     if dropped:
-        what = "the same inputs and the same target" if split.numeric else "the same pixels"
+        what = (
+            "the same inputs and the same target"
+            if split.numeric
+            else "the same picture, identical or nearly so, and the same label"
+        )
         noun = (ROWS if split.numeric else IMAGES).sample
         yield Finding(
             "copies-dropped",

@@ -10,9 +10,11 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from clearmargin.audit.duplicates import exact_copies
+from clearmargin.audit.duplicates import exact_copies, join_groups
+from clearmargin.audit.links import Links, find_links
+from clearmargin.audit.near_copies import NearCopies, find_near_copies
 from clearmargin.audit.nouns import IMAGES, ROWS, Nouns
-from clearmargin.records import Part, Sample
+from clearmargin.records import Part, Rows, Sample
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Evidence:
         One row for each sample: content_sha256, pixel_sha256, width_px, height_px, mode, format, bytes.
     copies
         int64 of shape (samples,): samples with identical pixels share a number.
+    near
+        Near-duplicates; None when nothing was looked for (a table, or no miniatures).
     """
 
     names: np.ndarray
@@ -35,23 +39,27 @@ class Evidence:
     parts: np.ndarray
     facts: pd.DataFrame
     copies: np.ndarray
+    near: NearCopies | None = None
 
     @classmethod
-    def gather(cls, samples: Sequence[Sample], facts: pd.DataFrame) -> Evidence:
-        """Lay samples and facts side by side.
+    def gather(cls, samples: Sequence[Sample], facts: pd.DataFrame, miniatures: Rows | None = None) -> Evidence:
+        """Lay samples and facts side by side, and look for copies.
 
         Raises
         ------
         ValueError
-            When there is not one row of facts for each sample.
+            When there is not one row of facts, and one miniature, for each sample.
         """
         if len(samples) != len(facts):
             raise ValueError(f"Expected one row of facts per sample, got {len(facts)} for {len(samples)} samples.")
+        if miniatures is not None and miniatures.shape[0] != len(samples):
+            raise ValueError(f"Expected {len(samples)} miniatures, got {miniatures.shape[0]}.")
         names, labels, groups, parts = (
             np.array([getattr(sample, attribute) for sample in samples], dtype=object)
             for attribute in ("name", "label", "group", "part")
         )
-        return cls(names, labels, groups, parts, facts, exact_copies(facts["pixel_sha256"].tolist()))
+        near = None if miniatures is None else find_near_copies(miniatures)
+        return cls(names, labels, groups, parts, facts, exact_copies(facts["pixel_sha256"].tolist()), near)
 
     @cached_property
     def sets_of_copies(self) -> list[np.ndarray]:
@@ -61,6 +69,16 @@ class Evidence:
         rows = rows[np.argsort(self.copies[rows], kind="stable")]
         ends = np.flatnonzero(np.diff(self.copies[rows])) + 1
         return np.split(rows, ends) if len(rows) else []
+
+    @cached_property
+    def together(self) -> np.ndarray:
+        """int64 of shape (samples,): identical and near copies share a number."""
+        return self.copies if self.near is None else join_groups(self.copies, self.near.clusters)
+
+    @cached_property
+    def links(self) -> Links:
+        """Pairs of copies, identical and near."""
+        return find_links(self.copies, self.near)
 
     @property
     def is_classification(self) -> bool:

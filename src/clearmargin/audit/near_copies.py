@@ -25,7 +25,7 @@ _LEAST_DETAIL = 1.5  # grey levels, standard deviation of what is finer than a f
 _COARSE_PX = 16
 _COMPONENTS = 64
 _COARSE_ALIKE = 0.68  # cosine; of planted copies 99 % are above 0.7
-_FITTED = 4096  # images from which the components are learned
+_FITTED = 1024  # images from which the components are learned
 _AT_ONCE = 1024
 _FEW = 500  # images below which chance is not estimated
 _SAMPLED_PAIRS = 4096
@@ -128,11 +128,9 @@ def _named(
     pairs, similarity, orientation = pairs[order], similarity[order], orientation[order]
     first = np.ones(len(pairs), bool)
     first[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
-    final, names = pd.factorize(clusters)
+    numbers, names = pd.factorize(clusters)
     chained = tuple(int(place) for place in np.flatnonzero(np.isin(names, alike.chained)))
-    return NearCopies(
-        pairs[first], similarity[first], orientation[first], final.astype(np.int64), chained, alike.parted
-    )
+    return NearCopies(pairs[first], similarity[first], orientation[first], numbers, chained, alike.parted)
 
 
 def _distinct(miniatures: Rows) -> tuple[np.ndarray, np.ndarray]:
@@ -181,8 +179,8 @@ def _candidates(miniatures: Rows, rows: np.ndarray) -> np.ndarray:
     middle = flat.mean(axis=0)
     variance, axes = np.linalg.eigh(np.cov(flat - middle, rowvar=False))
     variance, axes = variance[::-1][:_COMPONENTS], axes[:, ::-1][:, :_COMPONENTS]
-    # half-way to whitening: what all share counts for less, and noise is not blown up
-    spread = (axes * np.maximum(variance, 1e-3 * variance[0] + 1e-12) ** -0.25).astype(np.float32)
+    # whitening: what all share counts for no more than what few have; noise is not blown up beyond a floor
+    spread = (axes * np.maximum(variance, 1e-3 * variance[0] + 1e-9) ** -0.5).astype(np.float32)
     directions = np.random.default_rng(0).standard_normal((spread.shape[1], BITS), np.float32)
     codes = np.empty((ORIENTATIONS, len(rows), BITS // 8), np.uint8)
     for turn in range(ORIENTATIONS):

@@ -150,7 +150,7 @@ def groups_of(evidence: Evidence) -> np.ndarray:
     patients, _ = pd.factorize(evidence.groups)
     alone = patients < 0
     patients[alone] = patients.max(initial=-1) + 1 + np.arange(alone.sum())
-    return join_groups(evidence.copies, patients)
+    return join_groups(evidence.together, patients)
 
 
 def _chosen(evidence: Evidence) -> np.ndarray:

@@ -1,0 +1,171 @@
+import io
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageEnhance, ImageOps
+from scipy.ndimage import gaussian_filter
+
+from clearmargin.audit.candidates import BITS, candidate_pairs
+from clearmargin.audit.chains import cluster
+from clearmargin.audit.near_copies import ORIENTATION_WORDS, find_near_copies
+from clearmargin.decoding import prepare
+from clearmargin.mapped_rows import ArrayRows
+from clearmargin.records import Preprocessing
+from clearmargin.sources import open_source
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+GREY = Preprocessing(32, "pad", "gray")
+
+
+def texture(seed: int, side: int = 160) -> Image.Image:
+    """A picture with detail at several scales and a dark margin."""
+    random = np.random.default_rng(seed)
+    values = sum(width * gaussian_filter(random.standard_normal((side, side)), width) for width in (3, 6, 12))
+    values = 128 + 50 * values / values.std()
+    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
+    inside = (x / 0.8) ** 2 + (y / 0.9) ** 2 < 1
+    return Image.fromarray(np.where(inside, np.clip(values, 20, 255), 0).astype(np.uint8))
+
+
+def small(image: Image.Image) -> np.ndarray:
+    return prepare(np.asarray(image), GREY).miniature
+
+
+def jpeg(image: Image.Image, quality: int) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return Image.open(io.BytesIO(file.getvalue()))
+
+
+def rows(images) -> ArrayRows:
+    return ArrayRows(np.array([small(image) for image in images], np.uint8).reshape(-1, 64, 64))
+
+
+COPIES = {
+    "half": lambda image: image.resize((80, 80), Image.Resampling.BICUBIC),
+    "double": lambda image: image.resize((320, 320), Image.Resampling.BICUBIC),
+    "stretched": lambda image: image.resize((224, 160), Image.Resampling.BICUBIC),
+    "jpeg": lambda image: jpeg(image, 50),
+    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.2),
+    "darker": lambda image: ImageEnhance.Brightness(image).enhance(0.8),
+    "less contrast": lambda image: ImageEnhance.Contrast(image).enhance(0.8),
+    "white frame": lambda image: ImageOps.expand(image, (3, 16, 10, 0), 255),
+    "letterbox": lambda image: ImageOps.expand(image, (0, 16, 0, 16), 0),
+    "white frame as JPEG": lambda image: jpeg(ImageOps.expand(image, 12, 255), 70),
+    "cropped": lambda image: image.crop((5, 3, 157, 156)),
+}
+
+
+@pytest.fixture(scope="module")
+def strangers() -> list[Image.Image]:
+    return [texture(seed) for seed in range(12)]
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_changed_copies_are_found_and_strangers_are_not(strangers, name):
+    near = find_near_copies(rows([*strangers, *(COPIES[name](image) for image in strangers[:4])]))
+    assert near.pairs.tolist() == [[k, 12 + k] for k in range(4)]
+    assert {ORIENTATION_WORDS[k] for k in near.orientation} == {"as it is"}
+    assert (near.clusters[:4] == near.clusters[12:]).all()
+    assert len(set(near.clusters.tolist())) == 12
+
+
+@pytest.mark.parametrize("orientation", range(8))
+def test_orientations_are_found_and_named(strangers, orientation):
+    def turn(image):
+        values = np.asarray(image)
+        return Image.fromarray(np.rot90(values[:, ::-1] if orientation >= 4 else values, orientation % 4).copy())
+
+    near = find_near_copies(rows([*strangers, *(turn(image) for image in strangers[:3])]))
+    assert near.pairs.tolist() == [[k, 12 + k] for k in range(3)]
+    assert near.orientation.tolist() == [orientation] * 3
+    assert near.similarity.min() > 0.95
+
+
+@given(st.permutations(range(10)))
+@settings(max_examples=10, deadline=None)
+def test_the_order_of_the_samples_does_not_matter(order):
+    base = [texture(seed, 96) for seed in range(6)]
+    images = np.array([small(image) for image in [*base, *(image.rotate(90) for image in base[:3]), base[5]]])
+    plain, shuffled = find_near_copies(ArrayRows(images)), find_near_copies(ArrayRows(images[order]))
+
+    def pairs(near, names):
+        named = zip(near.pairs.tolist(), near.similarity.tolist(), strict=True)
+        return {(frozenset((names[a], names[b])), value) for (a, b), value in named}
+
+    assert pairs(plain, range(10)) == pairs(shuffled, order)
+    together = plain.clusters[list(order)]
+    assert ((together[:, None] == together) == (shuffled.clusters[:, None] == shuffled.clusters)).all()
+
+
+def test_images_without_detail_are_not_joined():
+    blank = np.stack([np.full((64, 64), value, np.uint8) for value in (0, 0, 128, 255)])
+    random = np.random.default_rng(0)
+    noise = random.integers(100, 103, (3, 64, 64), dtype=np.uint8)
+    near = find_near_copies(ArrayRows(np.concatenate([blank, noise])))
+    assert len(near.pairs) == 0
+    assert near.clusters.tolist() == list(range(7))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_very_few_images(strangers, count):
+    near = find_near_copies(rows(strangers[:count]))
+    assert near.pairs.shape == (0, 2)
+    assert near.clusters.tolist() == list(range(count))
+
+
+def test_ten_thousand_equal_images_are_no_square(strangers):
+    images = np.repeat(small(strangers[0])[None], 10_000, axis=0)
+    start = time.perf_counter()
+    near = find_near_copies(ArrayRows(images))
+    assert time.perf_counter() - start < 10
+    assert len(near.pairs) == 9_999
+    assert len(set(near.clusters.tolist())) == 1
+
+
+def test_codes_that_differ_in_a_few_bits_are_found_among_many():
+    random = np.random.default_rng(0)
+    codes = random.integers(0, 256, (8, 5000, BITS // 8), dtype=np.uint8)
+    noise = np.packbits(random.random((200, BITS)) < 0.08, axis=1)
+    codes[0, 4800:] = codes[0, :200] ^ noise
+    found = {tuple(pair) for pair in candidate_pairs(codes)[:, :2].tolist()}
+    assert len(found & {(k, 4800 + k) for k in range(200)}) >= 198
+
+
+def test_equal_codes_do_not_overflow():
+    codes = np.zeros((8, 5_000, BITS // 8), np.uint8)
+    start = time.perf_counter()
+    assert len(candidate_pairs(codes)) > 5_000
+    assert time.perf_counter() - start < 60
+
+
+def test_a_chain_is_flagged_and_parted_only_when_it_swallows_the_data():
+    chain = np.column_stack((np.arange(29), np.arange(1, 30)))
+    strength = np.full(29, 0.99)
+    strength[14] = 0.91
+    among_many = cluster(1000, chain, strength)
+    assert among_many.chained == (0,)
+    assert (len(set(among_many.numbers[:30].tolist())), among_many.parted) == (1, 0)
+    among_few = cluster(60, chain, strength)
+    assert (len(set(among_few.numbers[:30].tolist())), among_few.parted) == (2, 1)
+    strong = cluster(60, chain, np.full(29, 0.99))
+    assert len(set(strong.numbers[:30].tolist())) == 1  # what is nearly identical is never parted
+
+
+def test_copies_in_a_real_collection():
+    data = SHARED / "brain-mri-yes-no.zip"
+    if not data.exists():
+        pytest.skip(f"{data} is not there")
+    images = []
+    for content in open_source(data).read():
+        images.append(Image.open(io.BytesIO(content)).convert("L"))
+        if len(images) == 60:
+            break
+    planted = [ImageEnhance.Brightness(jpeg(image, 60)).enhance(0.85) for image in images]
+    near = find_near_copies(rows([*images, *planted]))
+    assert (near.clusters[:60] == near.clusters[60:]).mean() >= 0.97
+    assert len(set(near.clusters.tolist())) > 45
