@@ -23,7 +23,7 @@ FEWEST_GROUPS = FOLDS  # of a class: with fewer, a fold would be told of a class
 MOST_LEARNED = 10_000
 MOST_LISTED = 1000
 _FILTERS = ("both", "low_normalized_margin")
-_STRENGTH = 0.003  # lower than for telling classes apart: what fits wrong labels less finds more of them
+_STRENGTH = 10.0  # over the number learned from; lower than for telling classes apart, so as not to fit wrong labels
 _MANY = 0.02  # share of suspects from which they are worth a warning
 
 
@@ -58,7 +58,8 @@ def label_suspects(
     classes, given = np.unique(labels[judged].astype(str), return_inverse=True)
     rng = np.random.default_rng(seed)
     folds = stratified_folds(given, groups[judged], FOLDS, rng)
-    limits: dict[str, Any] = {"strength": _STRENGTH, "most": MOST_LEARNED, "rng": rng, "after_each": after_each}
+    strength = _STRENGTH / min(len(given), MOST_LEARNED)
+    limits: dict[str, Any] = {"strength": strength, "most": MOST_LEARNED, "rng": rng, "after_each": after_each}
     probabilities = out_of_fold(features[judged], given, folds, len(classes), **limits)
     suspects = suspected(given, probabilities)
     if len(suspects):
