@@ -34,7 +34,7 @@ def _without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 def made(
     groups: int = 80, of_each: int = 4, noise: float = 0.05, signal: float = 1.0, seed: int = 0
 ) -> tuple[list[Sample], np.ndarray, Features]:
-    """Samples, numbers of their groups, features (samples, 300): a group's own look, little of its class, less noise."""
+    """Samples, their groups, features (samples, 300): the look of a group, some of its class, little noise."""
     random = np.random.default_rng(seed)
     truth = np.arange(groups) % 2
     looks = random.standard_normal((groups, 300))

@@ -140,7 +140,7 @@ def divide(inputs: Inputs, copies: np.ndarray, asked: SplitSettings, seed: int) 
     """
     if asked.near_duplicates == "drop":
         kept = _first_of_each(_same(inputs, copies), inputs.facts["name"])
-        inputs, copies = _only(inputs, kept), copies[kept]
+        inputs, copies = only(inputs, kept), copies[kept]
     samples, together = _grouped(inputs.samples, copies, asked.group_by)
     split = make_split(
         samples,
@@ -189,7 +189,8 @@ def _first_of_each(copies: np.ndarray, names: pd.Series) -> np.ndarray:
     return np.sort(order[first])
 
 
-def _only(inputs: Inputs, rows: np.ndarray) -> Inputs:
+def only(inputs: Inputs, rows: np.ndarray) -> Inputs:
+    """Some of the samples, as inputs with a key of their own; ``rows`` are their places, ascending."""
     key = hashlib.sha256(inputs.key.encode() + rows.astype("<i8").tobytes()).hexdigest()
     samples = tuple(inputs.samples[row] for row in rows)
     facts = inputs.facts.iloc[rows].reset_index(drop=True)
