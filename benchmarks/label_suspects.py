@@ -71,7 +71,8 @@ def measure(name: str, most: int, seeds: range) -> None:
         print(
             f"  seed {seed}: {len(told):,} suspects, precision {right.mean():.3f}, "
             f"recall {right.sum() / len(wrong):.3f}, of the right labels "
-            f"{(~right).sum() / (len(names) - len(wrong)):.2%} suspected; precision of the first {len(first)}: {first.mean():.3f}; classifier agrees with "
+            f"{(~right).sum() / (len(names) - len(wrong)):.2%} suspected; precision of "
+            f"the first {len(first)}: {first.mean():.3f}; classifier agrees with "
             f"{finding.evidence['out_of_fold_accuracy'] if finding else float('nan'):.3f} ({seconds:.0f} s)",
             flush=True,
         )

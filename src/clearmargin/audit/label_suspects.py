@@ -118,8 +118,8 @@ def _finding(
         "warning" if number >= _MANY * judged else "note",
         f"{number:,} of {judged:,} labels ({100 * number / judged:.1f} %) are suspects, not verdicts: a simple "
         "classifier that never saw the image, nor its copies or patient, would rather give it another label. "
-        f"The most suspicious: {told}. The classifier agrees with {100 * accuracy:.0f} % of all labels, so that some suspects are its own "
-        f"mistakes.{lacking}",
+        f"The most suspicious: {told}. The classifier agrees with {100 * accuracy:.0f} % of all labels, so that "
+        f"some suspects are its own mistakes.{lacking}",
         "Have someone who knows look at the suspects, the first ones first, and correct what is wrong in the data; "
         "change no label because of this list alone.",
         tuple(suspect["name"] for suspect in suspects),
