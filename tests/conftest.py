@@ -22,6 +22,8 @@ name = "Tiny"
 [data]
 size_px = 16
 color = "gray"
+[audit]
+label_suspects = false
 [[contender]]
 name = "one layer"
 layers = [{ conv = 4, kernel = 3, activation = "relu" }, { pool = "max" }]

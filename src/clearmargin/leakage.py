@@ -316,6 +316,8 @@ def _difference(
     settings = confidence, images.n_units, images.clustered
 
     def figure(gained: np.ndarray) -> dict[str, Any]:
+        if not images.clustered:
+            return {"value": 0.0, "low": None, "high": None, "method": "none: the two kinds of split are the same here"}
         resampled = _scores(images, weights, gained, everything)["accuracy"]
         return paired_figure(float(gained.mean()), resampled, *settings)
 

@@ -66,10 +66,10 @@ def _control(control: Mapping[str, Any]) -> str:
     low, high = (_percent(control["accuracy"][limit]) for limit in ("low", "high"))
     said = f"With labels shuffled among the groups it is right on {accuracy} ({low} to {high}) on leak-free splits"
     if control["holds"]:
-        said += f", no better than chance ({chance}): nothing was recognised that had been seen in training."
+        said += f", no better than chance ({chance}): nothing that is known to belong together is in training and test."
     else:
-        said += f", better than chance ({chance}): something that was seen in training is tested. Look for patients or "
-        said += "copies that are not known as such."
+        said += f", better than chance ({chance}): these splits let something through, and their accuracy is not to be "
+        said += "believed."
     random = control["random"]
     if random is not None:
         outcome = "not better than" if random["holds"] else "better than"

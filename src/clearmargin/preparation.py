@@ -166,7 +166,7 @@ def joined(inputs: Inputs, copies: np.ndarray, asked: SplitSettings) -> tuple[In
     if asked.near_duplicates == "drop":
         kept = _best_of_each(_same(inputs, copies), inputs.facts)
         left_out = {sample.name for sample in inputs.samples}
-        inputs, copies = _only(inputs, kept), copies[kept]
+        inputs, copies = only(inputs, kept), copies[kept]
         left_out -= {sample.name for sample in inputs.samples}
     samples, together = _grouped(inputs.samples, copies, asked.group_by)
     if asked.file is not None:
@@ -210,7 +210,8 @@ def _best_of_each(copies: np.ndarray, facts: pd.DataFrame) -> np.ndarray:
     return np.sort(order[first])
 
 
-def _only(inputs: Inputs, rows: np.ndarray) -> Inputs:
+def only(inputs: Inputs, rows: np.ndarray) -> Inputs:
+    """Some of the samples, as inputs with a key of their own; ``rows`` are their places, ascending."""
     key = hashlib.sha256(inputs.key.encode() + rows.astype("<i8").tobytes()).hexdigest()
     samples = tuple(inputs.samples[row] for row in rows)
     facts = inputs.facts.iloc[rows].reset_index(drop=True)

@@ -23,7 +23,7 @@ FEWEST_GROUPS = FOLDS  # of a class: with fewer, a fold would be told of a class
 MOST_LEARNED = 10_000
 MOST_LISTED = 1000
 _FILTERS = ("both", "low_normalized_margin")
-_STRENGTH = 0.003  # lower than for telling classes apart: what fits wrong labels less finds more of them
+_STRENGTH = 10.0  # over the number learned from; lower than for telling classes apart, so as not to fit wrong labels
 _MANY = 0.02  # share of suspects from which they are worth a warning
 
 
@@ -58,7 +58,8 @@ def label_suspects(
     classes, given = np.unique(labels[judged].astype(str), return_inverse=True)
     rng = np.random.default_rng(seed)
     folds = stratified_folds(given, groups[judged], FOLDS, rng)
-    limits: dict[str, Any] = {"strength": _STRENGTH, "most": MOST_LEARNED, "rng": rng, "after_each": after_each}
+    strength = _STRENGTH / min(len(given), MOST_LEARNED)
+    limits: dict[str, Any] = {"strength": strength, "most": MOST_LEARNED, "rng": rng, "after_each": after_each}
     probabilities = out_of_fold(features[judged], given, folds, len(classes), **limits)
     suspects = suspected(given, probabilities)
     if len(suspects):
@@ -117,9 +118,8 @@ def _finding(
         "warning" if number >= _MANY * judged else "note",
         f"{number:,} of {judged:,} labels ({100 * number / judged:.1f} %) are suspects, not verdicts: a simple "
         "classifier that never saw the image, nor its copies or patient, would rather give it another label. "
-        "The most suspicious: "
-        f"{told}. The classifier agrees with {100 * accuracy:.0f} % of all labels, so that some suspects are its own "
-        f"mistakes.{lacking}",
+        f"The most suspicious: {told}. The classifier agrees with {100 * accuracy:.0f} % of all labels, so that "
+        f"some suspects are its own mistakes.{lacking}",
         "Have someone who knows look at the suspects, the first ones first, and correct what is wrong in the data; "
         "change no label because of this list alone.",
         tuple(suspect["name"] for suspect in suspects),
