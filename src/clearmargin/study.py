@@ -15,7 +15,7 @@ from clearmargin.audit import Audit
 from clearmargin.audit.division import division_findings
 from clearmargin.claim import check_apart, check_claim, sole_writer
 from clearmargin.console import ConsoleProgress
-from clearmargin.errors import RunFolderError
+from clearmargin.errors import RunFolderError, SourceError
 from clearmargin.files import check_output_file, write_json, write_table, write_text
 from clearmargin.inside import look_inside
 from clearmargin.journal import Journal
@@ -100,7 +100,15 @@ def leakage_of_data(
 
     asked = Data.model_construct(source=named(data), target=None, group_pattern=group_pattern)
     with _shown(progress) as shown:
-        inputs, source = read_inputs(asked, shown)
+        try:
+            inputs, source = read_inputs(asked, shown)
+        except SourceError as error:
+            if "--target" not in str(error):  # what every other door advises for a table
+                raise
+            raise SourceError(
+                f"The price of leakage is measured on images with class names, and {str(data)!r} holds none. Of a "
+                "table of numbers, `clearmargin audit DATA --target COLUMN` counts the rows that are copies."
+            ) from error
         copies = audit_inputs(inputs, source).copies
         return leakage(inputs, copies, together(inputs.samples, copies), seeds=range(seeds), progress=shown)
 
