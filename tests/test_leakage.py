@@ -12,7 +12,6 @@ import pytest
 from scipy import stats
 
 from clearmargin import leakage as room
-from clearmargin import weight_places
 from clearmargin.errors import SourceError
 from clearmargin.features import Features
 from clearmargin.leakage import FOLDS, SHUFFLES, price_of_leakage
@@ -27,8 +26,7 @@ def silent(*_: object) -> None:
 
 @pytest.fixture(autouse=True)
 def _without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(weight_places.ENVIRONMENT_VARIABLE, raising=False)
-    monkeypatch.setattr(weight_places, "WHEEL", "clearmargin-absent-wheel")
+    monkeypatch.setattr("clearmargin.features.weights_at_hand", lambda cache: False)
 
 
 def made(
@@ -238,7 +236,8 @@ def test_leakage_is_for_images(clearmargin: Command, tmp_path: Path, data: str) 
     table.write_text("a,b,y\n1,2,3\n4,5,6\n")
     status, out, err = clearmargin("leakage", data.format(table=table))
     assert (status, out) == (2, "")
-    assert "images" in err
+    assert "is measured on images with class names" in err
+    assert "audit DATA --target COLUMN" in err
     assert "Traceback" not in err
 
 

@@ -6,6 +6,7 @@ Each says what, where, what was expected, what was found, and what to do.
       x UsageError             exit status 2: the user can mend it
         · RecipeError          the page of configuration
         · SourceError          the data as given: missing, empty, unreadable, too few
+          · NotImagesError     a table of numbers where images are wanted
         · WeightsError         pretrained weights: not to be had, or of another shape
         · RunFolderError       the run folder: finished, damaged, in use
         · MissingExtraError    an optional dependency is not installed
@@ -35,6 +36,10 @@ class RecipeError(UsageError):
 
 class SourceError(UsageError):
     """The data can't be used as given."""
+
+
+class NotImagesError(SourceError):
+    """A table of numbers where images are wanted."""
 
 
 class WeightsError(UsageError):

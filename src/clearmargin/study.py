@@ -14,7 +14,7 @@ from clearmargin.audit import Audit
 from clearmargin.audit.division import division_findings
 from clearmargin.claim import check_apart, check_audit_folder, check_claim, sole_writer
 from clearmargin.console import ConsoleProgress
-from clearmargin.errors import RunFolderError, UsageError
+from clearmargin.errors import NotImagesError, RunFolderError, UsageError
 from clearmargin.files import write_json, write_text
 from clearmargin.inside import look_inside
 from clearmargin.journal import Journal
@@ -138,7 +138,13 @@ def leakage_of_data(
     from clearmargin.leakage import leakage
 
     with _shown(progress) as shown:
-        inputs, source = read_inputs(_data(data, None, group_pattern), shown)
+        try:
+            inputs, source = read_inputs(_data(data, None, group_pattern), shown)
+        except NotImagesError as error:
+            raise NotImagesError(
+                f"The price of leakage is measured on images with class names, and {str(data)!r} holds none. Of a "
+                "table of numbers, `clearmargin audit DATA --target COLUMN` counts the rows that are copies."
+            ) from error
         copies = audit_inputs(inputs, source).copies
         return leakage(inputs, copies, together(inputs.samples, copies), seeds=range(seeds), progress=shown)
 

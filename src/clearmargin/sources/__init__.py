@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from clearmargin.errors import SourceError
+from clearmargin.errors import NotImagesError, SourceError
 from clearmargin.records import Source
 from clearmargin.sources.blocks import ImageBlocks
 from clearmargin.sources.catalogue import catalogue, caveats, find, resolve
@@ -94,7 +94,7 @@ def open_source(data: str | Path, *, group_pattern: str | None = None) -> Source
     dataset = find(data) if isinstance(data, str) else None
     if dataset is not None and dataset.classes is None:
         target = dataset.columns[-1].name
-        raise SourceError(
+        raise NotImagesError(
             f"{data!r} is a table of numbers, not a set of images. Name the column to be predicted: --target {target}, "
             f'or in a recipe task = "regression" and [data] target = "{target}".'
         )

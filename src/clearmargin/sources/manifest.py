@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clearmargin.errors import SourceError
+from clearmargin.errors import NotImagesError, SourceError
 from clearmargin.records import Finding, Sample, Severity
 from clearmargin.sources.container import counted, damaged, quoted
 from clearmargin.sources.delimited import LONGEST_HEADER, find_delimiter
@@ -108,7 +108,7 @@ class _Rows:
         absent = [role for role in _REQUIRED if role not in self.roles]
         if absent:
             wanted = "; ".join(f"{role} (or {', '.join(COLUMNS[role][1:])})" for role in absent)
-            raise SourceError(
+            raise NotImagesError(
                 f"The manifest {self.path} lacks a column: expected {wanted}; "
                 f"its first line has {quoted(header, limit=12) or 'nothing'}. For a table of numbers name the "
                 'column to be predicted (--target, or [data] target in a recipe with task = "regression").'
