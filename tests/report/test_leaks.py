@@ -84,6 +84,7 @@ def test_every_figure_of_a_leaky_run_says_so(synthetic_run, noise_pictures, keep
     assert_all_leaky(run_folder, reading)
     text = reading.words(reading.read_page(run_folder))
     assert "Leaky: the test part is not clean. 2 groups in more than one part." in text
+    assert "Image-level split: optimistic if slices of one patient are in both parts." in text
     assert "leaky: Brain tumour: plain CNN against VGG16" in text
 
 

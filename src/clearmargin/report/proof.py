@@ -118,31 +118,25 @@ def _pairs(run: StudyFiles, noun: str) -> set[tuple[str, str]]:
     return {(pair["first"], pair["second"]) for one in evidence for pair in one.get("pairs") or []}
 
 
-def standing(run: StudyFiles, checks: Iterable[Check], noun: str = "image") -> Standing | None:
-    """What the first box says of the split: leaky, image-level, or by patient; and what was kept together.
+def standing(run: StudyFiles, checks: Iterable[Check], noun: str = "image") -> list[Standing]:
+    """What the first box says of the split: whether it leaks, whether it is by patient, and what was kept together.
 
-    Of a table whose rows nobody says to depend on each other it says nothing.
+    Of a table whose rows nobody says to depend on each other it says nothing more.
     """
     failed = [check.statement for check in checks if not check.holds]
+    told = []
     if failed:
-        return Standing(
-            "leaky",
-            "Leaky: the test part is not clean.",
-            f"{listed(failed)}. Every figure that suffers from it is marked with the word leaky.",
-        )
-    kept = _kept_together(run, noun)
-    if run.split["patients"]:
-        groups = run.split_rows["group"].nunique()
-        return Standing(
-            "sound", "Split by patient or group: none is in more than one part.", f"{count(groups)} were placed. {kept}"
-        )
-    if noun == "row":
-        return None  # the table's own section says it
-    return Standing(
-        "careful",
-        "Image-level split: optimistic if slices of one patient are in both parts.",
-        f"The source does not say of every image which others it belongs with. {kept}",
-    )
+        marked = "Every figure that suffers from it is marked with the word leaky."
+        told.append(Standing("leaky", "Leaky: the test part is not clean.", f"{listed(failed)}. {marked}"))
+    kept = "" if failed else _kept_together(run, noun)
+    if not run.split["patients"] and noun == "image":
+        title = "Image-level split: optimistic if slices of one patient are in both parts."
+        detail = f"The source does not say of every image which others it belongs with. {kept}"
+        told.append(Standing("careful", title, detail))
+    elif run.split["patients"] and not failed:
+        title = "Split by patient or group: none is in more than one part."
+        told.append(Standing("sound", title, f"{count(run.split_rows['group'].nunique())} were placed. {kept}"))
+    return told
 
 
 def _kept_together(run: StudyFiles, noun: str) -> str:
