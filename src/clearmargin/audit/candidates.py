@@ -13,6 +13,7 @@ _ASKED = (0, 1, 2, 4, 5, 6, 7)
 INVERSE = np.array([0, 3, 2, 1, 4, 5, 6, 7])
 _TABLES = 32
 _MOST_DIFFERING = 36  # bits: strangers differ in 64 on average, pairs of cosine 0.7 in 32
+_LEAST_DIFFERING = 12
 _BUCKET = 128  # most that is looked at in one bucket for one image
 _USUAL = 16  # pairs per image in one table; where there are more, buckets are looked at less closely
 _PAIRS_AT_ONCE = 1 << 21
@@ -39,15 +40,29 @@ def candidate_pairs(codes: np.ndarray) -> np.ndarray:
     if images < 2:
         return np.empty((0, 3), np.int64)
     words = np.ascontiguousarray(codes).view(np.uint64)  # (8, images, 2)
-    found = np.empty(0, np.int64)
+    found, most = np.empty(0, np.int64), _MOST_DIFFERING
     for keys in _keys(codes, images):
         order = np.argsort(keys[0], kind="stable")
         sorted_keys = keys[0][order]
-        new = [_table_pairs(sorted_keys, order, keys[orientation], words, orientation) for orientation in _ASKED]
+        new = [_table_pairs(sorted_keys, order, keys[orientation], words, orientation, most) for orientation in _ASKED]
         found = np.union1d(found, np.concatenate(new))
-    first, rest = np.divmod(found, images * ORIENTATIONS)
+        while len(found) > _USUAL * images and most > _LEAST_DIFFERING:
+            most -= 4  # plain pictures are alike in the coarse: only the nearest are looked at
+            first, second, orientation_found = _parts(found, images)
+            found = found[_differing(words, orientation_found, first, second) <= most]
+    return np.column_stack(_parts(found, images))
+
+
+def _parts(pairs: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First, second and orientation of pairs that are one number each."""
+    first, rest = np.divmod(pairs, images * ORIENTATIONS)
     second, orientation = np.divmod(rest, ORIENTATIONS)
-    return np.column_stack((first, second, orientation))
+    return first, second, orientation
+
+
+def _differing(words: np.ndarray, orientation: int | np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """In how many bits the first, turned, differs from the second."""
+    return np.bitwise_count(words[orientation, first] ^ words[0, second]).sum(axis=1, dtype=np.uint8)
 
 
 def _keys(codes: np.ndarray, images: int) -> Iterator[np.ndarray]:
@@ -64,7 +79,7 @@ def _keys(codes: np.ndarray, images: int) -> Iterator[np.ndarray]:
 
 
 def _table_pairs(
-    sorted_keys: np.ndarray, order: np.ndarray, asked: np.ndarray, words: np.ndarray, orientation: int
+    sorted_keys: np.ndarray, order: np.ndarray, asked: np.ndarray, words: np.ndarray, orientation: int, limit: int
 ) -> np.ndarray:
     """Pairs of equal key and near code, each as one number: (first · images + second) · 8 + orientation."""
     images = len(order)
@@ -85,13 +100,13 @@ def _table_pairs(
         asking = np.repeat(turn[low:high], number)
         place = np.arange(len(asking)) - np.repeat(np.cumsum(number) - number, number)
         other = order[np.repeat(start[low:high], number) + place]
-        pairs.append(_near(asking, other, words, orientation, images))
+        pairs.append(_near(asking, other, words, orientation, limit))
     return np.concatenate(pairs) if pairs else np.empty(0, np.int64)
 
 
-def _near(asking: np.ndarray, other: np.ndarray, words: np.ndarray, orientation: int, images: int) -> np.ndarray:
-    differing = np.bitwise_count(words[orientation, asking] ^ words[0, other]).sum(axis=1, dtype=np.uint8)
-    near = (differing <= _MOST_DIFFERING) & (asking != other)
+def _near(asking: np.ndarray, other: np.ndarray, words: np.ndarray, orientation: int, limit: int) -> np.ndarray:
+    images = words.shape[1]
+    near = (_differing(words, orientation, asking, other) <= limit) & (asking != other)
     asking, other = asking[near], other[near]
     how = np.where(asking < other, orientation, INVERSE[orientation])
     first, second = np.minimum(asking, other).astype(np.int64), np.maximum(asking, other).astype(np.int64)
