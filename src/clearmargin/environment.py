@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from clearmargin.cores import available_cores
+
 PACKAGES = ("clearmargin", "torch", "numpy", "scipy", "scikit-learn", "pandas", "pillow", "safetensors")
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "asimd", "bf16")
 
@@ -23,7 +25,7 @@ def describe_environment() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": processor,
         "features": features,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": available_cores(),
         "memory_bytes": _memory_bytes(),
     }
 

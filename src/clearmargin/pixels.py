@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +23,7 @@ import pandas as pd
 
 from clearmargin.atomic_folder import atomic_folder, disk_errors
 from clearmargin.cache import cache_folder
+from clearmargin.cores import available_cores
 from clearmargin.decoding import Facts, prepare
 from clearmargin.errors import ImageError, SourceError, WorkError
 from clearmargin.mapped_rows import MappedRows
@@ -200,7 +200,7 @@ def _content_bytes(content: bytes | np.ndarray | ImageError) -> int:
 
 def _decoded_in_order(chunks: Iterator[_Contents], preprocessing: Preprocessing) -> Generator[_Decoded]:
     """Decode on all cores (Pillow frees the interpreter) while this thread reads; few chunks are under way."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     pending: deque[Future[_Decoded]] = deque()
     pool = ThreadPoolExecutor(cores)
     try:

@@ -143,17 +143,31 @@ def test_equal_codes_do_not_overflow():
     assert time.perf_counter() - start < 60
 
 
+def neighbours_only(pairs):
+    """Of a chain: only what is next to each other is alike."""
+    return np.where(np.abs(pairs[:, 0] - pairs[:, 1]) <= 2, 0.95, 0.3)
+
+
 def test_a_chain_is_flagged_and_parted_only_when_it_swallows_the_data():
     chain = np.column_stack((np.arange(29), np.arange(1, 30)))
     strength = np.full(29, 0.99)
     strength[14] = 0.91
-    among_many = cluster(1000, chain, strength)
+    among_many = cluster(1000, chain, strength, neighbours_only)
     assert among_many.chained == (0,)
     assert (len(set(among_many.numbers[:30].tolist())), among_many.parted) == (1, 0)
-    among_few = cluster(60, chain, strength)
+    assert among_many.kept.all()
+    among_few = cluster(60, chain, strength, neighbours_only)
     assert (len(set(among_few.numbers[:30].tolist())), among_few.parted) == (2, 1)
-    strong = cluster(60, chain, np.full(29, 0.99))
+    assert among_few.kept.tolist() == [k != 14 for k in range(29)]
+    strong = cluster(60, chain, np.full(29, 0.99), neighbours_only)
     assert len(set(strong.numbers[:30].tolist())) == 1  # what is nearly identical is never parted
+
+
+def test_a_large_cluster_of_real_copies_is_no_chain_however_few_links_were_found():
+    chain = np.column_stack((np.arange(29), np.arange(1, 30)))
+    found = cluster(60, chain, np.full(29, 0.91), lambda pairs: np.full(len(pairs), 0.92))
+    assert (found.chained, found.parted) == ((), 0)
+    assert len(set(found.numbers[:30].tolist())) == 1
 
 
 def test_copies_in_a_real_collection():

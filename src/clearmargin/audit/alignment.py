@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
+from clearmargin.cores import available_cores
 from clearmargin.records import Rows
 
 _SIDE = 32
@@ -33,17 +36,20 @@ def similarities(miniatures: Rows, rows: np.ndarray, pairs: np.ndarray) -> np.nd
     pairs
         int64 of shape (pairs, 3): first, second, and the orientation of the first.
     """
-    result = np.zeros(len(pairs))
-    for start in range(0, len(pairs), _PAIRS):
-        chosen = pairs[start : start + _PAIRS]
-        first = halved(miniatures.read(rows[chosen[:, 0]]))
-        second = halved(miniatures.read(rows[chosen[:, 1]]))
-        for orientation in np.unique(chosen[:, 2]):
-            these = chosen[:, 2] == orientation
-            turned = first[these][:, :, ::-1] if orientation >= 4 else first[these]
-            first[these] = np.rot90(turned, orientation % 4, axes=(1, 2))
-        result[start : start + _PAIRS] = _aligned_similarity(first, second)
-    return result
+    blocks = [pairs[start : start + _PAIRS] for start in range(0, len(pairs), _PAIRS)]
+    if not blocks:
+        return np.empty(0)
+    with ThreadPoolExecutor(min(available_cores(), len(blocks))) as pool:  # numpy frees the interpreter
+        return np.concatenate(list(pool.map(lambda block: _block_similarities(miniatures, rows, block), blocks)))
+
+
+def _block_similarities(miniatures: Rows, rows: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    first, second = (halved(miniatures.read(rows[pairs[:, side]])) for side in (0, 1))
+    for orientation in np.unique(pairs[:, 2]):
+        these = pairs[:, 2] == orientation
+        turned = first[these][:, :, ::-1] if orientation >= 4 else first[these]
+        first[these] = np.rot90(turned, orientation % 4, axes=(1, 2))
+    return _aligned_similarity(first, second).astype(np.float64)
 
 
 def halved(images: np.ndarray) -> np.ndarray:

@@ -8,28 +8,26 @@ the samples makes no difference.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy.ndimage import uniform_filter
-from scipy.stats import norm
 
 from clearmargin.audit.alignment import halved, similarities
-from clearmargin.audit.candidates import BITS, INVERSE, ORIENTATIONS, candidate_pairs
+from clearmargin.audit.candidates import INVERSE, ORIENTATIONS, candidate_pairs
 from clearmargin.audit.chains import cluster
+from clearmargin.audit.coarse import Coarse
+from clearmargin.audit.crowding import crowded, strangers_reach
 from clearmargin.records import Rows
 
 THRESHOLD = 0.9  # of the similarity; docs/copies.md shows what other values would find
 _LEAST_DETAIL = 1.5  # grey levels, standard deviation of what is finer than a fifth of the side
-_COARSE_PX = 16
-_COMPONENTS = 64
 _COARSE_ALIKE = 0.68  # cosine; of planted copies 99 % are above 0.7
-_FITTED = 1024  # images from which the components are learned
+_COARSE_ALIKE_IN_A_CROWD = 0.84
+_CROWDED_FROM = 0.95
 _AT_ONCE = 1024
-_FEW = 500  # images below which chance is not estimated
-_SAMPLED_PAIRS = 4096
-_MOST_ASKED = 0.975
 # What an image must undergo to look like another: turns are against the clock.
 ORIENTATION_WORDS = (
     "as it is",
@@ -84,35 +82,55 @@ def find_near_copies(miniatures: Rows, threshold: float = THRESHOLD) -> NearCopi
     distinct, number = _distinct(miniatures)  # samples that stand for all of equal pixels, in order of content
     telling = _telling(miniatures, distinct)
     rows = np.flatnonzero(telling)
-    candidates = _candidates(miniatures, distinct[rows])
-    candidates[:, :2] = rows[candidates[:, :2]]
-    similarity = similarities(miniatures, distinct, candidates)
-    sure = similarity >= max(threshold, strangers_reach(miniatures, distinct[rows]))
-    return _named(distinct, number, telling, candidates[sure], similarity[sure])
+    if len(rows) < 2:
+        return _named(distinct, number, telling, np.empty((0, 3), np.int64), np.empty(0), _no_pairs)
+    coarse = Coarse(miniatures, distinct[rows])
+    least = max(threshold, strangers_reach(miniatures, distinct[rows], coarse))
+    found, similarity = _confirmed(miniatures, distinct[rows], coarse, least)
+    found[:, :2] = rows[found[:, :2]]
+
+    def directly(pairs: np.ndarray) -> np.ndarray:
+        """Similarity of any pairs of distinct images, in the orientation in which they are most alike from afar."""
+        place = np.searchsorted(rows, pairs)
+        turned = [np.column_stack((place, np.full(len(place), turn))) for turn in range(ORIENTATIONS)]
+        best = np.argmax([coarse.cosines(each) for each in turned], axis=0)
+        return similarities(miniatures, distinct, np.column_stack((pairs, best)))
+
+    return _named(distinct, number, telling, found, similarity, directly)
 
 
-def strangers_reach(miniatures: Rows, rows: np.ndarray) -> float:
-    """Similarity that none of all pairs of strangers is expected to exceed, from a random sample of pairs.
+def _confirmed(miniatures: Rows, rows: np.ndarray, coarse: Coarse, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (first, second, orientation) that are copies, and their similarity."""
+    pairs = candidate_pairs(coarse.codes())
+    # where more is asked of a copy, less need be looked at
+    pairs = pairs[coarse.cosines(pairs) >= (_COARSE_ALIKE if least < _CROWDED_FROM else _COARSE_ALIKE_IN_A_CROWD)]
+    similarity = similarities(miniatures, rows, pairs)
+    # the same pair can be alike in several orientations: the best counts
+    order = np.lexsort((pairs[:, 2], -similarity, pairs[:, 1], pairs[:, 0]))
+    pairs, similarity = pairs[order], similarity[order]
+    first = np.ones(len(pairs), bool)
+    first[1:] = (pairs[1:, :2] != pairs[:-1, :2]).any(axis=1)
+    pairs, similarity = pairs[first], similarity[first]
+    alike = np.flatnonzero(similarity >= least)
+    sure = alike[~crowded(len(rows), pairs[:, :2], similarity, alike)]
+    return pairs[sure], similarity[sure]
 
-    Plain images, such as digits, are alike by chance more often than rich ones. The tail is extrapolated as normal on
-    Fisher's scale. With few images nothing can be said, and 0 is returned.
-    """
-    if len(rows) < _FEW:
-        return 0.0
-    random = np.random.default_rng(0)
-    first, second = random.integers(len(rows), size=(2, _SAMPLED_PAIRS))
-    pairs = np.column_stack((first, second, np.zeros_like(first)))[first != second]
-    scale = np.arctanh(np.clip(similarities(miniatures, rows, pairs), -0.999, 0.999))
-    middle, upper = np.quantile(scale, (0.5, 0.975))
-    away = (upper - middle) / norm.isf(0.025) * norm.isf(1 / (len(rows) ** 2 / 2 * ORIENTATIONS))
-    return min(float(np.tanh(middle + away)), _MOST_ASKED)
+
+def _no_pairs(pairs: np.ndarray) -> np.ndarray:
+    return np.ones(len(pairs))
 
 
 def _named(
-    distinct: np.ndarray, number: np.ndarray, telling: np.ndarray, found: np.ndarray, similarity: np.ndarray
+    distinct: np.ndarray,
+    number: np.ndarray,
+    telling: np.ndarray,
+    found: np.ndarray,
+    similarity: np.ndarray,
+    directly: Callable[[np.ndarray], np.ndarray],
 ) -> NearCopies:
     """Pairs and clusters of distinct images as such of samples."""
-    alike = cluster(len(distinct), found[:, :2], similarity)
+    alike = cluster(len(distinct), found[:, :2], similarity, directly)
+    found, similarity = found[alike.kept], similarity[alike.kept]
     # images without detail are like many others: each stays alone
     alone = ~telling[number]
     clusters = np.where(alone, len(distinct) + np.arange(len(number)), alike.numbers[number])
@@ -123,14 +141,10 @@ def _named(
     swapped = pairs[:, 0] > pairs[:, 1]
     pairs[swapped] = pairs[swapped, ::-1]
     orientation = np.where(swapped, INVERSE[orientation], orientation)
-    # the same pair can be alike in several orientations: the best counts
-    order = np.lexsort((orientation, -similarity, pairs[:, 1], pairs[:, 0]))
-    pairs, similarity, orientation = pairs[order], similarity[order], orientation[order]
-    first = np.ones(len(pairs), bool)
-    first[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
     numbers, names = pd.factorize(clusters)
     chained = tuple(int(place) for place in np.flatnonzero(np.isin(names, alike.chained)))
-    return NearCopies(pairs[first], similarity[first], orientation[first], numbers, chained, alike.parted)
+    return NearCopies(pairs[order], similarity[order], orientation[order], numbers, chained, alike.parted)
 
 
 def _distinct(miniatures: Rows) -> tuple[np.ndarray, np.ndarray]:
@@ -151,54 +165,3 @@ def _telling(miniatures: Rows, rows: np.ndarray) -> np.ndarray:
         fine = block - uniform_filter(block, (0, 3, 3), mode="nearest")
         telling[start : start + _AT_ONCE] = fine.std(axis=(1, 2)) >= _LEAST_DETAIL
     return telling
-
-
-def oriented(images: np.ndarray, orientation: int) -> np.ndarray:
-    """Images of shape (n, side, side) in one of the eight orientations of a square."""
-    return np.rot90(images[:, :, ::-1] if orientation >= 4 else images, orientation % 4, axes=(1, 2))
-
-
-def _coarse(miniatures: Rows, rows: np.ndarray) -> np.ndarray:
-    """float32 of shape (images, 16, 16), mean 0, standard deviation 1."""
-    coarse = np.empty((len(rows), _COARSE_PX, _COARSE_PX), np.float32)
-    for start in range(0, len(rows), _AT_ONCE):
-        coarse[start : start + _AT_ONCE] = halved(halved(miniatures.read(rows[start : start + _AT_ONCE])))
-    coarse -= coarse.mean(axis=(1, 2), keepdims=True)
-    coarse /= np.maximum(coarse.std(axis=(1, 2), keepdims=True), 1e-3)
-    return coarse
-
-
-def _candidates(miniatures: Rows, rows: np.ndarray) -> np.ndarray:
-    """Pairs (first, second, orientation) whose coarse pictures are alike, the usual look of the images aside."""
-    if len(rows) < 2:
-        return np.empty((0, 3), np.int64)
-    coarse = _coarse(miniatures, rows)
-    # rows come ordered by a hash: any stretch of them is a random sample
-    learned = np.concatenate([oriented(coarse[:_FITTED], turn) for turn in range(ORIENTATIONS)])
-    flat = learned.reshape(len(learned), -1)
-    middle = flat.mean(axis=0)
-    variance, axes = np.linalg.eigh(np.cov(flat - middle, rowvar=False))
-    variance, axes = variance[::-1][:_COMPONENTS], axes[:, ::-1][:, :_COMPONENTS]
-    # whitening: what all share counts for no more than what few have; noise is not blown up beyond a floor
-    spread = (axes * np.maximum(variance, 1e-3 * variance[0] + 1e-9) ** -0.5).astype(np.float32)
-    directions = np.random.default_rng(0).standard_normal((spread.shape[1], BITS), np.float32)
-    codes = np.empty((ORIENTATIONS, len(rows), BITS // 8), np.uint8)
-    for turn in range(ORIENTATIONS):
-        signs = (oriented(coarse, turn).reshape(len(rows), -1) - middle) @ (spread @ directions) > 0
-        codes[turn] = np.packbits(signs, axis=1, bitorder="little")
-    pairs = candidate_pairs(codes)
-    return pairs[_alike(coarse, pairs, middle, spread)]
-
-
-def _alike(coarse: np.ndarray, pairs: np.ndarray, middle: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """Which pairs agree in what their hashes only estimate: the cosine of their coarse pictures."""
-    views = np.stack([_unit((oriented(coarse, k).reshape(len(coarse), -1) - middle) @ spread) for k in range(8)])
-    alike = np.empty(len(pairs), bool)
-    for start in range(0, len(pairs), 1 << 16):
-        first, second, turn = pairs[start : start + (1 << 16)].T
-        alike[start : start + (1 << 16)] = (views[turn, first] * views[0, second]).sum(axis=1) >= _COARSE_ALIKE
-    return alike
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
