@@ -1,6 +1,6 @@
 """Which planted copies of real images the audit finds, and which strangers it takes for copies.
 
-    python benchmarks/near_copies.py --data ../shared/data/brain-tumor-mri.zip --out /tmp/near [--originals 300]
+    python benchmarks/near_copies.py --data ../shared/data/brain-tumor-mri.zip --out FOLDER [--originals 300] [--seed 0]
 
 Copies of randomly chosen images are made (see planted.py), written as PNG or JPEG, decoded as a study decodes them, and
 looked for among all images of the data. Written to --out: curve.csv, near_copies.svg and, when there are given parts,
@@ -37,11 +37,12 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--originals", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     source = open_source(asked.data)
-    chosen = np.random.default_rng(0).choice(len(source.samples), asked.originals, replace=False)
-    miniatures, planted = decode(source, set(chosen.tolist()))
+    chosen = np.random.default_rng(asked.seed).choice(len(source.samples), asked.originals, replace=False)
+    miniatures, planted = decode(source, set(chosen.tolist()), asked.seed)
     labels = np.array([sample.label for sample in source.samples], dtype=object)
     reached = {}
     originals = np.array(sorted(chosen)).tolist()
@@ -62,13 +63,18 @@ def main() -> None:
     _, counts = np.unique(labels, return_counts=True)
     differing = (len(labels) ** 2 - int((counts**2).sum())) // 2
     print(f"Pairs of different classes: {differing:,}; joined: {(strangers >= THRESHOLD).sum()}")
-    write_curve(asked.out, reached, strangers, differing)
+    audited = find_near_copies(ArrayRows(miniatures))
     parts = np.array([sample.part for sample in source.samples], dtype=object)
-    crossing = (parts[near.pairs[:, 0]] != parts[near.pairs[:, 1]]) & (near.similarity < 0.999999)
+    known = set(audited.clusters[parts == "train"].tolist())
+    for name in sorted(set(labels)) if (parts == "test").any() else ():
+        tested = audited.clusters[(parts == "test") & (labels == name)]
+        print(f"{name}: {sum(number in known for number in tested.tolist())} of {len(tested)} test images have a copy")
+    write_curve(asked.out, reached, strangers, differing)
+    crossing = parts[near.pairs[:, 0]] != parts[near.pairs[:, 1]]
     sheets(asked.out, source, near.pairs, near.similarity, crossing, other)
 
 
-def decode(source, chosen: set[int]) -> tuple[np.ndarray, dict[str, dict[int, np.ndarray]]]:
+def decode(source, chosen: set[int], seed: int) -> tuple[np.ndarray, dict[str, dict[int, np.ndarray]]]:
     """Miniatures of all images, and of the copies by transform and row of the original."""
     miniatures = []
     planted: dict[str, dict[int, np.ndarray]] = {name: {} for name in TRANSFORMS}
@@ -77,7 +83,7 @@ def decode(source, chosen: set[int]) -> tuple[np.ndarray, dict[str, dict[int, np
         if row in chosen:
             image = opened(content)
             for number, (name, transform) in enumerate(TRANSFORMS.items()):
-                copy = transform(image, np.random.default_rng([row, number]))
+                copy = transform(image, np.random.default_rng([seed, row, number]))
                 planted[name][row] = prepare(as_png(copy), PREPROCESSING).miniature
     return np.stack(miniatures), planted
 
@@ -133,12 +139,13 @@ def write_curve(out: Path, reached: dict[str, np.ndarray], strangers: np.ndarray
 def sheets(
     out: Path, source, pairs: np.ndarray, similarity: np.ndarray, crossing: np.ndarray, other: np.ndarray
 ) -> None:
-    """Contact sheets: 40 random pairs between the given parts, 40 above and below the threshold, all of two classes."""
+    """Contact sheets of 40 pairs: between the parts (any; not identical), beside the threshold, of two classes."""
     above = np.flatnonzero(similarity >= THRESHOLD)
     found = above[crossing[above]]
     random = np.random.default_rng(0)
     wanted = {
         "random": random.choice(found, min(40, len(found)), replace=False),
+        "random_not_identical": random.permutation(found[similarity[found] < 1])[:40],
         "above": above[np.argsort(similarity[above], kind="stable")[:40]],
         "below": np.argsort(-np.where(similarity < THRESHOLD, similarity, 0), kind="stable")[:40],
         "classes": above[other[above]][:40],

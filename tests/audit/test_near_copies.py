@@ -183,3 +183,47 @@ def test_copies_in_a_real_collection():
     near = find_near_copies(rows([*images, *planted]))
     assert (near.clusters[:60] == near.clusters[60:]).mean() >= 0.97
     assert len(set(near.clusters.tolist())) > 45
+
+
+def stroke(random: np.random.Generator) -> Image.Image:
+    """A slightly bent line on black, 28 x 28 pixels, as a written 1."""
+    y, x = np.mgrid[:28, :28]
+    slant, bend = random.normal(0, 0.25), random.normal(0, 0.004)
+    middle = 13.5 + slant * (y - 13.5) + bend * (y - 13.5) ** 2
+    away = np.abs(x - middle) / np.sqrt(1 + slant**2)
+    ink = np.clip(random.uniform(1.2, 2.2) - away, 0, 1) * ((y > 4) & (y < 23))
+    return Image.fromarray((255 * ink).astype(np.uint8))
+
+
+def test_plain_pictures_that_are_alike_by_chance_are_no_copies(monkeypatch):
+    random = np.random.default_rng(0)
+    images = np.array([small(stroke(random)) for _ in range(1500)])
+    near = find_near_copies(ArrayRows(images))
+    joined = np.bincount(near.clusters)[near.clusters] > 1
+    assert joined.mean() < 0.1
+    monkeypatch.setattr("clearmargin.audit.near_copies.strangers_reach", lambda *_: 0.0)
+    monkeypatch.setattr(
+        "clearmargin.audit.near_copies.crowded", lambda images, pairs, s, asked: np.zeros(len(asked), bool)
+    )
+    careless = find_near_copies(ArrayRows(images))
+    assert (np.bincount(careless.clusters)[careless.clusters] > 1).mean() > 0.9
+
+
+def test_copies_of_rich_pictures_are_found_beside_a_crowd_of_plain_ones(strangers):
+    random = np.random.default_rng(0)
+    plain = np.array([small(stroke(random)) for _ in range(300)])
+    rich = [small(image) for image in [*strangers, *(jpeg(image, 60) for image in strangers)]]
+    near = find_near_copies(ArrayRows(np.concatenate([rich, plain])))
+    assert (near.clusters[:12] == near.clusters[12:24]).mean() >= 0.9
+
+
+def test_many_copies_of_each_image_are_found(strangers):
+    random = np.random.default_rng(0)
+    images = [
+        small(jpeg(ImageEnhance.Brightness(image).enhance(random.uniform(0.8, 1.2)), int(random.integers(50, 95))))
+        for image in strangers
+        for _ in range(30)
+    ]
+    near = find_near_copies(ArrayRows(np.array(images)))
+    assert len(set(near.clusters.tolist())) == len(strangers)
+    assert (near.chained, near.parted) == ((), 0)
