@@ -16,7 +16,10 @@ from clearmargin.audit.folds import stratified_folds
 from clearmargin.audit.linear_classifier import class_probabilities
 from clearmargin.leakage.images import Images
 
-_ALIKE = 0.9  # numbers to learn from that differ by less are made one, so that one classifier a fold is enough
+# Numbers to learn from that differ by less are made one, the least; by more and more, until so few are left that a
+# fold needs no more classifiers than that.
+_ALIKE = (0.9, 0.8, 0.65, 0.5, 0.25, 0.0)
+_MOST_AMOUNTS = 3
 
 
 @dataclass(frozen=True)
@@ -79,15 +82,20 @@ def _amounts(truth: np.ndarray, n_classes: int, ways: Sequence[np.ndarray]) -> t
         np.add.at(tested, (fold_of, truth), 1)
         least = np.minimum(least, (tested.sum(axis=0) - tested)[fold_of])
     found, kind = np.unique(least, axis=0, return_inverse=True)
-    amounts: list[np.ndarray] = []
-    number = np.empty(len(found), np.int64)
-    for row in np.argsort(-found.sum(axis=1), kind="stable"):
-        near = (place for place, amount in enumerate(amounts) if (found[row] >= _ALIKE * amount).all())
-        number[row] = next(near, len(amounts))
-        if number[row] == len(amounts):
-            amounts.append(found[row])
-    ends = [found[number == place].min(axis=0) for place in range(len(amounts))]
-    return number[kind.ravel()], np.stack(ends)
+    number = next(each for alike in _ALIKE if (each := _joined(found, alike)).max() < _MOST_AMOUNTS)
+    return number[kind.ravel()], np.stack([found[number == each].min(axis=0) for each in range(number.max() + 1)])
+
+
+def _joined(amounts: np.ndarray, alike: float) -> np.ndarray:
+    """Number the amounts so that those that share a number are not below this share of the largest in any class."""
+    largest: list[np.ndarray] = []
+    number = np.empty(len(amounts), np.int64)
+    for row in np.argsort(-amounts.sum(axis=1), kind="stable"):
+        near = (place for place, amount in enumerate(largest) if (amounts[row] >= alike * amount).all())
+        number[row] = next(near, len(largest))
+        if number[row] == len(largest):
+            largest.append(amounts[row])
+    return number
 
 
 def _drawn(rows: np.ndarray, truth: np.ndarray, amount: np.ndarray, rng: np.random.Generator) -> np.ndarray:
