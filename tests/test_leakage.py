@@ -355,7 +355,7 @@ def test_a_class_that_is_nowhere_the_commonest_does_not_end_the_control() -> Non
 
 def test_no_control_is_told_of_and_nothing_is_certified() -> None:
     samples, patients, features = made(groups=6, of_each=20)
-    labels = np.where(np.arange(len(patients)) % 2, "a", "b")
+    labels = np.where(np.arange(len(patients)) % 20, "a", "b")  # dealt out by groups, there is no place for the second
     found = price(relabelled(samples, labels), np.arange(len(samples)), features, groups=patients)
     assert found["control"] is None
     assert found["sentences"][-1].startswith("No control was possible")
@@ -366,11 +366,22 @@ def test_no_control_is_told_of_and_nothing_is_certified() -> None:
     assert price(relabelled(samples, labels), np.arange(len(samples)), nothing, groups=patients)["control"] is None
 
 
+def test_a_finding_in_one_slice_of_ten_has_a_control() -> None:
+    random = np.random.default_rng(0)
+    patients = np.repeat(np.arange(40), random.integers(3, 12, 40))
+    samples, _, features = made(groups=40, of_each=1)
+    values = features.values[patients] + 0.3 * random.standard_normal((len(patients), 300)).astype(np.float32)
+    samples = [Sample(f"{row}.png", "finding" if random.random() < 0.1 else "none") for row in range(len(patients))]
+    found = price(samples, np.arange(len(samples)), Features(values, "made up"), groups=patients)["control"]
+    assert found["holds"]
+    assert not found["random"]["holds"]
+
+
 def test_a_control_that_can_see_nothing_says_so() -> None:
     samples, copies, features, groups = independent([4] * 40, 0)
     found = price(samples, copies, features, groups)["control"]
     assert found["random"]["holds"]
-    assert "would not see a leak" in found["sentence"]
+    assert "too few or too unlike here for the control to see a leak" in found["sentence"]
     assert "nothing that is known to belong together" not in found["sentence"]
 
 
