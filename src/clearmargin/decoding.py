@@ -180,6 +180,17 @@ def prepare(content: bytes | np.ndarray, preprocessing: Preprocessing, max_pixel
     return Prepared(pixels, miniature(grey), facts)
 
 
+def longest_side(content: bytes | np.ndarray) -> int:
+    """The longer side of an image in pixels, from its header, or 0 when that can't be read."""
+    if isinstance(content, np.ndarray):
+        return max(content.shape[:2], default=0)
+    try:
+        with _quiet_pillow():
+            return max(Image.open(io.BytesIO(content), formats=FORMATS).size)
+    except _DAMAGE:
+        return 0
+
+
 def _from_array(content: np.ndarray, max_pixels: int) -> tuple[Image.Image, str, str, str]:
     """Image (L or RGB), SHA-256, mode, format."""
     shape = content.shape
