@@ -14,6 +14,7 @@ from clearmargin.audit.candidates import BITS, candidate_pairs
 from clearmargin.audit.chains import cluster
 from clearmargin.audit.crowding import crowded
 from clearmargin.audit.near_copies import ORIENTATION_WORDS, THRESHOLD, find_near_copies
+from clearmargin.audit.remembered import near_copies_of
 from clearmargin.decoding import prepare
 from clearmargin.mapped_rows import ArrayRows
 from clearmargin.records import Preprocessing
@@ -235,3 +236,28 @@ def test_many_copies_of_each_image_are_found(strangers):
     near = find_near_copies(ArrayRows(np.array(images)))
     assert len(set(near.clusters.tolist())) == len(strangers)
     assert (near.chained, near.parted) == ((), 0)
+
+
+def test_what_was_searched_once_is_remembered_unless_it_is_damaged(strangers, monkeypatch, tmp_path):
+    monkeypatch.setenv("CLEARMARGIN_CACHE", str(tmp_path))
+    images = rows([*strangers, *(jpeg(image, 60) for image in strangers[:3])])
+    searched = []
+
+    def counting(miniatures):
+        searched.append(miniatures.shape)
+        return find_near_copies(miniatures)
+
+    monkeypatch.setattr("clearmargin.audit.remembered.find_near_copies", counting)
+    first, again = near_copies_of(images), near_copies_of(images)
+    assert len(searched) == 1
+    assert first.pairs.tolist() == again.pairs.tolist() == [[0, 12], [1, 13], [2, 14]]
+    assert first.clusters.tolist() == again.clusters.tolist()
+    assert (again.chained, again.parted) == (first.chained, first.parted)
+    (file,) = (tmp_path / "near-copies").iterdir()
+    whole = file.read_bytes()
+    for damage in (b"", whole[:50], whole[:-1], bytes([whole[0] ^ 1]) + whole[1:], whole + b"x"):
+        file.write_bytes(damage)
+        assert near_copies_of(images).pairs.tolist() == first.pairs.tolist()
+    assert len(searched) == 6
+    near_copies_of(rows(strangers))
+    assert len(searched) == 7
