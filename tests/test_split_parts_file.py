@@ -140,10 +140,14 @@ def test_patients_and_copies_in_two_parts_are_refused(tmp_path):
         parts_from(path, samples)
 
 
-def test_dropped_copies_may_stay_in_the_file(tmp_path):
-    file = read_parts_file(write(tmp_path, table()))
-    placed, _ = file.give(SAMPLES[1:], {"a/0.png"})
-    assert [sample.part for sample in placed] == PLACES[1:]
+def test_dropped_copies_may_stay_in_the_file_or_not(tmp_path):
+    placed, _ = read_parts_file(write(tmp_path, table())).give(SAMPLES, {"a/0.png"})
+    assert [sample.part for sample in placed] == PLACES
+    grouped = table([f"{row},G" for row in ROWS[1:]], "name,part,group")
+    placed, groups = read_parts_file(write(tmp_path, grouped)).give(SAMPLES, {"a/0.png"})
+    assert [sample.part for sample in placed] == [None, *PLACES[1:]]
+    assert len(set(groups[1:].tolist())) == 1
+    assert groups[0] not in groups[1:]
 
 
 @settings(max_examples=30, deadline=None)

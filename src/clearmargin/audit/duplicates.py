@@ -27,6 +27,14 @@ def exact_copies(pixel_sha256: Sequence[str]) -> np.ndarray:
     return numbers.astype(np.int64)
 
 
+def number_known(values: Sequence[str | None]) -> np.ndarray:
+    """Number equal values; None says nothing, and is alone with its own number: int64 of shape (samples,)."""
+    numbers, _ = pd.factorize(np.array(list(values), dtype=object))
+    alone = numbers < 0
+    numbers[alone] = numbers.max(initial=-1) + 1 + np.arange(alone.sum())
+    return numbers.astype(np.int64)
+
+
 def join_groups(*clusterings: np.ndarray) -> np.ndarray:
     """Unite clusterings: samples that share a cluster in any of them, or through others, get one number.
 

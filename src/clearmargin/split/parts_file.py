@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clearmargin.audit.duplicates import number_known
 from clearmargin.errors import SourceError
 from clearmargin.records import Part, Sample
 from clearmargin.sources.delimited import place_columns, read_rows
@@ -33,13 +34,13 @@ class PartsFile:
     labels: tuple[str, ...] | None
     groups: tuple[str, ...] | None
 
-    def give(self, samples: Sequence[Sample], left_out: Collection[str] = ()) -> tuple[list[Sample], np.ndarray]:
+    def give(self, samples: Sequence[Sample], may_lack: Collection[str] = ()) -> tuple[list[Sample], np.ndarray]:
         """Put every sample in the part the file says, and number what it says belongs together.
 
         Parameters
         ----------
-        left_out
-            Names that the file may have and the samples do not: copies that were dropped.
+        may_lack
+            Names of samples that the file may leave out: copies that are dropped. They get no part.
 
         Returns
         -------
@@ -50,18 +51,21 @@ class PartsFile:
         SourceError
             When a sample is missing from the file or in it twice, the file has others, or a label differs.
         """
-        place = self._place([sample.name for sample in samples], left_out)
-        placed = [replace(sample, part=self.parts[place[sample.name]]) for sample in samples]
+        place = self._place([sample.name for sample in samples], may_lack)
+        named = [sample for sample in samples if sample.name in place]
+        placed = [
+            replace(sample, part=self.parts[place[sample.name]] if sample.name in place else None) for sample in samples
+        ]
         if self.labels is not None:
-            self._check_labels(samples, self.labels, place)
-        together = [(self.groups[place[s.name]] if self.groups is not None else "") or None for s in samples]
-        keys = [(True, group) if group is not None else (False, str(row)) for row, group in enumerate(together)]
-        number = {key: value for value, key in enumerate(dict.fromkeys(keys))}
-        return placed, np.array([number[key] for key in keys], dtype=np.int64)
+            self._check_labels(named, self.labels, place)
+        groups = self.groups
+        if groups is None:
+            return placed, np.arange(len(samples))
+        return placed, number_known([(s.name in place and groups[place[s.name]]) or None for s in samples])
 
-    def _place(self, names: Sequence[str], left_out: Collection[str]) -> dict[str, int]:
+    def _place(self, names: Sequence[str], may_lack: Collection[str]) -> dict[str, int]:
         """Row of each sample; of the ways to read a name that one which leaves the fewest unknown."""
-        known = set(names) | set(left_out)
+        known = set(names)
         read = min((list(map(way, self.names)) for way in _READINGS), key=lambda found: len(set(found) - known))
         twice = [name for name, count in Counter(read).items() if count > 1]
         if twice:
@@ -76,7 +80,7 @@ class PartsFile:
                 f"be read: {first_few(unknown)}; the data have {first_few(names)}. "
                 "Names are those that `clearmargin split DATA` writes; remove the other rows."
             )
-        missing = sorted(set(names) - set(read))
+        missing = sorted(set(names) - set(read) - set(may_lack))
         if missing:
             raise SourceError(
                 f"The split file {self.path} says nothing of {len(missing):,} of {len(names):,} samples: "
