@@ -2,6 +2,7 @@
 
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -127,6 +128,30 @@ def test_groups_of_the_file_are_checked_and_kept_together(tmp_path):
         parts_from(path)
     split = parts_from(path, accept_leaks=True)
     assert crossing_groups(split) == 1
+
+
+def grouped_file(folder, cells):
+    rows = [f'{row},"{cells.get(i, "")}"' for i, row in enumerate(ROWS)]
+    return write(folder, table(rows, "name,part,group"))
+
+
+def test_white_space_around_a_group_means_nothing(tmp_path):
+    with pytest.raises(SourceError, match="leak"):
+        parts_from(grouped_file(tmp_path, {0: "P1", 9: " P1 "}))
+    _, groups = read_parts_file(grouped_file(tmp_path, {0: " ", 9: "  "})).give(SAMPLES)
+    assert len(set(groups.tolist())) == 10
+
+
+@pytest.mark.parametrize("other", ["p1", "P 1", "P\u00a01"])
+def test_groups_that_differ_in_spelling_only_are_refused_across_parts(tmp_path, other):
+    with pytest.raises(
+        SourceError, match=r"differ in upper and lower case or in white space only: 'P1', |only: .*'P1'"
+    ):
+        parts_from(grouped_file(tmp_path, {0: "P1", 9: other}))
+    assert parts_from(grouped_file(tmp_path, {0: "P1", 1: other})).from_file  # both in the training part
+    patients = {0: "P1", 9: other}  # the source itself tells them apart: the audit warns
+    samples = [replace(sample, group=patients.get(i)) for i, sample in enumerate(SAMPLES)]
+    assert parts_from(grouped_file(tmp_path, patients), samples).from_file
 
 
 def test_patients_and_copies_in_two_parts_are_refused(tmp_path):

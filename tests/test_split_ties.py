@@ -247,6 +247,14 @@ def test_everybody_is_told_of_the_groups_of_the_recipe(cases, monkeypatch, way):
     assert "Too few independent groups" in said["few-groups"]["message"]
 
 
+def test_white_space_around_a_value_of_a_column_means_nothing(cases):
+    frame = pd.read_csv(cases / "m.csv")
+    frame["case"] = [f" {case} " if row % 3 else case for row, case in enumerate(frame["case"])]
+    frame.to_csv(cases / "m.csv", index=False)
+    inputs, source, asked = read(cases, group_by="case")
+    assert len(set(audit_inputs(inputs, source, asked).units.tolist())) == 20
+
+
 def test_shortcuts_are_not_told_from_what_a_recipe_ties(cases):
     from clearmargin.audit.evidence import Evidence
     from clearmargin.audit.shortcuts import shortcuts

@@ -14,6 +14,7 @@ from clearmargin.audit.copies import (
     copies_across_parts,
     copies_in_different_patients,
     copies_with_different_labels,
+    groups_spelled_alike,
     identical_images,
     nearly_identical_images,
     patients_across_parts,
@@ -30,6 +31,7 @@ CHECKS: tuple[Check, ...] = (
     copies_with_different_labels,
     copies_across_parts,
     patients_across_parts,
+    groups_spelled_alike,
     copies_in_different_patients,
     identical_images,
     nearly_identical_images,
@@ -47,6 +49,7 @@ CHECKS: tuple[Check, ...] = (
 TABLE_CHECKS: tuple[Check, ...] = (
     copies_across_parts,
     patients_across_parts,
+    groups_spelled_alike,
     identical_rows,
     few_rows,
     outlying_targets,

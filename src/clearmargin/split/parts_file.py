@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clearmargin.audit.duplicates import number_known
+from clearmargin.audit.duplicates import number_known, spelled_alike
 from clearmargin.errors import SourceError
 from clearmargin.records import Part, Sample
 from clearmargin.sources.delimited import place_columns, read_rows
@@ -58,10 +58,11 @@ class PartsFile:
         ]
         if self.labels is not None:
             self._check_labels(named, self.labels, place)
-        groups = self.groups
-        if groups is None:
+        if self.groups is None:
             return placed, np.arange(len(samples))
-        return placed, number_known([(s.name in place and groups[place[s.name]]) or None for s in samples])
+        groups = [(self.groups[place[s.name]] if s.name in place else "") or None for s in samples]
+        self._check_spelling(placed, groups)
+        return placed, number_known(groups)
 
     def _place(self, names: Sequence[str], may_lack: Collection[str]) -> dict[str, int]:
         """Row of each sample; of the ways to read a name that one which leaves the fewest unknown."""
@@ -87,6 +88,23 @@ class PartsFile:
                 f"{first_few(missing)}. Add a row for each, or take them out of the data."
             )
         return {name: row for row, name in enumerate(read)}
+
+    def _check_spelling(self, placed: Sequence[Sample], groups: Sequence[str | None]) -> None:
+        """Refuse groups of different parts that differ in case or white space only: one group, most likely."""
+        # what `clearmargin split` wrote is named after patients and samples, which the data spell and the audit judges
+        known = {sample.name for sample in placed} | {sample.group for sample in placed}
+        parts: dict[str, set[Part | None]] = {}
+        for sample, group in zip(placed, groups, strict=True):
+            bare = (group or "").removeprefix("'")
+            if group is not None and not {bare, bare.rpartition("+")[0]} & known:
+                parts.setdefault(group, set()).add(sample.part)
+        for alike in spelled_alike(parts):
+            if len(set().union(*(parts[group] for group in alike))) > 1:
+                raise SourceError(
+                    f"The split file {self.path} has groups in different parts whose names differ in upper and lower "
+                    f"case or in white space only: {first_few(alike)}. Write them in one way, and put them in one "
+                    "part, if they are one group; else give them names that differ more."
+                )
 
     def _check_labels(self, samples: Sequence[Sample], labels: Sequence[str], place: dict[str, int]) -> None:
         other = [sample for sample in samples if not _same_label(sample.label, labels[place[sample.name]])]
@@ -128,7 +146,7 @@ def read_parts_file(path: Path) -> PartsFile:
         tuple(cells["name"]),
         tuple(_part(cell, number, path) for number, cell in enumerate(cells["part"], start=1)),
         tuple(cells["label"]) if "label" in cells else None,
-        tuple(cells["group"]) if "group" in cells else None,
+        tuple(cell.strip() for cell in cells["group"]) if "group" in cells else None,
     )
 
 
