@@ -31,13 +31,18 @@ def regression() -> dict:
     return {**evaluate_estimates(contenders, baselines=baselines, target="y", resamples=200), "references": []}
 
 
-def repeats(values: dict[str, list[float]]) -> dict:
+def repeats(values: dict[str, list[float]], tested: tuple[int, ...] = ()) -> dict:
     rows = [
         {"seed": seed, "contender": name, "kind": "contender", "rmse": value, "mae": 1.0, "r2": np.nan}
         for name, own in values.items()
         for seed, value in enumerate(own)
     ]
-    return summarise_repeats(pd.DataFrame(rows), n_train=9, n_test=3, metrics=("rmse", "mae", "r2"))
+    return summarise_repeats(pd.DataFrame(rows), n_train=9, n_test=3, metrics=("rmse", "mae", "r2"), tested=tested)
+
+
+def test_very_uneven_folds_are_told(regression, capsys):
+    lines = printed({**regression, "repeats": repeats({"one": [1.0, 2.0]}, (1, 1, 9))}, capsys)
+    assert any("The test parts are very uneven: 1 to 9 samples" in line for line in lines)
 
 
 def test_an_undefined_figure_is_said_to_be_undefined(regression, capsys):

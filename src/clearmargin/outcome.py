@@ -111,6 +111,8 @@ def _print_repeats(figures: dict[str, Any], metrics: dict[str, str], own: dict[s
     print_table(table)
     for comparison in repeats["comparisons"]:
         typer.echo(comparison["sentence"])
+    if repeats.get("note"):
+        typer.echo(repeats["note"])
 
 
 def _rounds(repeats: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from clearmargin.errors import NotImagesError, RunFolderError, UsageError
 from clearmargin.files import write_json, write_text
 from clearmargin.inside import look_inside
 from clearmargin.journal import Journal
-from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs, together
+from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs, tied
 from clearmargin.recipe import Contender, Data, Recipe, dump_recipe, load_recipe, slug
 from clearmargin.records import Inputs, Preprocessing, Progress, Source, Split
 from clearmargin.runs import Run, is_finished, open_run, read_json
@@ -145,8 +145,8 @@ def leakage_of_data(
                 f"The price of leakage is measured on images with class names, and {str(data)!r} holds none. Of a "
                 "table of numbers, `clearmargin audit DATA --target COLUMN` counts the rows that are copies."
             ) from error
-        copies = audit_inputs(inputs, source).copies
-        return leakage(inputs, copies, together(inputs.samples, copies), seeds=range(seeds), progress=shown)
+        found = audit_inputs(inputs, source)
+        return leakage(inputs, found.copies, found.units, seeds=range(seeds), progress=shown)
 
 
 def _data(data: str | Path, target: str | None, group_pattern: str | None) -> Data:
@@ -178,7 +178,7 @@ class _Study:
                 return open_run(self.folder)
         with journal.timed("audit"):
             suspects = self.progress if self.recipe.audit.label_suspects else None
-            findings = audit_inputs(found, source, suspects=suspects)
+            findings = audit_inputs(found, source, self.recipe.split, suspects=suspects)
         with journal.timed("split"):
             inputs, split = self._split(found, findings.copies)
             findings = findings.with_findings(division_findings(found, inputs, split))
@@ -196,7 +196,7 @@ class _Study:
                     look_inside(self.folder, inputs, split, self.progress)
             if self.recipe.audit.leakage:
                 with journal.timed("price of leakage"):
-                    self._leakage(found, findings.copies)
+                    self._leakage(found, findings)
             with journal.timed("report"):
                 self._report(journal, found)
         return open_run(self.folder)
@@ -292,16 +292,16 @@ class _Study:
             summary = repeat(self.recipe, task, inputs, copies, split, self.folder, self.progress)
             write_json(self.folder / "evaluation.json", {**figures, "repeats": summary})
 
-    def _leakage(self, inputs: Inputs, copies: np.ndarray) -> None:
-        """Measure what leaks would be worth, unless an interrupted run did."""
+    def _leakage(self, inputs: Inputs, audited: Audit) -> None:
+        """Measure what leaks would be worth, unless an interrupted run did; given parts are those of a split file."""
         from clearmargin.leakage import SEEDS, leakage
 
         path, asked = self.folder / "leakage.json", self.recipe.evaluation
-        groups = together(inputs.samples, copies, self.recipe.split.group_by)
+        samples = tuple(tied(inputs.samples, self.recipe.split).samples)
         found = leakage(
-            inputs,
-            copies,
-            groups,
+            replace(inputs, samples=samples),
+            audited.copies,
+            audited.units,
             seeds=range(self.recipe.seed, self.recipe.seed + SEEDS),
             confidence=asked.confidence,
             resamples=asked.resamples,

@@ -7,7 +7,7 @@ from sklearn.metrics import balanced_accuracy_score
 from statsmodels.stats.multitest import multipletests
 
 from clearmargin.audit.evidence import Evidence
-from clearmargin.audit.shortcuts import MOST_SAMPLES, adjusted_by_holm, groups_of, shortcuts
+from clearmargin.audit.shortcuts import MOST_SAMPLES, adjusted_by_holm, shortcuts
 from clearmargin.audit.told_apart import FOLDS, Categories, Units, balanced_accuracies
 from clearmargin.records import Sample
 
@@ -128,7 +128,7 @@ def test_patients_count_once_however_many_images_they_have():
 
 def test_groups_are_copies_and_patients_joined():
     facts = facts_of(5, np.random.default_rng(0), pixel_sha256=["x", "x", "y", "z", "w"])
-    groups = groups_of(evidence_of(["a"] * 5, facts, ["P", None, "P", None, None]))
+    groups = evidence_of(["a"] * 5, facts, ["P", None, "P", None, None]).units
     assert groups.tolist() == [0, 0, 0, 1, 2]
 
 

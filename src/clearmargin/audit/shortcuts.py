@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from clearmargin.audit import properties
-from clearmargin.audit.duplicates import join_groups
 from clearmargin.audit.evidence import Evidence
 from clearmargin.audit.told_apart import Categories, Units, balanced_accuracies
 from clearmargin.records import Finding, Severity
@@ -133,7 +132,7 @@ def shortcuts(evidence: Evidence) -> Iterator[Finding]:
     if not looked_at:
         return
     generator = np.random.default_rng(0)
-    units = Units.gather(labels, groups_of(evidence)[chosen], generator)
+    units = Units.gather(labels, evidence.units[chosen], generator)
     if np.bincount(units.labels).min() < LEAST_UNITS:
         return
     results = permutation_test([categories for _, categories in looked_at], units, generator)
@@ -145,20 +144,12 @@ def shortcuts(evidence: Evidence) -> Iterator[Finding]:
     yield _finding(evidence, names, told, results, by_class, len(chosen))
 
 
-def groups_of(evidence: Evidence) -> np.ndarray:
-    """Copies, and the images of one patient, share a number; int64 of shape (samples,)."""
-    patients, _ = pd.factorize(evidence.groups)
-    alone = patients < 0
-    patients[alone] = patients.max(initial=-1) + 1 + np.arange(alone.sum())
-    return join_groups(evidence.together, patients)
-
-
 def _chosen(evidence: Evidence) -> np.ndarray:
     """Rows to look at: at most `MOST_SAMPLES`, of classes with enough units, each class in proportion."""
     if not evidence.is_classification or len(evidence.labels) == 0:
         return np.empty(0, np.int64)
     numbers, _ = pd.factorize(evidence.labels)
-    pairs = np.unique(np.stack([numbers, groups_of(evidence)]), axis=1)[0]
+    pairs = np.unique(np.stack([numbers, evidence.units]), axis=1)[0]
     enough = np.flatnonzero(np.bincount(pairs) >= LEAST_UNITS)
     rows = np.flatnonzero(np.isin(numbers, enough))
     if len(enough) < 2:

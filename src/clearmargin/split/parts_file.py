@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clearmargin.audit.duplicates import number_known, spelled_alike
 from clearmargin.errors import SourceError
 from clearmargin.records import Part, Sample
 from clearmargin.sources.delimited import place_columns, read_rows
@@ -33,13 +34,13 @@ class PartsFile:
     labels: tuple[str, ...] | None
     groups: tuple[str, ...] | None
 
-    def give(self, samples: Sequence[Sample], left_out: Collection[str] = ()) -> tuple[list[Sample], np.ndarray]:
+    def give(self, samples: Sequence[Sample], may_lack: Collection[str] = ()) -> tuple[list[Sample], np.ndarray]:
         """Put every sample in the part the file says, and number what it says belongs together.
 
         Parameters
         ----------
-        left_out
-            Names that the file may have and the samples do not: copies that were dropped.
+        may_lack
+            Names of samples that the file may leave out: copies that are dropped. They get no part.
 
         Returns
         -------
@@ -50,18 +51,22 @@ class PartsFile:
         SourceError
             When a sample is missing from the file or in it twice, the file has others, or a label differs.
         """
-        place = self._place([sample.name for sample in samples], left_out)
-        placed = [replace(sample, part=self.parts[place[sample.name]]) for sample in samples]
+        place = self._place([sample.name for sample in samples], may_lack)
+        named = [sample for sample in samples if sample.name in place]
+        placed = [
+            replace(sample, part=self.parts[place[sample.name]] if sample.name in place else None) for sample in samples
+        ]
         if self.labels is not None:
-            self._check_labels(samples, self.labels, place)
-        together = [(self.groups[place[s.name]] if self.groups is not None else "") or None for s in samples]
-        keys = [(True, group) if group is not None else (False, str(row)) for row, group in enumerate(together)]
-        number = {key: value for value, key in enumerate(dict.fromkeys(keys))}
-        return placed, np.array([number[key] for key in keys], dtype=np.int64)
+            self._check_labels(named, self.labels, place)
+        if self.groups is None:
+            return placed, np.arange(len(samples))
+        groups = [(self.groups[place[s.name]] if s.name in place else "") or None for s in samples]
+        self._check_spelling(placed, groups)
+        return placed, number_known(groups)
 
-    def _place(self, names: Sequence[str], left_out: Collection[str]) -> dict[str, int]:
+    def _place(self, names: Sequence[str], may_lack: Collection[str]) -> dict[str, int]:
         """Row of each sample; of the ways to read a name that one which leaves the fewest unknown."""
-        known = set(names) | set(left_out)
+        known = set(names)
         read = min((list(map(way, self.names)) for way in _READINGS), key=lambda found: len(set(found) - known))
         twice = [name for name, count in Counter(read).items() if count > 1]
         if twice:
@@ -76,13 +81,30 @@ class PartsFile:
                 f"be read: {first_few(unknown)}; the data have {first_few(names)}. "
                 "Names are those that `clearmargin split DATA` writes; remove the other rows."
             )
-        missing = sorted(set(names) - set(read))
+        missing = sorted(set(names) - set(read) - set(may_lack))
         if missing:
             raise SourceError(
                 f"The split file {self.path} says nothing of {len(missing):,} of {len(names):,} samples: "
                 f"{first_few(missing)}. Add a row for each, or take them out of the data."
             )
         return {name: row for row, name in enumerate(read)}
+
+    def _check_spelling(self, placed: Sequence[Sample], groups: Sequence[str | None]) -> None:
+        """Refuse groups of different parts that differ in case or white space only: one group, most likely."""
+        # what `clearmargin split` wrote is named after patients and samples, which the data spell and the audit judges
+        known = {sample.name for sample in placed} | {sample.group for sample in placed}
+        parts: dict[str, set[Part | None]] = {}
+        for sample, group in zip(placed, groups, strict=True):
+            bare = (group or "").removeprefix("'")
+            if group is not None and not {bare, bare.rpartition("+")[0]} & known:
+                parts.setdefault(group, set()).add(sample.part)
+        for alike in spelled_alike(parts):
+            if len(set().union(*(parts[group] for group in alike))) > 1:
+                raise SourceError(
+                    f"The split file {self.path} has groups in different parts whose names differ in upper and lower "
+                    f"case or in white space only: {first_few(alike)}. Write them in one way, and put them in one "
+                    "part, if they are one group; else give them names that differ more."
+                )
 
     def _check_labels(self, samples: Sequence[Sample], labels: Sequence[str], place: dict[str, int]) -> None:
         other = [sample for sample in samples if not _same_label(sample.label, labels[place[sample.name]])]
@@ -124,7 +146,7 @@ def read_parts_file(path: Path) -> PartsFile:
         tuple(cells["name"]),
         tuple(_part(cell, number, path) for number, cell in enumerate(cells["part"], start=1)),
         tuple(cells["label"]) if "label" in cells else None,
-        tuple(cells["group"]) if "group" in cells else None,
+        tuple(cell.strip() for cell in cells["group"]) if "group" in cells else None,
     )
 
 
