@@ -171,8 +171,8 @@ def _sharpness(greys: Sequence[Image.Image], pixels: np.ndarray) -> np.ndarray:
     laplacian += values[:, 1:-1, :-2]
     laplacian += values[:, 1:-1, 2:]
     laplacian -= middle * 4
-    flat, around = (one.reshape(len(values), -1).astype(np.float64) for one in (laplacian, middle))
-    steps, squares = (np.einsum("ij,ij->i", one, one) / one.shape[1] for one in (flat, around))
+    flat, around = (one.reshape(len(values), -1) for one in (laplacian, middle))
+    steps, squares = (np.einsum("ij,ij->i", one, one, dtype=np.int64) / one.shape[1] for one in (flat, around))
     spread = squares - (around.sum(axis=1) / around.shape[1]) ** 2
     return np.where(spread > 1, np.sqrt(steps / np.maximum(spread, 1)), 0.0)
 
