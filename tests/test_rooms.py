@@ -27,7 +27,7 @@ ROOMS = (
     ("features",),
     ("evaluation",),
     ("preparation",),
-    ("leakage", "leakage_wording"),
+    ("leakage",),
     ("description",),
     ("task",),
     ("contest",),
