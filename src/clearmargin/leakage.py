@@ -92,6 +92,7 @@ def leakage(
     stored
         What was found before: given back as it is when it answers the very same question.
     """
+    require_groups(inputs.samples, groups)
     features = image_features(inputs, progress)
     asked = [_FORMAT, inputs.key, features.name, features.note, list(seeds), confidence, resamples]
     content = [*asked, groups.tolist(), np.asarray(copies).tolist()]
@@ -101,6 +102,23 @@ def leakage(
     settings: dict[str, Any] = {"seeds": seeds, "confidence": confidence, "resamples": resamples}
     found = price_of_leakage(inputs.samples, copies, groups, features, **settings, progress=progress)
     return {**found, "question_sha256": question}
+
+
+def require_groups(samples: Sequence[Sample], groups: np.ndarray) -> None:
+    """Refuse what the price can't be measured on, before the features are computed, which may take minutes.
+
+    Raises
+    ------
+    SourceError
+        When fewer than two classes have five groups.
+    """
+    labels = np.array([sample.label for sample in samples], dtype=str)
+    rows = enough_groups(labels, numbered_groups(groups)[0], FEWEST_GROUPS)
+    if len(np.unique(labels[rows])) < 2:
+        raise SourceError(
+            f"The price of leakage needs at least two classes with {FEWEST_GROUPS} independent groups each (patients, "
+            "or images that are no copies of each other), and there are fewer. Add images of other patients."
+        )
 
 
 def price_of_leakage(
@@ -178,12 +196,8 @@ def _chosen(
     """The images that are asked about, and sentences on those that are not."""
     labels = np.array([sample.label for sample in samples], dtype=str)
     units, n_units = numbered_groups(groups)
+    require_groups(samples, groups)
     rows, notes = enough_groups(labels, units, FEWEST_GROUPS), []
-    if len(np.unique(labels[rows])) < 2:
-        raise SourceError(
-            f"The price of leakage needs at least two classes with {FEWEST_GROUPS} independent groups each (patients, "
-            "or images that are no copies of each other), and there are fewer. Add images of other patients."
-        )
     lacking = sorted(set(labels) - set(labels[rows]))
     if lacking:
         notes.append(f"Classes with fewer than {FEWEST_GROUPS} groups are left out: {', '.join(map(repr, lacking))}.")
