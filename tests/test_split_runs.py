@@ -163,8 +163,9 @@ def test_a_run_with_a_split_file_is_repeated_as_its_report_says(
     monkeypatch.chdir(run.folder)
     status, _, err = clearmargin(*shlex.split(said[1]))
     assert status == 0, err
-    for name in ("split.csv", "contenders/net/predictions.csv", "recipe.toml"):
+    for name in ("split.csv", "contenders/net/predictions.csv"):
         assert (Path("another-folder") / name).read_bytes() == Path(name).read_bytes(), name
+    assert cm.open_run("another-folder").recipe == run.recipe
     (Path("another-folder") / "report.html").unlink()
     status, _, err = clearmargin(*shlex.split(said[1]), "--resume")
     assert status == 0, err

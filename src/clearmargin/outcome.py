@@ -13,6 +13,7 @@ from rich.table import Table
 from clearmargin.audit import Audit
 from clearmargin.console import plain, print_table
 from clearmargin.evaluation.intervals import too_few_groups
+from clearmargin.files import is_sealed
 from clearmargin.records import Finding, Severity
 from clearmargin.runs import Run, read_json
 
@@ -39,8 +40,11 @@ def print_outcome(finished: Run) -> None:
 
 def _print_price(path: Path) -> None:
     """What leaks would be worth, where a run measured it."""
-    if path.is_file():
-        typer.echo(f"Price of leakage: {read_json(path)['difference']['sentence']}")
+    if not path.is_file():
+        return
+    found = read_json(path)
+    sound = isinstance(found, dict) and is_sealed(found)
+    typer.echo(f"Price of leakage: {found['difference']['sentence'] if sound else f'{path} was edited or damaged.'}")
 
 
 def print_leakage(found: dict[str, Any]) -> None:
