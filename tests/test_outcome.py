@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from clearmargin.evaluation import evaluate, evaluate_estimates, summarise_repeats
+from clearmargin.files import sealed, write_json
 from clearmargin.outcome import print_outcome
 from clearmargin.records import Estimates, Predictions
 
@@ -15,6 +16,18 @@ from clearmargin.records import Estimates, Predictions
 def printed(figures, capsys: pytest.CaptureFixture[str]) -> list[str]:
     print_outcome(SimpleNamespace(evaluation=figures, report=Path("report.html")))
     return [" ".join(line.replace("│", " ").split()) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_price_of_leakage_is_one_line_and_none_that_was_edited(regression, capsys, tmp_path):
+    def told(content) -> list[str]:
+        write_json(tmp_path / "leakage.json", content)
+        print_outcome(SimpleNamespace(evaluation=regression, report=tmp_path / "report.html"))
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith("Price of leakage")]
+
+    found = sealed({"difference": {"value": 0.1, "sentence": "10 points of it are leakage."}})
+    assert told(found) == ["Price of leakage: 10 points of it are leakage."]
+    for edited in ({**found, "difference": {"value": 0.0, "sentence": "None."}}, {}, []):
+        assert told(edited) == [f"Price of leakage: {tmp_path / 'leakage.json'} was edited or damaged."]
 
 
 def names(n: int, each: int = 1) -> np.ndarray:

@@ -77,6 +77,18 @@ def test_without_a_validation_part_one_is_cut_from_train(tmp_path):
     assert Counter(split.parts) == {"train": 28, "validation": 4, "test": 8}
 
 
+FOLDS = [
+    f"{row.split(',')[0]},{'test' if i % 2 == fold else 'train'},{fold + 1}"
+    for fold in (0, 1)
+    for i, row in enumerate(ROWS)
+]
+
+
+def test_the_rows_of_one_fold_are_a_split(tmp_path):
+    path = write(tmp_path, table([f"{row},2" for row in ROWS], "name,part,fold"))
+    assert parts_from(path).parts.tolist() == parts_from(write(tmp_path, table(), "plain.csv")).parts.tolist()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -89,7 +101,13 @@ def test_without_a_validation_part_one_is_cut_from_train(tmp_path):
         (table([row.replace("b/4.png,test", "b/4.png,train") for row in ROWS]), "'b' has none in test"),
         (table(header="file,part"), r"lacks the column 'name': expected name and part.*has 'file', 'part'"),
         (table(header="name,part,part"), "has 2 cells, the header 3"),
-        (table([f"{row},1" for row in ROWS], "name,part,fold"), r"has a column 'fold'.*\[split\] folds"),
+        (
+            table(FOLDS, "name,part,fold"),
+            r"holds 2 folds, and here one.*\[split\] folds = 2 and the seed.*--check FILE",
+        ),
+        (table(FOLDS[:-1], "name,part,fold"), r"1 samples are not in the test part of exactly one fold: 'b/4\.png'"),
+        (table([f"{row[:-1]}{3 * int(row[-1])}" for row in FOLDS], "name,part,fold"), "numbered from 1"),
+        (table([f"{row},one" for row in ROWS], "name,part,fold"), r"Row 1 .* has the fold 'one'; expected a whole"),
         (table([f"{row},x" for row in ROWS], "name,part,PART"), "several columns called 'part'"),
         (
             table([f"{row},b" for row in ROWS], "name,part,label"),

@@ -23,7 +23,7 @@ from clearmargin.pixels import open_pixels
 from clearmargin.recipe import Data, SplitSettings
 from clearmargin.records import Columns, Finding, Inputs, Progress, Sample, Source, Split
 from clearmargin.sources import Table, open_source, open_table_source
-from clearmargin.split import make_fold, make_split
+from clearmargin.split import PartsFile, make_fold, make_split, read_parts_file
 from clearmargin.split.groups import column
 from clearmargin.split.ties import PATIENT, Tied, tie
 
@@ -157,15 +157,26 @@ def tied(samples: Sequence[Sample], asked: SplitSettings) -> Tied:
     return tie(samples, asked, [sample.name for sample in samples] if drops else ())
 
 
-def divide(inputs: Inputs, copies: np.ndarray, asked: SplitSettings, seed: int, fold: int = 1) -> tuple[Inputs, Split]:
+def divide(
+    inputs: Inputs,
+    copies: np.ndarray,
+    asked: SplitSettings,
+    seed: int,
+    fold: int = 1,
+    parts_file: PartsFile | None = None,
+) -> tuple[Inputs, Split]:
     """The split a recipe asks for, and the samples that are in it; of several folds, the one that tests ``fold``.
+
+    With a ``parts_file``, that takes the place of the one which the recipe names.
 
     Raises
     ------
     SourceError
         When the data can't be divided so.
     """
-    inputs, samples, together = joined(inputs, copies, asked)
+    if parts_file is None and asked.file is not None:
+        parts_file = read_parts_file(Path(asked.file))
+    inputs, samples, together = joined(inputs, copies, asked, parts_file)
     if asked.folds:
         return inputs, make_fold(samples, together, folds=asked.folds, fold=fold, fractions=asked.fractions, seed=seed)
     split = make_split(
@@ -173,14 +184,16 @@ def divide(inputs: Inputs, copies: np.ndarray, asked: SplitSettings, seed: int, 
         together,
         fractions=asked.fractions,
         seed=seed,
-        use_given=asked.use_given or asked.file is not None,
+        use_given=asked.use_given or parts_file is not None,
         accept_leaks=asked.accept_leaks,
-        parts_file=Path(asked.file).name if asked.file is not None else None,
+        parts_file=parts_file.title if parts_file is not None else None,
     )
     return inputs, split
 
 
-def joined(inputs: Inputs, copies: np.ndarray, asked: SplitSettings) -> tuple[Inputs, Sequence[Sample], np.ndarray]:
+def joined(
+    inputs: Inputs, copies: np.ndarray, asked: SplitSettings, parts_file: PartsFile | None = None
+) -> tuple[Inputs, Sequence[Sample], np.ndarray]:
     """What is to be divided: the inputs that are kept, their samples, and numbers of those that stay together.
 
     What stays together is found among all inputs, before copies are left out: a copy that named the patient, or that
@@ -197,7 +210,7 @@ def joined(inputs: Inputs, copies: np.ndarray, asked: SplitSettings) -> tuple[In
         same = _same(inputs, copies)
         kept = _best_of_each(same, inputs.facts)
     dropped = {inputs.samples[row].name for row in np.setdiff1d(np.arange(len(same)), kept)}
-    told = tie(inputs.samples, asked, dropped)
+    told = tie(inputs.samples, asked, dropped, parts_file)
     together = join_groups(copies, told.whole)
     inputs = replace(inputs, together=together)
     if not dropped:

@@ -19,7 +19,7 @@ from clearmargin.preparation import divide
 from clearmargin.recipe import Recipe, slug
 from clearmargin.records import Inputs, Progress, Split
 from clearmargin.runs import read_json
-from clearmargin.split import require_same_split, write_split
+from clearmargin.split import crossing_groups, require_same_split, write_split
 from clearmargin.task import Classification, Task, task_of
 
 METRICS = {
@@ -106,7 +106,7 @@ def _one(
         weights[contender.name] = read_json(own / "model.json")["weights_sha256"]
         figures = point_figures(task.read(own / "predictions.csv")["test"])
         rows.append({**which, "contender": contender.name, "kind": "contender", **figures})
-    enter(ledger, split.names[split.rows("test")], weights)
+    enter(ledger, split.names[split.rows("test")], weights, leaky=crossing_groups(split) > 0)
     if split.numeric:
         for name, estimates in baselines_on_test(inputs, split, seed, list(weights)).items():
             rows.append({**which, "contender": name, "kind": "baseline", **point_figures(estimates)})

@@ -12,7 +12,7 @@ from clearmargin.audit.duplicates import join_groups, number_known
 from clearmargin.errors import SourceError
 from clearmargin.recipe import SplitSettings
 from clearmargin.records import Sample
-from clearmargin.split.parts_file import read_parts_file
+from clearmargin.split.parts_file import PartsFile, read_parts_file
 
 PATIENT = "patient"  # as [split] group_by: what the source itself says belongs together
 
@@ -39,13 +39,20 @@ class Tied:
         return join_groups(self.numbers, number_known([sample.group for sample in self.samples]))
 
 
-def tie(samples: Sequence[Sample], asked: SplitSettings, may_lack: Collection[str] = ()) -> Tied:
+def tie(
+    samples: Sequence[Sample],
+    asked: SplitSettings,
+    may_lack: Collection[str] = (),
+    parts_file: PartsFile | None = None,
+) -> Tied:
     """Read from a recipe what belongs together, beyond the copies that the audit finds.
 
     Parameters
     ----------
     may_lack
         Names of samples that the split file may leave out: copies that are dropped.
+    parts_file
+        In place of the one which the recipe names.
 
     Raises
     ------
@@ -58,8 +65,10 @@ def tie(samples: Sequence[Sample], asked: SplitSettings, may_lack: Collection[st
         numbers = number_known(values)
         if all(sample.group is None for sample in samples):
             samples = [replace(sample, group=value) for sample, value in zip(samples, values, strict=True)]
-    if asked.file is not None:
-        samples, groups = read_parts_file(Path(asked.file)).give(samples, may_lack)
+    if parts_file is None and asked.file is not None:
+        parts_file = read_parts_file(Path(asked.file))
+    if parts_file is not None:
+        samples, groups = parts_file.give(samples, may_lack)
         numbers = join_groups(numbers, groups)
     return Tied(tuple(samples), numbers)
 
