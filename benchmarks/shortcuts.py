@@ -23,7 +23,7 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from clearmargin.audit.evidence import Evidence
-from clearmargin.audit.shortcuts import groups_of, shortcuts
+from clearmargin.audit.shortcuts import shortcuts
 from clearmargin.pixels import open_pixels
 from clearmargin.records import Finding, Inputs, Preprocessing, Sample
 from clearmargin.sources import open_source
@@ -111,7 +111,7 @@ def shuffled_is_flagged(evidence: Evidence, size: int, times: int, seed: int) ->
     """Whether a part of the set gets a finding after its labels were shuffled from group to group."""
     generator = np.random.default_rng(seed)
     rows = np.sort(generator.permutation(len(evidence.names))[:size])
-    groups, _ = pd.factorize(groups_of(evidence)[rows])
+    groups, _ = pd.factorize(evidence.units[rows])
     _, first = np.unique(groups, return_index=True)
     labels = generator.permutation(evidence.labels[rows][first])[groups]
     rows, labels = np.tile(rows, times), np.tile(labels, times)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from clearmargin.errors import DiskError
 from clearmargin.recipe import shipped_recipes
 
 HELPED = (
@@ -223,11 +224,37 @@ def test_audit_spoils_no_folder(clearmargin: Command, class_folder: Path, finish
         (finished, "holds other files"),
         (tmp_path / "mine", "holds other files"),
         (tmp_path / "file", "is a file"),
+        (tmp_path / "file" / "x" / "y", f"{tmp_path / 'file'} is a file, so that"),
+        (Path("/proc/nowhere/x"), "can't be used as --out"),
         (class_folder / "audited", "lies inside the data"),
     ):
         status, _, err = clearmargin("audit", class_folder, "--out", out)
         assert (status, reason in err) == (2, True), err
+        assert "Reading" not in err  # said before the work
     assert not (class_folder / "audited").exists()
+
+
+def test_an_audit_that_the_disk_refuses_leaves_both_files_as_they_were(
+    clearmargin: Command, draw_images: DrawImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = draw_images(tmp_path / "images", {"a": 8, "b": 8}), tmp_path / "audited"
+    (folder / "a" / "copy.png").write_bytes((folder / "a" / "001.png").read_bytes())  # shown, so that there is a figure
+
+    def full(path: Path, *_: object) -> None:
+        raise DiskError(f"Could not write {path.name}: no space left.")
+
+    with monkeypatch.context() as disk:  # the first time: what is left hinders no second
+        disk.setattr("clearmargin.report.audit_page.write_text", full)
+        assert clearmargin("audit", folder, "--out", out, "--quick")[0] == 1
+        assert [path.name for path in out.iterdir()] == ["figures"]
+    assert clearmargin("audit", folder, "--out", out, "--quick")[0] == 0
+    before = {name: (out / name).read_bytes() for name in ("audit.json", "audit.html")}
+    (folder / "b" / "again.png").write_bytes((folder / "a" / "000.png").read_bytes())
+    monkeypatch.setattr("clearmargin.report.audit_page.write_text", full)
+    status, _, err = clearmargin("audit", folder, "--out", out, "--quick")
+    assert (status, "no space left" in err) == (1, True)
+    assert {name: (out / name).read_bytes() for name in before} == before
+    assert {path.name for path in out.iterdir()} == {"audit.json", "audit.html", "figures"}
 
 
 def test_audit_of_a_table_has_a_page(clearmargin: Command, tmp_path: Path) -> None:
@@ -323,11 +350,25 @@ def test_ctrl_c_says_how_to_go_on(class_folder: Path, tiny_recipe: Path, tmp_pat
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("command", ["audit", "leakage", "split"])
+def test_ctrl_c_says_what_is_kept(
+    clearmargin: Command, class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clearmargin.preparation.open_pixels", stopped)
+    out = [] if command == "leakage" else ["--out", tmp_path / "new"]
+    status, said, err = clearmargin(command, class_folder, *out)
+    assert (status, said) == (130, "")
+    assert "Stopped. The steps that were done" in err
+    assert not (tmp_path / "new").exists()
+
+
 def test_only_regular_files_are_written_over(clearmargin: Command, class_folder: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     status, _, err = clearmargin("split", class_folder, "--out", tmp_path / "pipe")
-    assert (status, "is not a regular file" in err) == (1, True)
-    (tmp_path / "target.csv").write_text("old")
+    assert (status, "is not a regular file" in err) == (2, True)
     (tmp_path / "link.csv").symlink_to(tmp_path / "target.csv")
     assert clearmargin("split", class_folder, "--out", tmp_path / "link.csv")[0] == 0
     assert (tmp_path / "link.csv").is_symlink()

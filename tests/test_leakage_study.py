@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clearmargin.leakage import SEEDS
+from clearmargin import leakage as room
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -63,7 +63,9 @@ def test_leakage_is_for_images(clearmargin: Command, tmp_path: Path, data: str) 
     assert "Traceback" not in err
 
 
-def test_a_study_writes_it_once(copied_folder: Path, tiny_recipe: Path, tmp_path: Path) -> None:
+def test_a_study_writes_it_once(
+    clearmargin: Command, copied_folder: Path, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from clearmargin.study import run
 
     changes = ["training.epochs=1", "audit.leakage=true", "audit.label_suspects=true"]
@@ -71,14 +73,41 @@ def test_a_study_writes_it_once(copied_folder: Path, tiny_recipe: Path, tmp_path
     path = tmp_path / "run" / "leakage.json"
     found = json.loads(path.read_text())
     assert {"splits", "difference", "control", "sentences"} <= set(found)
-    assert len(found["seeds"]) == SEEDS
+    assert len(found["seeds"]) == room.SEEDS
     kinds = {finding["kind"] for finding in json.loads((tmp_path / "run" / "audit.json").read_text())["findings"]}
     assert "label-suspects" in kinds
     # stopped before the report: what is there is kept
     (tmp_path / "run" / "report.html").unlink()
-    path.write_text(json.dumps({**found, "mark": True}))
-    run(tiny_recipe, data=copied_folder, out=tmp_path / "run", overrides=changes, resume=True, progress=silent)
-    assert json.loads(path.read_text()).get("mark")
+    with monkeypatch.context() as measured:
+        measured.setattr(room, "price_of_leakage", lambda *_, **__: pytest.fail("it was measured again"))
+        run(tiny_recipe, data=copied_folder, out=tmp_path / "run", overrides=changes, resume=True, progress=silent)
+    assert json.loads(path.read_text()) == found
+    # edited by hand: refused by the report, measured again on --resume
+    edited = {**found, "difference": {**found["difference"], "value": 0.5, "sentence": "All is well."}}
+    path.write_text(json.dumps(edited))
+    status, _, err = clearmargin("report", tmp_path / "run")
+    assert (status, "leakage.json was edited or damaged" in err, "Traceback" in err) == (2, True, False)
+    (tmp_path / "run" / "report.html").unlink()
+    words = [word for change in changes for word in ("--set", change)]
+    status, out, err = clearmargin(
+        "run", tiny_recipe, "--data", copied_folder, "--out", tmp_path / "run", *words, "--resume"
+    )
+    assert status == 0, err
+    assert json.loads(path.read_text()) == found
+    assert f"Price of leakage: {found['difference']['sentence']}" in out
+
+
+@pytest.mark.parametrize("command", ["leakage", "run"])
+def test_too_few_groups_are_told_before_the_work(
+    clearmargin: Command, draw_images: Callable[..., Path], tiny_recipe: Path, tmp_path: Path, command: str
+) -> None:
+    folder = draw_images(tmp_path / "images", {"alpha": 12, "beta": 4})
+    out = ["--data", folder, "--out", tmp_path / "run", "--set", "audit.leakage=true"]
+    status, _, err = clearmargin(command, *([tiny_recipe, *out] if command == "run" else [folder]))
+    assert (status, "at least two classes with 5 independent groups" in err) == (2, True), err
+    assert "eatures" not in err
+    assert "training" not in err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_regression_has_no_such_audit(clearmargin: Command, tmp_path: Path) -> None:

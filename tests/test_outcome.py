@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from clearmargin.evaluation import evaluate, evaluate_estimates, summarise_repeats
+from clearmargin.files import sealed, write_json
 from clearmargin.outcome import print_outcome
 from clearmargin.records import Estimates, Predictions
 
@@ -15,6 +16,18 @@ from clearmargin.records import Estimates, Predictions
 def printed(figures, capsys: pytest.CaptureFixture[str]) -> list[str]:
     print_outcome(SimpleNamespace(evaluation=figures, report=Path("report.html")))
     return [" ".join(line.replace("│", " ").split()) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_price_of_leakage_is_one_line_and_none_that_was_edited(regression, capsys, tmp_path):
+    def told(content) -> list[str]:
+        write_json(tmp_path / "leakage.json", content)
+        print_outcome(SimpleNamespace(evaluation=regression, report=tmp_path / "report.html"))
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith("Price of leakage")]
+
+    found = sealed({"difference": {"value": 0.1, "sentence": "10 points of it are leakage."}})
+    assert told(found) == ["Price of leakage: 10 points of it are leakage."]
+    for edited in ({**found, "difference": {"value": 0.0, "sentence": "None."}}, {}, []):
+        assert told(edited) == [f"Price of leakage: {tmp_path / 'leakage.json'} was edited or damaged."]
 
 
 def names(n: int, each: int = 1) -> np.ndarray:
@@ -31,13 +44,18 @@ def regression() -> dict:
     return {**evaluate_estimates(contenders, baselines=baselines, target="y", resamples=200), "references": []}
 
 
-def repeats(values: dict[str, list[float]]) -> dict:
+def repeats(values: dict[str, list[float]], tested: tuple[int, ...] = ()) -> dict:
     rows = [
         {"seed": seed, "contender": name, "kind": "contender", "rmse": value, "mae": 1.0, "r2": np.nan}
         for name, own in values.items()
         for seed, value in enumerate(own)
     ]
-    return summarise_repeats(pd.DataFrame(rows), n_train=9, n_test=3, metrics=("rmse", "mae", "r2"))
+    return summarise_repeats(pd.DataFrame(rows), n_train=9, n_test=3, metrics=("rmse", "mae", "r2"), tested=tested)
+
+
+def test_very_uneven_folds_are_told(regression, capsys):
+    lines = printed({**regression, "repeats": repeats({"one": [1.0, 2.0]}, (1, 1, 9))}, capsys)
+    assert any("The test parts are very uneven: 1 to 9 samples" in line for line in lines)
 
 
 def test_an_undefined_figure_is_said_to_be_undefined(regression, capsys):

@@ -166,7 +166,9 @@ def test_fractions_must_be_three_positive_numbers_that_sum_to_one(fractions):
 
 def test_a_class_with_too_few_independent_groups_is_named_with_what_to_do():
     samples = [*singles(glioma=10), *(Sample(f"r{i}", "rare", f"P{i % 2}") for i in range(8))]
-    with pytest.raises(SourceError, match=r"'rare' has 2 \(from 8 images\).*Add images of other patients, merge"):
+    with pytest.raises(
+        SourceError, match=r"'rare' has 2 \(from 8 images\).*Add images of other patients or groups, merge"
+    ):
         make_split(samples, alone(samples))
     samples = singles(glioma=10, rare=1)
     with pytest.raises(SourceError, match=r"at least 3 independent groups.*'rare' has 1 \(from 1 image\)"):

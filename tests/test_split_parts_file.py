@@ -2,6 +2,7 @@
 
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,6 +77,18 @@ def test_without_a_validation_part_one_is_cut_from_train(tmp_path):
     assert Counter(split.parts) == {"train": 28, "validation": 4, "test": 8}
 
 
+FOLDS = [
+    f"{row.split(',')[0]},{'test' if i % 2 == fold else 'train'},{fold + 1}"
+    for fold in (0, 1)
+    for i, row in enumerate(ROWS)
+]
+
+
+def test_the_rows_of_one_fold_are_a_split(tmp_path):
+    path = write(tmp_path, table([f"{row},2" for row in ROWS], "name,part,fold"))
+    assert parts_from(path).parts.tolist() == parts_from(write(tmp_path, table(), "plain.csv")).parts.tolist()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -88,7 +101,13 @@ def test_without_a_validation_part_one_is_cut_from_train(tmp_path):
         (table([row.replace("b/4.png,test", "b/4.png,train") for row in ROWS]), "'b' has none in test"),
         (table(header="file,part"), r"lacks the column 'name': expected name and part.*has 'file', 'part'"),
         (table(header="name,part,part"), "has 2 cells, the header 3"),
-        (table([f"{row},1" for row in ROWS], "name,part,fold"), r"has a column 'fold'.*\[split\] folds"),
+        (
+            table(FOLDS, "name,part,fold"),
+            r"holds 2 folds, and here one.*\[split\] folds = 2 and the seed.*--check FILE",
+        ),
+        (table(FOLDS[:-1], "name,part,fold"), r"1 samples are not in the test part of exactly one fold: 'b/4\.png'"),
+        (table([f"{row[:-1]}{3 * int(row[-1])}" for row in FOLDS], "name,part,fold"), "numbered from 1"),
+        (table([f"{row},one" for row in ROWS], "name,part,fold"), r"Row 1 .* has the fold 'one'; expected a whole"),
         (table([f"{row},x" for row in ROWS], "name,part,PART"), "several columns called 'part'"),
         (
             table([f"{row},b" for row in ROWS], "name,part,label"),
@@ -129,6 +148,30 @@ def test_groups_of_the_file_are_checked_and_kept_together(tmp_path):
     assert crossing_groups(split) == 1
 
 
+def grouped_file(folder, cells):
+    rows = [f'{row},"{cells.get(i, "")}"' for i, row in enumerate(ROWS)]
+    return write(folder, table(rows, "name,part,group"))
+
+
+def test_white_space_around_a_group_means_nothing(tmp_path):
+    with pytest.raises(SourceError, match="leak"):
+        parts_from(grouped_file(tmp_path, {0: "P1", 9: " P1 "}))
+    _, groups = read_parts_file(grouped_file(tmp_path, {0: " ", 9: "  "})).give(SAMPLES)
+    assert len(set(groups.tolist())) == 10
+
+
+@pytest.mark.parametrize("other", ["p1", "P 1", "P\u00a01"])
+def test_groups_that_differ_in_spelling_only_are_refused_across_parts(tmp_path, other):
+    with pytest.raises(
+        SourceError, match=r"differ in upper and lower case or in white space only: 'P1', |only: .*'P1'"
+    ):
+        parts_from(grouped_file(tmp_path, {0: "P1", 9: other}))
+    assert parts_from(grouped_file(tmp_path, {0: "P1", 1: other})).from_file  # both in the training part
+    patients = {0: "P1", 9: other}  # the source itself tells them apart: the audit warns
+    samples = [replace(sample, group=patients.get(i)) for i, sample in enumerate(SAMPLES)]
+    assert parts_from(grouped_file(tmp_path, patients), samples).from_file
+
+
 def test_patients_and_copies_in_two_parts_are_refused(tmp_path):
     path = write(tmp_path, table())
     copies = np.arange(10)
@@ -140,10 +183,14 @@ def test_patients_and_copies_in_two_parts_are_refused(tmp_path):
         parts_from(path, samples)
 
 
-def test_dropped_copies_may_stay_in_the_file(tmp_path):
-    file = read_parts_file(write(tmp_path, table()))
-    placed, _ = file.give(SAMPLES[1:], {"a/0.png"})
-    assert [sample.part for sample in placed] == PLACES[1:]
+def test_dropped_copies_may_stay_in_the_file_or_not(tmp_path):
+    placed, _ = read_parts_file(write(tmp_path, table())).give(SAMPLES, {"a/0.png"})
+    assert [sample.part for sample in placed] == PLACES
+    grouped = table([f"{row},G" for row in ROWS[1:]], "name,part,group")
+    placed, groups = read_parts_file(write(tmp_path, grouped)).give(SAMPLES, {"a/0.png"})
+    assert [sample.part for sample in placed] == [None, *PLACES[1:]]
+    assert len(set(groups[1:].tolist())) == 1
+    assert groups[0] not in groups[1:]
 
 
 @settings(max_examples=30, deadline=None)

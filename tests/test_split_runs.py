@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shlex
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -136,13 +138,38 @@ def test_a_run_takes_its_parts_from_a_file_beside_the_recipe(rows: Path) -> None
     split = read_split(run.folder)
     assert dict(zip(split.names, split.parts, strict=True)) == dict(zip(names, parts, strict=True))
     assert split.from_file
-    assert 'file = "who.csv"' in (run.folder / "recipe.toml").read_text()
+    assert 'file = "split.csv"' in (run.folder / "recipe.toml").read_text()
     assert str(rows) not in (run.folder / "recipe.toml").read_text()
     parts[0], parts[-1] = parts[-1], parts[0]  # patients g0 and g29 are torn
     pd.DataFrame({"name": names, "part": parts}).to_csv(rows / "who.csv", index=False)
     with pytest.raises(SourceError, match=r"The parts in who\.csv leak.*: 2, with 4 rows"):
         run_rows(rows, "third")
     assert not (rows / "third").exists()
+
+
+def test_a_run_with_a_split_file_is_repeated_as_its_report_says(
+    rows: Path, clearmargin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [sample.name for sample in prepared(rows)[1].samples]
+    parts = ["test" if row >= 50 else "train" for row in range(60)]  # a validation part is cut
+    groups = [f"h{row // 10}" for row in range(60)]
+    pd.DataFrame({"name": names, "part": parts, "group": groups}).to_csv(rows / "who.csv", index=False)
+    (rows / "rows.toml").write_text(TABLE + '[split]\nfile = "who.csv"\n')
+    run = run_rows(rows, "first")
+    said = re.search(r"clearmargin (run recipe\.toml[^<]*)", (run.folder / "report.html").read_text())
+    assert said
+    (rows / "rows.csv").rename(run.folder / "rows.csv")
+    (rows / "who.csv").unlink()
+    monkeypatch.chdir(run.folder)
+    status, _, err = clearmargin(*shlex.split(said[1]))
+    assert status == 0, err
+    for name in ("split.csv", "contenders/net/predictions.csv"):
+        assert (Path("another-folder") / name).read_bytes() == Path(name).read_bytes(), name
+    assert cm.open_run("another-folder").recipe == run.recipe
+    (Path("another-folder") / "report.html").unlink()
+    status, _, err = clearmargin(*shlex.split(said[1]), "--resume")
+    assert status == 0, err
+    assert (Path("another-folder") / "report.html").is_file()
 
 
 def test_a_split_edited_in_the_run_folder_is_refused_when_resuming(rows: Path) -> None:
@@ -179,15 +206,25 @@ def test_every_figure_of_an_accepted_leak_is_called_leaky(rows: Path, clearmargi
     assert evaluation["repeats"]["leaky"] is True
     assert evaluation["comparisons"]
     assert all(comparison["sentence"].startswith("Leaky split: ") for comparison in evaluation["comparisons"])
+    assert all(said["leaky"] is True for said in evaluation["contenders"].values())
+    assert json.loads((rows / "r" / "contenders" / "net" / "model.json").read_text())["leaky"] is True
+    entries = [json.loads(line) for line in (rows / "r" / "ledger.jsonl").read_text().splitlines()]
+    assert len(entries) == 2
+    assert all(entry["leaky"] is True for entry in entries)
+    status, out, err = clearmargin("predict", rows / "r", rows / "rows.csv", "--csv")
+    assert (status, "the split of this run leaks" in err, "leaks" in out) == (0, True, False)
     summary = json.loads((rows / "r" / "split.json").read_text())
     assert summary["crossing_groups"] == 2
     assert summary["crossing_test_samples"] == 3  # g24 is torn between 48 and 49, g29 between 0 and 58, 59
 
 
-def test_a_clean_run_is_not_called_leaky(rows: Path) -> None:
+def test_a_clean_run_is_not_called_leaky(rows: Path, clearmargin) -> None:
     run = run_rows(rows, "run")
     assert run.evaluation["leaky"] is False
-    assert "eaky" not in json.dumps(run.evaluation["comparisons"])
+    assert "eaky" not in json.dumps([run.evaluation["comparisons"], run.evaluation["contenders"]])
+    assert json.loads((rows / "run" / "contenders" / "net" / "model.json").read_text())["leaky"] is False
+    assert "leaky" not in (rows / "run" / "ledger.jsonl").read_text()
+    assert "leaks" not in clearmargin("predict", run.folder, rows / "rows.csv")[2]
 
 
 def prepared(rows: Path):
@@ -257,6 +294,7 @@ def test_patients_are_found_by_a_pattern_and_stay_whole(patients: Path, clearmar
     status, told, _ = clearmargin("split", patients, "--out", out, "--fractions", "0.5,0.25,0.25")
     assert status == 0
     assert "image-level split: optimistic if slices of one patient are in both parts" in told
+    out.unlink()
     status, told, _ = clearmargin(
         "split", patients, "--out", out, "--fractions", "0.5,0.25,0.25", "--group-pattern", r"(\w\d+)_slice"
     )
@@ -273,6 +311,42 @@ def test_patients_are_found_by_a_pattern_and_stay_whole(patients: Path, clearmar
     assert "image-level" not in told
 
 
+def test_no_file_is_lost_to_a_split(patients: Path, clearmargin, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = patients / "a" / "a0_slice0.png"
+    link = patients.parent / "link"
+    link.symlink_to(patients)
+    before = picture.read_bytes()
+    for out in (picture, patients / "new.csv", link / "new.csv", link / "a" / "a0_slice0.png"):
+        status, _, said = clearmargin("split", patients, "--out", out)
+        assert (status, "lies inside the data" in said) == (2, True), said
+    assert picture.read_bytes() == before
+    assert not (patients / "new.csv").exists()
+    monkeypatch.chdir(patients.parent)
+    assert clearmargin("split", patients)[0] == 0
+    made = Path("split.csv").read_text()
+    assert clearmargin("split", patients)[0] == 0  # the same again is nothing lost
+    Path("split.csv").write_text(made.replace('"test"', '"train"', 1))
+    edited = Path("split.csv").read_text()
+    status, _, said = clearmargin("split", patients)
+    assert (status, "split.csv exists already and holds another split" in said) == (2, True), said
+    assert "--check split.csv" in said
+    assert Path("split.csv").read_text() == edited
+    Path("notes.json").write_text("{}")
+    status, _, said = clearmargin("split", patients, "--out", "notes.json")
+    assert (status, "notes.json exists already and is no split" in said) == (2, True), said
+    assert Path("notes.json").read_text() == "{}"
+
+
+def test_a_check_without_dropped_copies_says_how_they_were_dropped(patients: Path, clearmargin) -> None:
+    (patients / "a" / "copy.png").write_bytes((patients / "a" / "a0_slice0.png").read_bytes())
+    out = patients.parent / "kept.csv"
+    assert clearmargin("split", patients, "--out", out, "--near-duplicates", "drop")[0] == 0
+    status, _, said = clearmargin("split", patients, "--check", out)
+    assert status == 2
+    assert "if they are copies that were dropped, give --near-duplicates drop too" in said
+    assert clearmargin("split", patients, "--check", out, "--near-duplicates", "drop")[0] == 0
+
+
 def test_a_torn_patient_is_found_by_the_check(patients: Path, clearmargin) -> None:
     out, pattern = patients.parent / "who.csv", ("--group-pattern", r"(\w\d+)_slice")
     assert clearmargin("split", patients, "--out", out, "--fractions", "0.5,0.25,0.25", *pattern)[0] == 0
@@ -284,6 +358,11 @@ def test_a_torn_patient_is_found_by_the_check(patients: Path, clearmargin) -> No
     assert (status, told) == (2, "")
     assert "The parts in who.csv leak" in said
     assert lines[torn].split('"')[1] in said
+    assert "leave --check out" in said
+    assert "give --accept-leaks to go on" in said
+    told = clearmargin("split", patients, "--check", out, *pattern, "--accept-leaks")[1]
+    assert told.endswith(f"{out} leaks, as accepted.\n")
+    assert "holds" not in told
     status, told, _ = clearmargin("split", patients, "--check", out, *pattern, "--accept-leaks", "--json")
     assert status == 0
     facts = json.loads(told)
@@ -301,6 +380,24 @@ def test_folds_are_written_with_their_repeats(patients: Path, clearmargin) -> No
     tested = frame[frame["part"] == "test"].groupby(["repeat", "name"]).size()
     assert len(tested) == 96
     assert set(tested) == {1}
+    pattern = words[-3:-1]
+    status, told, _ = clearmargin("split", patients, "--check", out, *pattern)
+    assert (status, told.splitlines()[-1]) == (0, f"{out} holds.")
+    again = patients.parent / "again.csv"  # as it was read, it is written
+    assert clearmargin("split", patients, "--check", out, *pattern, "--out", again)[0] == 0
+    assert again.read_bytes() == out.read_bytes()
+    test = (frame["repeat"] == 2) & (frame["fold"] == 3) & (frame["part"] == "test")
+    moved = frame.index[test][0]  # its patient is then in two parts of one fold, and tested in two folds
+    frame.loc[moved, "part"] = "train"
+    other = frame[(frame["repeat"] == 2) & (frame["fold"] == 1) & (frame["name"] == frame.loc[moved, "name"])].index[0]
+    frame.loc[other, "part"] = "test"
+    frame.to_csv(out, index=False)
+    status, told, said = clearmargin("split", patients, "--check", out, *pattern)
+    assert (status, told) == (2, "")
+    assert "The parts in folds.csv (repeat 2, fold 1) leak" in said
+    facts = json.loads(clearmargin("split", patients, "--check", out, *pattern, "--accept-leaks", "--json")[1])
+    assert (facts["leaky"], facts["crossing_groups"], facts["folds"]) == (True, 1, 3)
+    assert len(facts["splits"]) == 6
 
 
 @pytest.mark.parametrize(
@@ -308,15 +405,15 @@ def test_folds_are_written_with_their_repeats(patients: Path, clearmargin) -> No
     [
         (["--fractions", "0.5,0.5"], "at least 3 items|three"),
         (["--fractions", "a,b,c"], "--fractions must be three numbers"),
-        (["--fractions", "0.5,0.5,0.5"], "'fractions' must sum to 1"),
-        (["--folds", "1"], "'folds' = 1"),
+        (["--fractions", "0.5,0.5,0.5"], "--fractions must sum to 1"),
+        (["--folds", "1"], "--folds = 1"),
         (["--folds", "9"], "at least 9 independent groups"),
         (["--repeats", "2"], "--repeats goes with --folds"),
-        (["--use-given"], "needs a part for every sample"),
-        (["--use-given", "--folds", "3"], "'folds' makes parts anew"),
-        (["--accept-leaks"], "'accept_leaks' is about given parts"),
+        (["--use-given"], "--use-given needs a part for every sample"),
+        (["--use-given", "--folds", "3"], "--folds makes parts anew, and --use-given keeps those"),
+        (["--accept-leaks"], "--accept-leaks is about given parts"),
         (["--near-duplicates", "keep"], "together, drop"),
-        (["--group-by", "site"], "no column 'site' to group by"),
+        (["--group-by", "site"], "no column 'site' to group by (--group-by)"),
         (["--check", "nowhere.csv"], "There is no file"),
         (["--group-pattern", "("], "is not a regular expression"),
         (["--group-pattern", "x", "--target", "y"], "leave one out"),
@@ -328,4 +425,6 @@ def test_options_that_can_not_be_are_refused_in_words(patients: Path, clearmargi
     status, told, said = clearmargin("split", patients, *out, *pattern, *words)
     assert (status, told) == (2, "")
     assert any(one in said for one in message.split("|"))
+    assert "set use_given" not in said
+    assert "[split]" not in said
     assert not (patients.parent / "who.csv").exists()

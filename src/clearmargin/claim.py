@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -22,10 +23,11 @@ def check_claim(folder: Path, recipe: Recipe, resume: bool) -> None:
     Raises
     ------
     RunFolderError
-        When the folder is a file, can't be read, holds other files, or holds a run that may not be gone on with.
+        When the folder can't be made or read, holds other files, or holds a run that may not be gone on with.
     """
     holds = _holds(folder)
     if not holds:
+        _check_makeable(folder)
         return
     if "recipe.toml" not in holds:
         raise RunFolderError(f"{folder} holds other files: choose a new or empty folder with --out.")
@@ -33,7 +35,7 @@ def check_claim(folder: Path, recipe: Recipe, resume: bool) -> None:
         state = "a finished run" if is_finished(folder) else "a run that was interrupted"
         advice = "" if is_finished(folder) else "go on with it by --resume, or "
         raise RunFolderError(f"{folder} holds {state}: {advice}choose another folder with --out.")
-    if load_stored_recipe(folder / "recipe.toml") != recipe.without_paths():
+    if load_stored_recipe(folder / "recipe.toml").without_paths() != recipe.without_paths():
         raise RunFolderError(
             f"The run in {folder} was started with another recipe: resume with the same recipe, settings and seed, "
             "or choose another folder with --out."
@@ -46,12 +48,13 @@ def check_audit_folder(folder: Path) -> None:
     Raises
     ------
     RunFolderError
-        When the folder is a file, can't be read, or holds other files.
+        When the folder can't be made or read, or holds other files.
     """
     holds = _holds(folder)
+    _check_makeable(folder)
     if "figures" in holds:
         holds |= {f"figures/{name}" for name in _holds(folder / "figures")}
-    if holds - AUDIT_FILES or (holds and "audit.json" not in holds):
+    if holds - AUDIT_FILES or ("audit.html" in holds and "audit.json" not in holds):
         raise RunFolderError(f"{folder} holds other files: choose a new or empty folder with --out.")
 
 
@@ -66,16 +69,35 @@ def _holds(folder: Path) -> set[str]:
         raise RunFolderError(f"{folder} can't be used as --out: {reason or error}.") from error
 
 
-def check_apart(folder: Path, data: str | None) -> None:
-    """Refuse a run folder inside the data, where the next study would take its pictures for samples.
+def _check_makeable(folder: Path) -> None:
+    """Refuse a folder that can't be made or written to; what is made to find that out is removed again."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    above = folder.parents[len(missing) - 1] if missing else folder
+    if not above.is_dir():
+        raise RunFolderError(f"{above} is a file, so that {folder} can't be made: choose another folder with --out.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(None, "no permission to write there")
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunFolderError(f"{folder} can't be used as --out ({reason}): choose another folder.") from error
+    finally:
+        for place in missing:
+            with suppress(OSError):
+                place.rmdir()
+
+
+def check_apart(out: Path, data: str | None) -> None:
+    """Refuse an output inside the data, where it could replace a sample or be taken for one by the next study.
 
     Raises
     ------
     RunFolderError
         When it lies there.
     """
-    if data is not None and Path(data).is_dir() and folder.resolve().is_relative_to(Path(data).resolve()):
-        raise RunFolderError(f"{folder} lies inside the data ({data}): choose a folder outside with --out.")
+    if data is not None and Path(data).is_dir() and out.resolve().is_relative_to(Path(data).resolve()):
+        raise RunFolderError(f"{out} lies inside the data ({data}): choose a place outside with --out.")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from clearmargin.console import STEPS_KEPT, stopping
 from clearmargin.console import plain as _plain
 from clearmargin.console import print_table as _print
 from clearmargin.console import say as _say
@@ -122,11 +123,8 @@ def _run(recipe: str, data: str | None, out: Path | None, changes: list[str], re
     from clearmargin.outcome import print_outcome
     from clearmargin.study import run as run_study
 
-    try:
+    with stopping("What is done is kept: give the same command again with --resume."):
         finished = run_study(recipe, data=data, out=out, overrides=changes, resume=resume)
-    except KeyboardInterrupt:
-        _say("Stopped. What is done is kept: give the same command again with --resume.")
-        raise typer.Exit(130) from None
     if as_json:
         typer.echo(json.dumps({"run": str(finished.folder), "report": str(finished.report), **finished.evaluation}))
     else:
@@ -149,7 +147,10 @@ def predict(
     from clearmargin.prediction import predict_files
     from clearmargin.runs import open_run
 
-    result = predict_files(open_run(run).contender(contender), images)
+    opened = open_run(run)
+    result = predict_files(opened.contender(contender), images)
+    if opened.evaluation.get("leaky"):
+        _say("Careful: the split of this run leaks: on new patients, expect less than its figures promise.")
     for name, reason in result.failures.items():
         _say(f"{name} left out: {reason}")
     if as_json:
@@ -241,7 +242,8 @@ def audit(
     from clearmargin.outcome import print_audit
     from clearmargin.study import audit_data
 
-    found = audit_data(data, target=target, group_pattern=group_pattern, out=out, quick=quick)
+    with stopping(STEPS_KEPT):
+        found = audit_data(data, target=target, group_pattern=group_pattern, out=out, quick=quick)
     if as_json:
         typer.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
     else:
@@ -264,7 +266,8 @@ def leakage(
     """Measure what leaks are worth. One simple classifier on given parts, random splits, leak-free splits."""
     from clearmargin.study import leakage_of_data
 
-    found = leakage_of_data(data, seeds=seeds, group_pattern=group_pattern)
+    with stopping(STEPS_KEPT):
+        found = leakage_of_data(data, seeds=seeds, group_pattern=group_pattern)
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
         return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +62,19 @@ class ConsoleProgress:
         )
         words = f", {note}" if note else ""
         print(f"{what}{amount}{words}{left}", file=sys.stderr, flush=True)  # noqa: T201 (this is where we speak)
+
+
+@contextmanager
+def stopping(notice: str) -> Iterator[None]:
+    """Work that Ctrl-C may end: it then leaves with status 130, having said what is kept and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"Stopped. {notice}")
+        sys.exit(130)
+
+
+STEPS_KEPT = "The steps that were done (decoded images, features) are kept: the same command goes on from there."
 
 
 def _bar() -> Progress:

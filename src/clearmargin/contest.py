@@ -22,7 +22,7 @@ from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_stati
 from clearmargin.models.precision import choose_precision
 from clearmargin.recipe import Contender
 from clearmargin.records import Columns, Estimates, Inputs, Part, Predictions, Progress, Split
-from clearmargin.split import check_division
+from clearmargin.split import check_division, crossing_groups
 from clearmargin.task import Classification, Task
 from clearmargin.training.checkpoint import stored_precision
 from clearmargin.training.feeds import Feed, Feeds, Report
@@ -100,6 +100,7 @@ def train_contender(
             **_pretraining(pretraining),
             **_size(network),
             **_course(fitted, feeds.trunk_seconds),
+            "leaky": crossing_groups(split) > 0,
         }
         _write_model(folder, network, fitted, description)
         judged: tuple[Part, ...] = ("validation", "test")

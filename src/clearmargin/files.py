@@ -110,9 +110,29 @@ def write_json(path: Path, content: Any) -> None:
     ValueError
         For a number that is not finite, since JSON has none.
     """
+    write_bytes(path, json_bytes(content))
+
+
+def json_bytes(content: Any) -> bytes:
+    """What `write_json` writes."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     # what UTF-8 does not have, a lone surrogate, becomes \udc80: just what JSON wants
-    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+    return text.encode("utf-8", "backslashreplace")
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with ``content_sha256``, by which `is_sealed` notices that a figure was edited."""
+    return {**content, "content_sha256": _content_sha256(content)}
+
+
+def is_sealed(content: Mapping[str, Any]) -> bool:
+    """Whether ``content_sha256`` is that of the rest."""
+    return content.get("content_sha256") == _content_sha256(content)
+
+
+def _content_sha256(content: Mapping[str, Any]) -> str:
+    bare = {key: value for key, value in content.items() if key != "content_sha256"}
+    return hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:

@@ -51,13 +51,17 @@ def judge_contenders(
 
 
 def called_leaky(figures: Mapping[str, Any], split: Split) -> dict[str, Any]:
-    """Figures with ``leaky``: whether groups are in two parts of their split; every sentence then says so."""
+    """Figures with ``leaky``: whether groups are in two parts of their split; sentences and contenders then say so."""
     leaky = crossing_groups(split) > 0
     told = [
         {**comparison, "sentence": f"{LEAKY}: {comparison['sentence']}"} if leaky else comparison
         for comparison in figures["comparisons"]
     ]
-    return {**figures, "comparisons": told, "leaky": leaky}
+    marked = {
+        name: {**said, "leaky": True} if leaky and "metrics" in said else said
+        for name, said in figures["contenders"].items()
+    }
+    return {**figures, "contenders": marked, "comparisons": told, "leaky": leaky}
 
 
 def baselines_on_test(inputs: Inputs, split: Split, seed: int, contenders: Sequence[str]) -> dict[str, Estimates]:

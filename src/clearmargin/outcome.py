@@ -13,8 +13,9 @@ from rich.table import Table
 from clearmargin.audit import Audit
 from clearmargin.console import plain, print_table
 from clearmargin.evaluation.intervals import too_few_groups
+from clearmargin.files import is_sealed
 from clearmargin.records import Finding, Severity
-from clearmargin.runs import Run
+from clearmargin.runs import Run, read_json
 
 MANY_SAMPLES = 2000  # a fourth decimal of a share says something
 SEVERITY_STYLES: dict[Severity, str] = {"serious": "bold red", "warning": "yellow", "note": "dim"}
@@ -30,10 +31,20 @@ def print_outcome(finished: Run) -> None:
         _print_classification(figures)
     for comparison in figures["comparisons"]:
         typer.echo(comparison["sentence"])
+    _print_price(finished.report.with_name("leakage.json"))
     warning = too_few_groups(figures)
     if warning:
         typer.echo(f"Careful: {warning}")
     typer.echo(f"Report: {finished.report}")
+
+
+def _print_price(path: Path) -> None:
+    """What leaks would be worth, where a run measured it."""
+    if not path.is_file():
+        return
+    found = read_json(path)
+    sound = isinstance(found, dict) and is_sealed(found)
+    typer.echo(f"Price of leakage: {found['difference']['sentence'] if sound else f'{path} was edited or damaged.'}")
 
 
 def print_leakage(found: dict[str, Any]) -> None:
@@ -111,6 +122,8 @@ def _print_repeats(figures: dict[str, Any], metrics: dict[str, str], own: dict[s
     print_table(table)
     for comparison in repeats["comparisons"]:
         typer.echo(comparison["sentence"])
+    if repeats.get("note"):
+        typer.echo(repeats["note"])
 
 
 def _rounds(repeats: dict[str, Any]) -> str:

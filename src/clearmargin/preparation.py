@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +15,20 @@ from clearmargin.audit import Audit, audit
 from clearmargin.audit.duplicates import join_groups
 from clearmargin.audit.label_suspects import FOLDS, label_suspects
 from clearmargin.columns import table_inputs
-from clearmargin.errors import SourceError
+from clearmargin.decoding import longest_side
+from clearmargin.errors import ImageError, SourceError
 from clearmargin.features import image_features
 from clearmargin.mapped_rows import Subset
 from clearmargin.pixels import open_pixels
 from clearmargin.recipe import Data, SplitSettings
 from clearmargin.records import Columns, Finding, Inputs, Progress, Sample, Source, Split
 from clearmargin.sources import Table, open_source, open_table_source
-from clearmargin.split import make_fold, make_split, read_parts_file
-from clearmargin.split.groups import column, name_groups
+from clearmargin.split import PartsFile, make_fold, make_split, read_parts_file
+from clearmargin.split.groups import column
+from clearmargin.split.ties import PATIENT, Tied, tie
 
-PATIENT = "patient"  # as [split] group_by: what the source itself says belongs together
+_SIZED = 256  # images whose size is looked at
+_SMALLEST_PX = 32
 
 
 def named(data: str | Path) -> str:
@@ -53,8 +56,13 @@ def open_data(data: Data, group_by: str | None = None) -> Source | Table:
     return open_source(data.source, group_pattern=data.group_pattern)
 
 
-def read_inputs(data: Data, progress: Progress, group_by: str | None = None) -> tuple[Inputs, Source | Table]:
+def read_inputs(
+    data: Data, progress: Progress, group_by: str | None = None, *, no_larger: bool = False
+) -> tuple[Inputs, Source | Table]:
     """Every image (or row) as numbers, and the source they came from; ``group_by`` as `open_data` takes it.
+
+    With ``no_larger``, images are not enlarged to the size that is asked for: 70,000 digits of 28 pixels would
+    fill 10 GB.
 
     Raises
     ------
@@ -64,12 +72,24 @@ def read_inputs(data: Data, progress: Progress, group_by: str | None = None) -> 
     source = open_data(data, group_by)
     if isinstance(source, Table):
         return table_inputs(source), source
-    pixels = open_pixels(
-        source, data.preprocessing, progress=lambda done, total: progress("Reading images", done, total, "")
-    )
+    how = data.preprocessing
+    if no_larger:
+        how = replace(how, size_px=_no_larger(source, how.size_px))
+    pixels = open_pixels(source, how, progress=lambda done, total: progress("Reading images", done, total, ""))
     if not pixels.samples:
         raise SourceError(f"None of the {pixels.found} images can be read. {pixels.findings[-1].message}")
     return pixels, source
+
+
+def _no_larger(source: Source, size_px: int) -> int:
+    """The longest side of the first images, but not more than asked for, nor less than a network can take."""
+    longest = 0
+    for content in islice(source.read(), _SIZED):
+        if not isinstance(content, ImageError):
+            longest = max(longest, longest_side(content))
+        if longest >= size_px:
+            break
+    return min(size_px, max(longest, _SMALLEST_PX)) if longest else size_px
 
 
 def own_column(asked: SplitSettings) -> str | None:
@@ -77,22 +97,32 @@ def own_column(asked: SplitSettings) -> str | None:
     return None if asked.group_by == PATIENT else asked.group_by
 
 
-def audit_inputs(inputs: Inputs, source: Source | Table, *, suspects: Progress | None = None) -> Audit:
+def audit_inputs(
+    inputs: Inputs, source: Source | Table, asked: SplitSettings | None = None, *, suspects: Progress | None = None
+) -> Audit:
     """What is wrong with the samples.
 
     Parameters
     ----------
+    asked
+        How a recipe splits them: what it says belongs together can't vouch for each other, and counts once. None when
+        there is no recipe.
     suspects
         Of images: look for wrong labels as well, with this to show how it goes on. It takes the features of every
         image, which cost what a frozen VGG16 does; no progress, no look.
+
+    Raises
+    ------
+    SourceError
+        When there is no such column to group by, or the split file does not fit.
     """
-    found = _checked(inputs, source)
+    found = _checked(inputs, source, None if asked is None else tied(inputs.samples, asked).numbers)
     if suspects is None or isinstance(inputs.preprocessing, Columns):
         return found
-    return found.with_findings(_label_suspects(inputs, together(inputs.samples, found.copies), suspects))
+    return found.with_findings(_label_suspects(inputs, found.units, suspects))
 
 
-def _label_suspects(inputs: Inputs, groups: np.ndarray, progress: Progress) -> Iterator[Finding]:
+def _label_suspects(inputs: Inputs, units: np.ndarray, progress: Progress) -> Iterator[Finding]:
     names, labels = (column([getattr(sample, key) for sample in inputs.samples]) for key in ("name", "label"))
     if len(set(labels)) < 2:
         return
@@ -101,14 +131,14 @@ def _label_suspects(inputs: Inputs, groups: np.ndarray, progress: Progress) -> I
     yield from label_suspects(
         names,
         labels,
-        np.unique(groups.astype(str), return_inverse=True)[1],
+        units,
         features.values,
         features.name,
         after_each=lambda: progress("Looking for wrong labels", next(done), FOLDS, ""),
     )
 
 
-def _checked(inputs: Inputs, source: Source | Table) -> Audit:
+def _checked(inputs: Inputs, source: Source | Table, tied: np.ndarray | None) -> Audit:
     return audit(
         inputs.samples,
         inputs.facts,
@@ -117,29 +147,36 @@ def _checked(inputs: Inputs, source: Source | Table) -> Audit:
         simulated=inputs.simulated,
         source_kind=source.kind,
         miniatures=inputs.miniatures,
+        tied=tied,
     )
 
 
-def together(samples: Sequence[Sample], copies: np.ndarray, group_by: str = PATIENT) -> np.ndarray:
-    """Identifier of what must stay together (copies, patients, the same value in a column), object (samples,).
-
-    Raises
-    ------
-    SourceError
-        When there is no such column.
-    """
-    return name_groups(*_grouped(samples, copies, group_by))
+def tied(samples: Sequence[Sample], asked: SplitSettings) -> Tied:
+    """What a recipe says belongs together, before it is known which copies are dropped (`split.ties.tie`)."""
+    drops = asked.near_duplicates == "drop"
+    return tie(samples, asked, [sample.name for sample in samples] if drops else ())
 
 
-def divide(inputs: Inputs, copies: np.ndarray, asked: SplitSettings, seed: int, fold: int = 1) -> tuple[Inputs, Split]:
+def divide(
+    inputs: Inputs,
+    copies: np.ndarray,
+    asked: SplitSettings,
+    seed: int,
+    fold: int = 1,
+    parts_file: PartsFile | None = None,
+) -> tuple[Inputs, Split]:
     """The split a recipe asks for, and the samples that are in it; of several folds, the one that tests ``fold``.
+
+    With a ``parts_file``, that takes the place of the one which the recipe names.
 
     Raises
     ------
     SourceError
         When the data can't be divided so.
     """
-    inputs, samples, together = joined(inputs, copies, asked)
+    if parts_file is None and asked.file is not None:
+        parts_file = read_parts_file(Path(asked.file))
+    inputs, samples, together = joined(inputs, copies, asked, parts_file)
     if asked.folds:
         return inputs, make_fold(samples, together, folds=asked.folds, fold=fold, fractions=asked.fractions, seed=seed)
     split = make_split(
@@ -147,53 +184,51 @@ def divide(inputs: Inputs, copies: np.ndarray, asked: SplitSettings, seed: int, 
         together,
         fractions=asked.fractions,
         seed=seed,
-        use_given=asked.use_given or asked.file is not None,
+        use_given=asked.use_given or parts_file is not None,
         accept_leaks=asked.accept_leaks,
-        parts_file=Path(asked.file).name if asked.file is not None else None,
+        parts_file=parts_file.title if parts_file is not None else None,
     )
     return inputs, split
 
 
-def joined(inputs: Inputs, copies: np.ndarray, asked: SplitSettings) -> tuple[Inputs, Sequence[Sample], np.ndarray]:
+def joined(
+    inputs: Inputs, copies: np.ndarray, asked: SplitSettings, parts_file: PartsFile | None = None
+) -> tuple[Inputs, Sequence[Sample], np.ndarray]:
     """What is to be divided: the inputs that are kept, their samples, and numbers of those that stay together.
+
+    What stays together is found among all inputs, before copies are left out: a copy that named the patient, or that
+    tied two patients, still ties them when it is gone.
 
     Raises
     ------
     SourceError
         When there is no such column to group by, or the split file does not fit.
     """
-    left_out: set[str] = set()
+    kept = np.arange(len(inputs.samples))
+    same = kept
     if asked.near_duplicates == "drop":
-        kept = _best_of_each(_same(inputs, copies), inputs.facts)
-        left_out = {sample.name for sample in inputs.samples}
-        inputs, copies = only(inputs, kept), copies[kept]
-        left_out -= {sample.name for sample in inputs.samples}
-    samples, together = _grouped(inputs.samples, copies, asked.group_by)
-    if asked.file is not None:
-        samples, groups = read_parts_file(Path(asked.file)).give(samples, left_out)
-        together = join_groups(together, groups)
-    return inputs, samples, together
+        same = _same(inputs, copies)
+        kept = _best_of_each(same, inputs.facts)
+    dropped = {inputs.samples[row].name for row in np.setdiff1d(np.arange(len(same)), kept)}
+    told = tie(inputs.samples, asked, dropped, parts_file)
+    together = join_groups(copies, told.whole)
+    inputs = replace(inputs, together=together)
+    if not dropped:
+        return inputs, told.samples, together
+    samples = _patients_of_copies(told.samples, same)
+    return only(inputs, kept), [samples[row] for row in kept.tolist()], together[kept]
 
 
-def _grouped(samples: Sequence[Sample], copies: np.ndarray, group_by: str) -> tuple[Sequence[Sample], np.ndarray]:
-    """Samples with their groups, and clusters that stay together as well.
-
-    ``patient`` is the source's own group. Another column of a manifest or table joins what shares a value in it;
-    patients, where they are known, still stay whole.
-    """
-    if group_by == PATIENT:
-        return samples, copies
-    known = sorted({key for sample in samples for key in sample.attributes})
-    if group_by not in known:
-        columns = ", ".join([PATIENT, *known])
-        raise SourceError(f"There is no column '{group_by}' to group by ([split] group_by): expected {columns}.")
-    values = [sample.attributes.get(group_by) or None for sample in samples]
-    if all(sample.group is None for sample in samples):
-        return [replace(sample, group=value) for sample, value in zip(samples, values, strict=True)], copies
-    # a sample without a value is alone with its own number
-    keys = [value if value is not None else row for row, value in enumerate(values)]
-    number = {key: place for place, key in enumerate(dict.fromkeys(keys))}
-    return samples, join_groups(copies, np.array([number[key] for key in keys], dtype=np.int64))
+def _patients_of_copies(samples: Sequence[Sample], same: np.ndarray) -> Sequence[Sample]:
+    """Samples with the patient of their copies (the first by name), where they have none themselves."""
+    known: dict[int, str] = {}
+    for sample, number in zip(samples, same.tolist(), strict=True):
+        if sample.group is not None:
+            known[number] = min(sample.group, known.get(number, sample.group))
+    return [
+        replace(sample, group=known.get(number)) if sample.group is None else sample
+        for sample, number in zip(samples, same.tolist(), strict=True)
+    ]
 
 
 def _same(inputs: Inputs, copies: np.ndarray) -> np.ndarray:
@@ -216,4 +251,13 @@ def only(inputs: Inputs, rows: np.ndarray) -> Inputs:
     samples = tuple(inputs.samples[row] for row in rows)
     facts = inputs.facts.iloc[rows].reset_index(drop=True)
     small = None if inputs.miniatures is None else Subset(inputs.miniatures, rows)
-    return replace(inputs, rows=Subset(inputs.rows, rows), samples=samples, facts=facts, key=key, miniatures=small)
+    together = None if inputs.together is None else inputs.together[rows]
+    return replace(
+        inputs,
+        rows=Subset(inputs.rows, rows),
+        samples=samples,
+        facts=facts,
+        key=key,
+        miniatures=small,
+        together=together,
+    )

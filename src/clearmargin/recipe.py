@@ -232,10 +232,13 @@ class Recipe(Settings):
         return self.evaluation.repeats * max(1, self.split.folds)
 
     def without_paths(self) -> Recipe:
-        """The same as it may be shown: of a path, only the last name."""
+        """The same as a run folder keeps it: of a path, only the last name, and for a split file the run's own.
+
+        ``split.csv`` of the run folder holds all that the file said, and lies beside the recipe that names it.
+        """
         source = Path(self.data.source).resolve().name or "data" if self.data.source is not None else None
         data = self.data.model_copy(update={"source": source})
-        split = self.split.model_copy(update={"file": Path(self.split.file).name if self.split.file else None})
+        split = self.split.model_copy(update={"file": "split.csv" if self.split.file else None})
         contenders = [each.without_paths() for each in self.contender]
         return self.model_copy(update={"data": data, "split": split, "contender": contenders})
 

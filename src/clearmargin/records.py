@@ -189,6 +189,9 @@ class Inputs:
     miniatures
         Of images: uint8 of shape (images, side, side), as `miniature.miniature` makes them, whatever the
         preprocessing; None for a table.
+    together
+        int64 of shape (samples,): what must stay together shares a number, as it was found before copies were left
+        out, so that a copy that is gone still ties others; None before that is known.
     """
 
     rows: Rows
@@ -200,6 +203,7 @@ class Inputs:
     preprocessing: Preprocessing | Columns
     simulated: bool
     miniatures: Rows | None = None
+    together: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from clearmargin.preparation import divide
 from clearmargin.recipe import Recipe, slug
 from clearmargin.records import Inputs, Progress, Split
 from clearmargin.runs import read_json
-from clearmargin.split import require_same_split, write_split
+from clearmargin.split import crossing_groups, require_same_split, write_split
 from clearmargin.task import Classification, Task, task_of
 
 METRICS = {
@@ -44,10 +44,13 @@ def repeat(
         for fold in range(1, max(folds, 1) + 1)
     ]
     rows: list[dict[str, Any]] = []
+    sizes: list[int] = []
     for number, one in enumerate(rounds):
         place = folder if number == 0 else folder / "repeats" / one.place(folds)
         shown = partial(_shown, progress, number, len(rounds), one.told(folds))
-        rows += _one(recipe, one, inputs, copies, place, folder / "ledger.jsonl", shown)
+        figures, n_test = _one(recipe, one, inputs, copies, place, folder / "ledger.jsonl", shown)
+        rows += figures
+        sizes.append(n_test)
     progress("Repeats", len(rounds), len(rounds), "")
     frame = pd.DataFrame(rows)
     write_table(folder / "repeats.csv", frame)
@@ -61,6 +64,7 @@ def repeat(
         metrics=METRICS[kind],
         confidence=recipe.evaluation.confidence,
         same_test=split.given,
+        tested=sizes,
     )
     return called_leaky(summary, split)
 
@@ -83,8 +87,8 @@ class Round:
 
 def _one(
     recipe: Recipe, this: Round, inputs: Inputs, copies: np.ndarray, place: Path, ledger: Path, progress: Progress
-) -> list[dict[str, Any]]:
-    """The figures of one round, a row for each contender and baseline."""
+) -> tuple[list[dict[str, Any]], int]:
+    """The figures of one round, a row for each contender and baseline; and how many samples it tested."""
     seed, which = this.seed, {"seed": this.seed, **({"fold": this.fold} if recipe.split.folds else {})}
     inputs, split = divide(inputs, copies, recipe.split, seed, this.fold)
     task = task_of(split, recipe.data.target)
@@ -102,11 +106,11 @@ def _one(
         weights[contender.name] = read_json(own / "model.json")["weights_sha256"]
         figures = point_figures(task.read(own / "predictions.csv")["test"])
         rows.append({**which, "contender": contender.name, "kind": "contender", **figures})
-    enter(ledger, split.names[split.rows("test")], weights)
+    enter(ledger, split.names[split.rows("test")], weights, leaky=crossing_groups(split) > 0)
     if split.numeric:
         for name, estimates in baselines_on_test(inputs, split, seed, list(weights)).items():
             rows.append({**which, "contender": name, "kind": "baseline", **point_figures(estimates)})
-    return rows
+    return rows, len(split.rows("test"))
 
 
 def _shown(progress: Progress, number: int, of: int, told: str, what: str, done: int, total: int, note: str) -> None:

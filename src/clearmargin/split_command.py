@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clearmargin.console import ConsoleProgress, plain, print_table
-from clearmargin.errors import UsageError
+from clearmargin.console import STEPS_KEPT, ConsoleProgress, plain, print_table, stopping
+from clearmargin.errors import RecipeError, SourceError, UsageError
 
 if TYPE_CHECKING:
     from clearmargin.records import Split
@@ -69,11 +72,12 @@ def split(
     settings |= {"fractions": _numbers(fractions)} if fractions is not None else {}
     settings |= {"group_by": group_by} if group_by is not None else {}
     settings |= {"file": str(check)} if check is not None else {}
-    asked, described = _checked(data, settings, target, group_pattern)
+    with _in_options():
+        asked, described = _checked(data, settings, target, group_pattern)
     written = out if out is not None or check is not None else Path("split.csv")
     if written is not None:
         check_split_output(written, data)
-    with ConsoleProgress() as progress:
+    with stopping(STEPS_KEPT), _in_options(), ConsoleProgress() as progress:
         made = divide_data(described, asked, seed=seed, repeats=repeats, progress=progress)
     if written is not None:
         write_splits(written, made.splits)
@@ -81,7 +85,10 @@ def split(
         typer.echo(json.dumps(made.as_json(), ensure_ascii=False, indent=1))
         return
     _print(made)
-    typer.echo(f"Written: {written}" if written is not None else f"{check} holds.")
+    if check is not None:
+        typer.echo(f"{check} leaks, as accepted." if made.as_json()["leaky"] else f"{check} holds.")
+    if written is not None:
+        typer.echo(f"Written: {written}")
 
 
 def _checked(data: str, settings: dict[str, Any], target: str | None, group_pattern: str | None) -> Any:
@@ -93,6 +100,38 @@ def _checked(data: str, settings: dict[str, Any], target: str | None, group_patt
     if target is not None and group_pattern is not None:
         raise UsageError("--group-pattern is for images, and --target makes the data a table: leave one out.")
     return asked, Data.model_construct(source=named(data), target=target, group_pattern=group_pattern)
+
+
+_SAID_BY_OPTIONS = (  # what a recipe calls it, what the command does
+    ("set accept_leaks = true", "give --accept-leaks"),
+    ("set use_given = false", "leave --use-given out"),
+    ("set use_given = true", "give --use-given"),
+    ("use_given = true", "--use-given"),
+    ('set near_duplicates = "drop"', "give --near-duplicates drop"),
+    ("leave the file out", "leave --check out"),
+    ("name a 'file'", "give --check FILE"),
+    ("([split] group_by)", "(--group-by)"),
+    (" ([split])", ""),
+)
+_SETTING = re.compile(
+    r"(?:the |The )?'(folds|fractions|accept_leaks|near_duplicates|use_given|group_by|file)'(?: setting)?"
+)
+
+
+@contextmanager
+def _in_options() -> Iterator[None]:
+    """Say what is wrong in the words of the command, and not of a recipe, which nobody here has written."""
+    try:
+        yield
+    except (RecipeError, SourceError) as error:
+        said = str(error)
+        for setting, option in _SAID_BY_OPTIONS:
+            said = said.replace(setting, option)
+        if isinstance(error, RecipeError):  # else a class or file may be called so
+            said = _SETTING.sub(
+                lambda found: "--check" if found[1] == "file" else f"--{found[1].replace('_', '-')}", said
+            )
+        raise type(error)(said) from error
 
 
 def _numbers(text: str) -> list[float]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,10 @@ from clearmargin.audit.division import division_findings
 from clearmargin.claim import check_apart, check_audit_folder, check_claim, sole_writer
 from clearmargin.console import ConsoleProgress
 from clearmargin.errors import NotImagesError, RunFolderError, UsageError
-from clearmargin.files import write_json, write_text
+from clearmargin.files import atomic_path, is_sealed, json_bytes, sealed, write_json, write_text
 from clearmargin.inside import look_inside
 from clearmargin.journal import Journal
-from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs, together
+from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs, tied
 from clearmargin.recipe import Contender, Data, Recipe, dump_recipe, load_recipe, slug
 from clearmargin.records import Inputs, Preprocessing, Progress, Source, Split
 from clearmargin.runs import Run, is_finished, open_run, read_json
@@ -82,7 +83,7 @@ def audit_data(
     quick: bool = False,
     progress: Progress | None = None,
 ) -> Audit:
-    """Audit data without training on them; decodes images at the default size, which a later run finds done.
+    """Audit data without training on them; decodes images at the default size (smaller ones at theirs).
 
     Parameters
     ----------
@@ -106,7 +107,7 @@ def audit_data(
         check_audit_folder(out)
         check_apart(out, named(data))
     with _shown(progress) as shown:
-        inputs, source = read_inputs(_data(data, target, group_pattern), shown)
+        inputs, source = read_inputs(_data(data, target, group_pattern), shown, no_larger=True)
         found = audit_inputs(inputs, source, suspects=None if quick else shown)
         if out is not None:
             shown("Writing the audit page", 0, 0, "")
@@ -118,11 +119,14 @@ def _write_audit(out: Path, found: Audit, data: str, inputs: Inputs) -> None:
     from clearmargin.environment import describe_environment
     from clearmargin.report import write_audit_page
 
-    with sole_writer(out):
-        write_json(out / "audit.json", found.as_json())
+    # the JSON comes into its place only once the page is in its own: when the disk is full, both stay what they were
+    with sole_writer(out), atomic_path(out / "audit.json") as waiting:
+        content = json_bytes(found.as_json())
+        waiting.write_bytes(content)
         images = isinstance(inputs.preprocessing, Preprocessing)
         pictures = (lambda names: _pictures(inputs, names)) if images else None
-        write_audit_page(out, Path(data).name or data, describe_environment()["clearmargin"], pictures)
+        version = describe_environment()["clearmargin"]
+        write_audit_page(out, Path(data).name or data, version, pictures, json.loads(content))
 
 
 def leakage_of_data(
@@ -139,14 +143,14 @@ def leakage_of_data(
 
     with _shown(progress) as shown:
         try:
-            inputs, source = read_inputs(_data(data, None, group_pattern), shown)
+            inputs, source = read_inputs(_data(data, None, group_pattern), shown, no_larger=True)
         except NotImagesError as error:
             raise NotImagesError(
                 f"The price of leakage is measured on images with class names, and {str(data)!r} holds none. Of a "
                 "table of numbers, `clearmargin audit DATA --target COLUMN` counts the rows that are copies."
             ) from error
-        copies = audit_inputs(inputs, source).copies
-        return leakage(inputs, copies, together(inputs.samples, copies), seeds=range(seeds), progress=shown)
+        found = audit_inputs(inputs, source)
+        return leakage(inputs, found.copies, found.units, seeds=range(seeds), progress=shown)
 
 
 def _data(data: str | Path, target: str | None, group_pattern: str | None) -> Data:
@@ -178,10 +182,12 @@ class _Study:
                 return open_run(self.folder)
         with journal.timed("audit"):
             suspects = self.progress if self.recipe.audit.label_suspects else None
-            findings = audit_inputs(found, source, suspects=suspects)
+            findings = audit_inputs(found, source, self.recipe.split, suspects=suspects)
         with journal.timed("split"):
             inputs, split = self._split(found, findings.copies)
             findings = findings.with_findings(division_findings(found, inputs, split))
+        if self.recipe.audit.leakage:
+            self._require_groups(found, findings)
         task = self._task(split)
         networks = self._networks(task, inputs)
         with sole_writer(self.folder):
@@ -196,7 +202,7 @@ class _Study:
                     look_inside(self.folder, inputs, split, self.progress)
             if self.recipe.audit.leakage:
                 with journal.timed("price of leakage"):
-                    self._leakage(found, findings.copies)
+                    self._leakage(found, findings)
             with journal.timed("report"):
                 self._report(journal, found)
         return open_run(self.folder)
@@ -278,7 +284,7 @@ class _Study:
             ]
             for contender in self.recipe.contender
         }
-        number = enter(self.folder / "ledger.jsonl", split.names[split.rows("test")], weights)
+        number = enter(self.folder / "ledger.jsonl", split.names[split.rows("test")], weights, leaky=figures["leaky"])
         write_json(self.folder / "evaluation.json", {**figures, "evaluation_number": number})
         for comparison in figures["comparisons"]:
             journal.log(comparison["sentence"])
@@ -292,23 +298,29 @@ class _Study:
             summary = repeat(self.recipe, task, inputs, copies, split, self.folder, self.progress)
             write_json(self.folder / "evaluation.json", {**figures, "repeats": summary})
 
-    def _leakage(self, inputs: Inputs, copies: np.ndarray) -> None:
-        """Measure what leaks would be worth, unless an interrupted run did."""
+    def _require_groups(self, inputs: Inputs, audited: Audit) -> None:
+        """Refuse to measure the price of leakage before anything is trained, not after."""
+        from clearmargin.leakage import require_groups
+
+        require_groups(inputs.samples, audited.units)
+
+    def _leakage(self, inputs: Inputs, audited: Audit) -> None:
+        """Measure what leaks would be worth, unless an interrupted run did; given parts are those of a split file."""
         from clearmargin.leakage import SEEDS, leakage
 
         path, asked = self.folder / "leakage.json", self.recipe.evaluation
-        groups = together(inputs.samples, copies, self.recipe.split.group_by)
+        samples = tuple(tied(inputs.samples, self.recipe.split).samples)
         found = leakage(
-            inputs,
-            copies,
-            groups,
+            replace(inputs, samples=samples),
+            audited.copies,
+            audited.units,
             seeds=range(self.recipe.seed, self.recipe.seed + SEEDS),
             confidence=asked.confidence,
             resamples=asked.resamples,
             progress=self.progress,
-            stored=read_json(path) if path.is_file() else None,
+            stored=_stored_price(path),
         )
-        write_json(path, found)
+        write_json(path, sealed(found))
 
     def _report(self, journal: Journal, found: Inputs) -> None:
         """Write the report; pictures are of everything found, copies that were dropped included."""
@@ -328,6 +340,14 @@ def _require_same_data(folder: Path, source: Source | Table) -> None:
             f"The data are not those the run in {folder} was started with (another SHA-256): "
             "give the same data, or choose another folder with --out."
         )
+
+
+def _stored_price(path: Path) -> Any:
+    """The price of leakage as an interrupted run left it; None when it is not there, or was edited since."""
+    if not path.is_file():
+        return None
+    stored = read_json(path)
+    return stored if isinstance(stored, dict) and is_sealed(stored) else None
 
 
 def _pictures(inputs: Inputs, names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -184,3 +184,13 @@ def test_a_hundred_thousand_samples_take_seconds():
     start = time.perf_counter()
     look(samples, [i // 3 for i in range(100_000)])
     assert time.perf_counter() - start < 10  # about one on an idle machine
+
+
+def test_patients_spelled_in_two_ways_are_warned_of():
+    patients = ["P1", "p 1", "P2", None, "P3", "P3"]
+    samples = [Sample(str(row), "ab"[row % 2], patient) for row, patient in enumerate(patients)]
+    finding = kinds(look(samples, range(6)))["groups-spelled-alike"]
+    assert finding.severity == "warning"
+    assert "'P1' and 'p 1'. They count as different patients" in finding.message
+    assert finding.samples == ("0", "1")
+    assert "groups-spelled-alike" not in kinds(look(samples[2:], range(4)))

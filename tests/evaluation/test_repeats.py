@@ -98,8 +98,51 @@ def test_one_repeat_and_no_spread_claim_no_interval():
         table({"a": [1.0] * 4, "b": [1.0] * 4, "c": [2.0] * 4}), n_train=9, n_test=1, metrics=["rmse"]
     )
     assert same["contenders"]["a"]["rmse"]["method"] == "no interval: the repeats show no spread"
-    verdicts = {(pair["first"], pair["second"]): pair["p_value"] for pair in same["comparisons"]}
-    assert verdicts == {("a", "b"): 1, ("a", "c"): 0, ("b", "c"): 0}
+    assert [(pair["first"], pair["second"]) for pair in same["comparisons"]] == [("a", "b"), ("a", "c"), ("b", "c")]
+    for pair in same["comparisons"]:
+        assert not pair["distinguishable"]
+        assert (pair["p_value"], pair["p_holm"], pair["t"]) == (None, None, None)
+        assert (pair["difference"]["low"], pair["difference"]["high"]) == (None, None)
+        assert "can't be told apart" in pair["sentence"]
+        assert "(no test: the repeats show no spread)" in pair["sentence"]
+
+
+def test_two_rounds_that_happen_to_agree_tell_nothing():
+    found = summarise_repeats(table({"a": [1.0, 1.5], "b": [2.0, 2.5]}), n_train=9, n_test=1, metrics=["rmse"])
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    (pair,) = found["comparisons"]
+    assert pair["difference"] == {"value": 1.0, "low": None, "high": None, "method": pair["p_method"]}
+    assert not pair["distinguishable"]
+    assert pair["p_value"] is None
+    assert pair["sentence"] == (
+        "Over 2 splits, a and b can't be told apart: mean RMSE differs by 1.0 (no test: two rounds can't tell how far "
+        "they would vary, from 3 rounds on there is one)."
+    )
+    assert found["contenders"]["a"]["rmse"]["low"] is None
+    assert found["contenders"]["a"]["rmse"]["sd"] == pytest.approx(np.std([1, 1.5], ddof=1))
+
+
+def test_pairs_without_a_test_do_not_count_among_the_comparisons():
+    frame = table({"a": [1.0, 1.1, 1.2], "b": [1.3, 1.5, 1.4], "c": [2.0, 2.1, 2.2]})  # a and c: always 1 apart
+    found = summarise_repeats(frame, n_train=9, n_test=1, metrics=["rmse"])["comparisons"]
+    p_values = {(pair["first"], pair["second"]): (pair["p_value"], pair["p_holm"]) for pair in found}
+    assert p_values["a", "c"] == (None, None)
+    tested = sorted(p for p, _ in p_values.values() if p is not None)
+    assert sorted(p for _, p in p_values.values() if p is not None) == pytest.approx(
+        [2 * tested[0], max(2 * tested[0], tested[1])]
+    )
+    assert sum("adjusted for 2 comparisons" in pair["sentence"] for pair in found) == 2
+
+
+@pytest.mark.parametrize(
+    ("tested", "noted"), [([10] * 5, False), ([7, 7, 7, 8, 21], True), ([7, 7, 7, 9, 20], False), ([], False)]
+)
+def test_very_uneven_test_parts_are_noted(tested, noted):
+    frame = table({"a": [1.0, 1.1, 1.2, 1.3, 1.2]})
+    note = summarise_repeats(frame, n_train=40, n_test=10, metrics=["rmse"], tested=tested)["note"]
+    assert (note is not None) == noted
+    if noted:
+        assert note.startswith("The test parts are very uneven: 7 to 21 samples, 10 on average")
 
 
 def test_the_same_test_rows_for_every_seed_give_a_spread_and_no_test():

@@ -23,7 +23,7 @@ def reading():
     return module
 
 
-def add_repeats(run_folder, same_test, spread=0.02):
+def add_repeats(run_folder, same_test, spread=0.02, seeds=5, tested=()):
     rng = np.random.default_rng(0)
     rows = [
         {
@@ -31,16 +31,26 @@ def add_repeats(run_folder, same_test, spread=0.02):
             "accuracy": level + spread * rng.normal(), "auc": np.nan, "log_loss": 0.3 + 0.02 * rng.normal(),
             "errors": int(rng.integers(3, 9)),
         }
-        for seed in range(5)
+        for seed in range(seeds)
         for name, level in (("VGG16", 0.95), ("plain CNN", 0.8))
     ]  # fmt: skip
     summary = summarise_repeats(
-        pd.DataFrame(rows), n_train=540, n_test=60, same_test=same_test,
+        pd.DataFrame(rows), n_train=540, n_test=60, same_test=same_test, tested=tested,
         metrics=("balanced_accuracy", "accuracy", "auc", "log_loss", "errors"),
     )  # fmt: skip
     path = run_folder / "evaluation.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "repeats": summary}))
     return summary
+
+
+def test_two_seeds_have_no_interval_and_no_test(synthetic_run, reading):
+    run_folder = synthetic_run()
+    add_repeats(run_folder, False, seeds=2, tested=[10, 70, 20])
+    write_report(run_folder)
+    text = reading.words(reading.read_page(run_folder))
+    assert "(no test: two rounds can't tell how far they would vary, from 3 rounds on there is one)." in text
+    assert "Intervals and p: corrected" not in text
+    assert "The test parts are very uneven: 10 to 70 samples, 33 on average" in text
 
 
 @pytest.mark.parametrize(

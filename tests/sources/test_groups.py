@@ -40,7 +40,11 @@ def test_names_without_a_match_are_counted(make_folder):
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        (r"patient(\d+", r"'patient\(\\\\d\+' is not a regular expression \(missing \)"),
+        (r"patient(\d+", r"'patient\(\\d\+' is not a regular expression \(missing \)"),
+        (r"patient()", r"'patient\(\)' matches 3 of 3 names, but captures nothing in them: put parentheses around"),
+        ("", r"'' matches 3 of 3 names, but captures nothing"),
+        ("\x1b[31m(", r"'\\x1b\[31m\(' is not a regular"),
+        (r"it's(\d)", r"""'it'"'"'s\(\\d\)' matches none"""),
         (r"(patient)(\d+)", "has 2 groups .* at most one"),
         (r"subject(\d+)", r"matches none of the 3 names; the first are 'glioma/patient12_1\.png'"),
     ],

@@ -14,6 +14,7 @@ from clearmargin.audit.copies import (
     copies_across_parts,
     copies_in_different_patients,
     copies_with_different_labels,
+    groups_spelled_alike,
     identical_images,
     nearly_identical_images,
     patients_across_parts,
@@ -30,6 +31,7 @@ CHECKS: tuple[Check, ...] = (
     copies_with_different_labels,
     copies_across_parts,
     patients_across_parts,
+    groups_spelled_alike,
     copies_in_different_patients,
     identical_images,
     nearly_identical_images,
@@ -47,6 +49,7 @@ CHECKS: tuple[Check, ...] = (
 TABLE_CHECKS: tuple[Check, ...] = (
     copies_across_parts,
     patients_across_parts,
+    groups_spelled_alike,
     identical_rows,
     few_rows,
     outlying_targets,
@@ -66,6 +69,8 @@ class Audit:
     copies
         int64 of shape (samples,): what must stay together shares a number: samples with identical pixels or inputs,
         and near-duplicates.
+    units
+        int64 of shape (samples,): the same together with patients and with what else is said to belong together.
     counts
         ``found``, ``decoded`` and ``excluded`` samples.
     classes
@@ -78,6 +83,7 @@ class Audit:
     source_kind: str
     findings: tuple[Finding, ...]
     copies: np.ndarray
+    units: np.ndarray
     counts: dict[str, int]
     classes: dict[str, int]
     given: dict[str, dict[str, int]]
@@ -118,6 +124,7 @@ def audit(
     simulated: bool,
     source_kind: str,
     miniatures: Rows | None = None,
+    tied: np.ndarray | None = None,
 ) -> Audit:
     """Run every check of `CHECKS` (of a table: `TABLE_CHECKS`) over the samples that could be read.
 
@@ -137,13 +144,15 @@ def audit(
     miniatures
         Of images: uint8 of shape (samples, 64, 64), as `clearmargin.miniature` makes them; without them only identical
         copies are found.
+    tied
+        int64 of shape (samples,): what belongs together by somebody's word, beyond the patients, shares a number.
 
     Raises
     ------
     ValueError
         When there is not one row of facts for each sample.
     """
-    evidence = Evidence.gather(samples, facts, miniatures)
+    evidence = Evidence.gather(samples, facts, miniatures, tied)
     checks = TABLE_CHECKS if source_kind == "table" else CHECKS
     noticed = [*findings, *(finding for check in checks for finding in check(evidence))]
     given: dict[str, dict[str, int]] = {
@@ -154,6 +163,7 @@ def audit(
         source_kind=source_kind,
         findings=_ranked(noticed),
         copies=evidence.together,
+        units=evidence.units,
         counts={"found": found, "decoded": len(samples), "excluded": found - len(samples)},
         classes=evidence.class_counts(),
         given=given,

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from clearmargin.audit.duplicates import spelled_alike
 from clearmargin.audit.evidence import Evidence
 from clearmargin.records import Finding, Part
 
 MOST_PAIRS = 200  # told as evidence
 _SHOWN = 3
+_SPELLINGS = 5  # sets of names told in a message
 # What a reader calls the parts, and which of them must not know the other.
 _TESTED_ON: tuple[tuple[Part, str, Part, str], ...] = (
     ("test", "test", "train", "training"),
@@ -117,6 +119,25 @@ def copies_with_different_labels(evidence: Evidence) -> Iterator[Finding]:
             names,
             {"pairs": told_pairs(evidence, nearly)},
         )
+
+
+def groups_spelled_alike(evidence: Evidence) -> Iterator[Finding]:
+    """Patients whose names differ in case or white space only, and who would not be kept together."""
+    alike = spelled_alike({group for group in evidence.groups.tolist() if group is not None})
+    if not alike:
+        return
+    noun = evidence.nouns.group
+    shown = "; ".join(" and ".join(repr(name) for name in names) for names in alike[:_SPELLINGS])
+    more = f" and {len(alike) - _SPELLINGS:,} more" if len(alike) > _SPELLINGS else ""
+    concerned = np.isin(evidence.groups.astype(str), [name for names in alike for name in names])
+    yield Finding(
+        "groups-spelled-alike",
+        "warning",
+        f"Names of {noun}s that differ in upper and lower case or in white space only: {shown}{more}. They count as "
+        f"different {noun}s.",
+        f"If they are one {noun}, write the name in one way: otherwise it may be in training and in test.",
+        tuple(evidence.names[concerned]),
+    )
 
 
 def copies_in_different_patients(evidence: Evidence) -> Iterator[Finding]:

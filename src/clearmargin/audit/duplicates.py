@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,22 @@ def exact_copies(pixel_sha256: Sequence[str]) -> np.ndarray:
     """
     numbers, _ = pd.factorize(np.array(pixel_sha256, dtype=object))
     return numbers.astype(np.int64)
+
+
+def number_known(values: Sequence[str | None]) -> np.ndarray:
+    """Number equal values; None says nothing, and is alone with its own number: int64 of shape (samples,)."""
+    numbers, _ = pd.factorize(np.array(list(values), dtype=object))
+    alone = numbers < 0
+    numbers[alone] = numbers.max(initial=-1) + 1 + np.arange(alone.sum())
+    return numbers.astype(np.int64)
+
+
+def spelled_alike(names: Iterable[str]) -> list[list[str]]:
+    """Sets of two or more different names that differ in case or white space only, each sorted."""
+    sets: dict[str, set[str]] = {}
+    for name in names:
+        sets.setdefault("".join(name.casefold().split()), set()).add(name)
+    return sorted(sorted(alike) for alike in sets.values() if len(alike) > 1)
 
 
 def join_groups(*clusterings: np.ndarray) -> np.ndarray:

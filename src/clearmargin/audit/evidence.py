@@ -10,10 +10,11 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from clearmargin.audit.duplicates import exact_copies, join_groups
+from clearmargin.audit.duplicates import exact_copies, join_groups, number_known
 from clearmargin.audit.links import Links, find_links
-from clearmargin.audit.near_copies import NearCopies, find_near_copies
+from clearmargin.audit.near_copies import NearCopies
 from clearmargin.audit.nouns import IMAGES, ROWS, Nouns
+from clearmargin.audit.remembered import near_copies_of
 from clearmargin.records import Part, Rows, Sample
 
 
@@ -31,6 +32,9 @@ class Evidence:
         int64 of shape (samples,): samples with identical pixels share a number.
     near
         Near-duplicates; None when nothing was looked for (a table, or no miniatures).
+    tied
+        int64 of shape (samples,): what belongs together by somebody's word, beyond the patients, shares a number (a
+        column, the groups of a split file); None when nobody said.
     """
 
     names: np.ndarray
@@ -40,9 +44,16 @@ class Evidence:
     facts: pd.DataFrame
     copies: np.ndarray
     near: NearCopies | None = None
+    tied: np.ndarray | None = None
 
     @classmethod
-    def gather(cls, samples: Sequence[Sample], facts: pd.DataFrame, miniatures: Rows | None = None) -> Evidence:
+    def gather(
+        cls,
+        samples: Sequence[Sample],
+        facts: pd.DataFrame,
+        miniatures: Rows | None = None,
+        tied: np.ndarray | None = None,
+    ) -> Evidence:
         """Lay samples and facts side by side, and look for copies.
 
         Raises
@@ -58,8 +69,8 @@ class Evidence:
             np.array([getattr(sample, attribute) for sample in samples], dtype=object)
             for attribute in ("name", "label", "group", "part")
         )
-        near = None if miniatures is None else find_near_copies(miniatures)
-        return cls(names, labels, groups, parts, facts, exact_copies(facts["pixel_sha256"].tolist()), near)
+        near = None if miniatures is None else near_copies_of(miniatures)
+        return cls(names, labels, groups, parts, facts, exact_copies(facts["pixel_sha256"].tolist()), near, tied)
 
     @cached_property
     def sets_of_copies(self) -> list[np.ndarray]:
@@ -74,6 +85,22 @@ class Evidence:
     def together(self) -> np.ndarray:
         """int64 of shape (samples,): identical and near copies share a number."""
         return self.copies if self.near is None else join_groups(self.copies, self.near.clusters)
+
+    @cached_property
+    def units(self) -> np.ndarray:
+        """int64 of shape (samples,): all that must stay together (copies, patients, ``tied``) shares a number."""
+        told = [] if self.tied is None else [self.tied]
+        return join_groups(self.together, number_known(self.groups.tolist()), *told)
+
+    @property
+    def units_called(self) -> str:
+        """What a reader calls the units, in the plural."""
+        if self.tied is not None and len(np.unique(self.tied)) < len(self.tied):
+            return "independent groups"
+        known = [group is not None for group in self.groups]
+        if all(known):
+            return f"{self.nouns.group}s"
+        return f"{self.nouns.group}s and {self.nouns.sample}s without one" if any(known) else "different images"
 
     @cached_property
     def links(self) -> Links:

@@ -8,7 +8,6 @@ import numpy as np
 
 from clearmargin.audit.evidence import Evidence
 from clearmargin.audit.properties import COLOURED
-from clearmargin.audit.shortcuts import groups_of
 from clearmargin.records import Finding
 
 _BLANK = 2.0  # standard deviation in grey levels: nothing can be seen
@@ -74,13 +73,17 @@ def image_quality(evidence: Evidence) -> Iterator[Finding]:
         f"({_median(contrast)})",
         "Look at them; the wrong window often is the cause.",
     )
+    blurred, soft = sharpness < _BLURRED, _outlying(sharpness, -1, seen, _FAR_SHARPNESS)
+    words = "blurred or much softer" if (seen & blurred).any() else "much softer"
     yield from _listed(
         evidence,
         "blurred-images",
-        seen & ((sharpness < _BLURRED) | _outlying(sharpness, -1, seen, _FAR_SHARPNESS)),
+        seen & (blurred | soft),
         sharpness,
-        f"blurred: sharpness below {_BLURRED:g}, or {_FAR_SHARPNESS:g} times lower than usual ({_median(sharpness)})",
-        "Look at them; enlarged thumbnails and moved patients look so.",
+        f"{words} than usual: sharpness below {_BLURRED:g}, or {_FAR_SHARPNESS:g} times lower than usual "
+        f"({_median(sharpness)})",
+        "Look at them: enlarged thumbnails, smoothed images and moved patients look so. "
+        "What matters may still be seen.",
     )
 
 
@@ -168,10 +171,9 @@ def few_groups(evidence: Evidence) -> Iterator[Finding]:
     counts = evidence.class_counts()
     if not counts:
         return
-    groups = groups_of(evidence)
-    independent = {name: len(np.unique(groups[evidence.labels == name])) for name in counts}
+    independent = {name: len(np.unique(evidence.units[evidence.labels == name])) for name in counts}
     few = {name: number for name, number in independent.items() if number < _FEW_GROUPS}
-    what = "patients" if any(group is not None for group in evidence.groups) else "different images"
+    what = evidence.units_called
     tested = round(_TESTED_SHARE * sum(independent.values()))
     if few:
         shown = ", ".join(f"{name!r} {number:,}" for name, number in list(few.items())[:10])
@@ -180,8 +182,8 @@ def few_groups(evidence: Evidence) -> Iterator[Finding]:
             "warning",
             f"Too few {what} for an honest test, fewer than {_FEW_GROUPS} in a class: {shown}"
             f"{', …' if len(few) > 10 else ''}.",
-            "Intervals will be wide, and too narrow where they rest on resampled patients. Collect more, join small "
-            "classes, or use cross-validation.",
+            f"Intervals will be wide, and those that rest on resampling so few {what} too narrow. Collect more, join "
+            "small classes, or use cross-validation.",
             evidence={"values": few},
         )
     elif tested < _HALF_WIDTH_5:

@@ -21,7 +21,7 @@ from clearmargin.files import write_text
 START = "0" * 64
 
 
-def enter(path: Path, test_names: np.ndarray, weights: Mapping[str, str]) -> int:
+def enter(path: Path, test_names: np.ndarray, weights: Mapping[str, str], *, leaky: bool = False) -> int:
     """Add one evaluation to the ledger; return its number on this test part, from 1.
 
     The same weights on the same test part are one evaluation, however often it is entered: a run that was stopped in
@@ -35,6 +35,8 @@ def enter(path: Path, test_names: np.ndarray, weights: Mapping[str, str]) -> int
         Names of the test samples.
     weights
         SHA-256 of each contender's weights, by name.
+    leaky
+        Whether the split leaks, which was accepted: the entry says so.
 
     Raises
     ------
@@ -51,6 +53,7 @@ def enter(path: Path, test_names: np.ndarray, weights: Mapping[str, str]) -> int
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "test_part": part,
         "weights": dict(weights),
+        **({"leaky": True} if leaky else {}),
         "previous": entries[-1]["hash"] if entries else START,
     }
     entry["hash"] = _digest(entry)

@@ -11,6 +11,9 @@ the studies, the corrected one in 5 % (1000 studies; tests/evaluation/test_repea
 The rule for a pair, fixed beforehand: the one with the better mean of the first metric is better over the splits when
 the corrected interval of the paired difference excludes 0 and the corrected p-value, adjusted for all pairs by Holm, is
 below one minus the confidence. It is about the method trained on data like these, not about one trained model.
+
+Two rounds have no interval and no test: one degree of freedom can't tell a small spread from two figures that happen to
+lie close together. Nor have rounds without any spread, however many: nothing says how far the figure would vary.
 """
 
 from __future__ import annotations
@@ -44,6 +47,8 @@ METRICS: Mapping[str, tuple[str, bool]] = {
 KINDS = ("contender", "baseline")
 _KEYS = {"seed", "fold"}
 METHOD = "corrected resampled t (Nadeau & Bengio 2003)"
+FEWEST = 3  # rounds, for an interval and a test
+UNEVEN = 2.0  # the largest test part, over the mean of all, from which the correction is only a rough one
 
 
 def summarise_repeats(
@@ -54,6 +59,7 @@ def summarise_repeats(
     metrics: Sequence[str],
     confidence: float = 0.95,
     same_test: bool = False,
+    tested: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Sum up a study that was repeated over seeds.
 
@@ -73,11 +79,14 @@ def summarise_repeats(
     same_test
         True when every seed was tested on the same rows (a test part given by the source): the spread is then
         that of training alone, so that there are no intervals and no tests.
+    tested
+        Rows of the test part in each round, when they are known: large groups make folds uneven.
 
     Returns
     -------
     A record ready for JSON: ``unit`` (seed or fold: what a round is), ``rounds`` (how many), ``folds`` (of each seed,
-    or 0), ``seeds``, ``n_train``, ``n_test``, ``confidence``, ``metrics``, ``same_test``;
+    or 0), ``seeds``, ``n_train``, ``n_test``, ``confidence``, ``metrics``, ``same_test``, ``note`` (a sentence on very
+    uneven test parts, or None);
     ``contenders`` and ``baselines``, for each name and metric ``n``, ``mean``, ``sd``, ``min``, ``max``, ``low``,
     ``high``, ``method`` and ``values`` (by seed, and by fold within a seed; None when undefined); ``comparisons``.
 
@@ -111,10 +120,23 @@ def summarise_repeats(
         "confidence": confidence,
         "metrics": list(metrics),
         "same_test": same_test,
+        "note": None if same_test else _uneven(tested),
         "contenders": summed("contender"),
         "baselines": summed("baseline"),
         "comparisons": compared,
     }
+
+
+def _uneven(tested: Sequence[int]) -> str | None:
+    """A sentence on test parts of which one is much larger than the others."""
+    mean = sum(tested) / len(tested) if tested else 0
+    if not tested or max(tested) <= UNEVEN * mean:
+        return None
+    return (
+        f"The test parts are very uneven: {min(tested):,} to {max(tested):,} samples, {mean:,.0f} on average, because "
+        "large groups stay whole. Each round counts the same, and the corrected intervals and tests take the rounds "
+        "to be alike: read them as rough."
+    )
 
 
 def _check(frame: pd.DataFrame, n_train: float, n_test: float, metrics: Sequence[str]) -> None:
@@ -152,24 +174,26 @@ def _table(frame: pd.DataFrame, metric: str, rounds: list[tuple[int, int]]) -> d
     return found
 
 
-def corrected_interval(values: np.ndarray, extra: float, confidence: float) -> tuple[float, float, float, float]:
+def corrected_interval(values: np.ndarray, extra: float, confidence: float) -> tuple[float, float, float, float] | None:
     """Interval of the mean of figures from overlapping splits, and the test that it is zero.
 
     Parameters
     ----------
     values
-        float64 of shape (splits,), at least two.
+        float64 of shape (splits,).
     extra
         ``n_test / n_train``.
 
     Returns
     -------
-    Low and high limit, t, and its two-sided p; without any spread t is infinite, or NaN when the mean is 0.
+    Low and high limit, t, and its two-sided p; None with fewer than `FEWEST` values, and without any spread.
     """
+    if len(values) < FEWEST:
+        return None
     k, mean, deviation = len(values), float(values.mean()), float(values.std(ddof=1))
     error = deviation * float(np.sqrt(1 / k + extra))
     if error <= ROUNDING * abs(mean) or error == 0:
-        return mean, mean, (np.inf * np.sign(mean) if mean else float("nan")), float(mean == 0)
+        return None
     reach = float(stats.t.isf((1 - confidence) / 2, k - 1)) * error
     t = mean / error
     return mean - reach, mean + reach, t, 2 * float(stats.t.sf(abs(t), k - 1))
@@ -188,10 +212,17 @@ def _summary(values: np.ndarray, extra: float, confidence: float, same_test: boo
     figures["sd"] = float(defined.std(ddof=1))
     if same_test:
         return {**figures, "method": "no interval: every seed was tested on the same rows"}
-    low, high, _, _ = corrected_interval(defined, extra, confidence)
-    if low == high:
-        return {**figures, "method": "no interval: the repeats show no spread"}
-    return {**figures, "low": low, "high": high, "method": METHOD}
+    found = corrected_interval(defined, extra, confidence)
+    if found is None:
+        return {**figures, "method": f"no interval: {_why_none(len(defined))}"}
+    return {**figures, "low": found[0], "high": found[1], "method": METHOD}
+
+
+def _why_none(rounds: int) -> str:
+    """Why figures of so many rounds have no interval and no test."""
+    if rounds < FEWEST:
+        return f"two rounds can't tell how far they would vary, from {FEWEST} rounds on there is one"
+    return "the repeats show no spread"
 
 
 def _compare(
@@ -205,17 +236,20 @@ def _compare(
         apart = apart[~np.isnan(apart)]
         if len(apart) >= 2:
             found.append(_pair(one, other, apart, metric, extra, confidence))
-    adjusted = holm([record["p_value"] for record in found])
+    tested = [record for record in found if record["p_value"] is not None]
+    adjusted = iter(holm([record["p_value"] for record in tested]))
     records = []
-    for record, p_holm in zip(found, adjusted, strict=True):
+    for record in found:
+        p_holm = None if record["p_value"] is None else next(adjusted)
         pair = (record["first"], record["second"])
         whole = {
             **record,
             "baseline": next((name for name in pair if name in names["baseline"]), None),
             "p_holm": p_holm,
-            "distinguishable": bool(record["difference"]["low"] > 0 and p_holm < level(confidence)),
+            "distinguishable": p_holm is not None
+            and bool(record["difference"]["low"] > 0 and p_holm < level(confidence)),
         }
-        records.append({**whole, "sentence": _sentence(whole, len(found), confidence)})
+        records.append({**whole, "sentence": _sentence(whole, len(tested), confidence)})
     return records
 
 
@@ -224,18 +258,19 @@ def _pair(one: str, other: str, apart: np.ndarray, metric: str, extra: float, co
     better = apart if METRICS[metric][1] else -apart
     first, second = (one, other) if better.mean() >= 0 else (other, one)
     better = better if better.mean() >= 0 else -better
-    low, high, t, p_value = corrected_interval(better, extra, confidence)
+    low, high, t, p_value = corrected_interval(better, extra, confidence) or (None, None, None, None)
+    method = METHOD if t is not None else f"none: {_why_none(len(better))}"
     return {
         "first": first,
         "second": second,
         "metric": metric,
         "n": len(better),
         "first_better": int((better > 0).sum()),
-        "difference": {"value": float(better.mean()), "low": low, "high": high, "method": METHOD},
-        "t": t if np.isfinite(t) else None,
+        "difference": {"value": float(better.mean()), "low": low, "high": high, "method": method},
+        "t": t,
         "degrees_of_freedom": len(better) - 1,
         "p_value": p_value,
-        "p_method": METHOD,
+        "p_method": method,
     }
 
 
@@ -243,12 +278,16 @@ def _sentence(record: Mapping[str, Any], n_pairs: int, confidence: float) -> str
     first, second = record["first"], record["second"]
     word, higher = METRICS[record["metric"]]
     figures = record["difference"]
+    over = f"Over {record['n']} splits"
+    if record["p_value"] is None:
+        (by,) = amounts([figures["value"]])
+        why = f"no test: {_why_none(record['n'])}"
+        return f"{over}, {first} and {second} can't be told apart: mean {word} differs by {by} ({why})."
     by, low, high = amounts([figures[key] for key in ("value", "low", "high")])
     test = f"corrected resampled t, p {probability_text(record['p_value'], level(confidence))}"
     if n_pairs > 1:
         test += f", adjusted for {n_pairs} comparisons {probability_text(record['p_holm'], level(confidence))}"
     facts = f"{100 * confidence:.6g} % interval {low} to {high}; {test}"
-    over = f"Over {record['n']} splits"
     if record["distinguishable"]:
         way = "higher" if higher else "lower"
         return f"{over}, {first} is better than {second}: mean {word} {way} by {by} ({facts})."

@@ -21,10 +21,12 @@ from clearmargin.audit.linear_classifier import NAME, STRENGTH
 from clearmargin.features import Features, image_features
 from clearmargin.leakage.control import CONTROL_CONFIDENCE, SHUFFLES, random_label_control, shuffles
 from clearmargin.leakage.figures import Bootstrap, Tests
-from clearmargin.leakage.images import FEWEST_GROUPS, FOLDS, MOST_IMAGES, Images, chosen
+from clearmargin.leakage.images import FEWEST_GROUPS, FOLDS, MOST_IMAGES, Images, chosen, require_groups
 from clearmargin.leakage.splits import Answers, Lesson, answers, lessons, tested, ways_of_splitting
 from clearmargin.leakage.wording import sentences
 from clearmargin.records import Inputs, Progress, Sample
+
+__all__ = ["SEEDS", "leakage", "price_of_leakage", "require_groups"]
 
 SEEDS = 5
 _FORMAT = 1
@@ -50,6 +52,7 @@ def leakage(
     stored
         What was found before: given back as it is when it answers the very same question.
     """
+    require_groups(inputs.samples, groups)
     features = image_features(inputs, progress)
     settings: dict[str, Any] = {"seeds": list(seeds), "confidence": confidence, "resamples": resamples}
     question = _question(inputs, copies, groups, features, settings)

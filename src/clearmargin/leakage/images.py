@@ -94,6 +94,18 @@ def chosen(
     return Images(tuple(classes.tolist()), truth, features.values[kept], alike, units, parts), notes
 
 
+def require_groups(samples: Sequence[Sample], groups: np.ndarray) -> None:
+    """Refuse what the price can't be measured on, before the features are computed, which may take minutes.
+
+    Raises
+    ------
+    SourceError
+        When fewer than two classes have five groups.
+    """
+    labels = np.array([sample.label for sample in samples], dtype=str)
+    _check_classes(labels[enough_groups(labels, numbered_groups(groups)[0], FEWEST_GROUPS)], "")
+
+
 def _check_classes(labels: np.ndarray, where: str) -> None:
     if len(np.unique(labels)) < 2:
         raise SourceError(

@@ -30,7 +30,13 @@ class ClassRow:
     parts: tuple[int, ...]
 
 
-def write_audit_page(folder: Path, name: str, version: str, pictures: Pictures | None = None) -> Path:
+def write_audit_page(
+    folder: Path,
+    name: str,
+    version: str,
+    pictures: Pictures | None = None,
+    audit: Mapping[str, Any] | None = None,
+) -> Path:
     """Write ``audit.html`` from the ``audit.json`` in the same folder.
 
     Parameters
@@ -41,6 +47,8 @@ def write_audit_page(folder: Path, name: str, version: str, pictures: Pictures |
         That of the program.
     pictures
         Gives images by name, as `write_report` takes them; thumbnails are kept in ``figures/audit``. None for a table.
+    audit
+        The content of ``audit.json``, while that is not in its place yet.
 
     Returns
     -------
@@ -53,7 +61,7 @@ def write_audit_page(folder: Path, name: str, version: str, pictures: Pictures |
     DiskError
         When the file system refuses.
     """
-    audit = read_json(folder / "audit.json")
+    audit = read_json(folder / "audit.json") if audit is None else audit
     try:
         page = templates().get_template("audit_page.html").render(_facts(audit, folder, name, version, pictures))
     except (LookupError, TypeError, AttributeError, OverflowError, jinja2.UndefinedError) as error:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from clearmargin.errors import RunFolderError
 from clearmargin.evaluation.predictions import read_predictions
-from clearmargin.files import read_table
+from clearmargin.files import is_sealed, read_table
 from clearmargin.records import Predictions
 from clearmargin.report.contents import check_contents
 
@@ -143,8 +143,18 @@ def read_study(folder: Path, evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "split": read_json(folder / "split.json"),
         "split_rows": read_csv(folder / "split.csv", ("name", "label", "group", "part")),
         "evaluation": evaluation,
-        "leakage": read_json(folder / "leakage.json") if (folder / "leakage.json").is_file() else None,
+        "leakage": _read_leakage(folder / "leakage.json") if (folder / "leakage.json").is_file() else None,
     }
+
+
+def _read_leakage(path: Path) -> dict[str, Any]:
+    leakage = read_json(path)
+    if "content_sha256" in leakage and not is_sealed(leakage):
+        raise RunFolderError(
+            f"{path} was edited or damaged: its content_sha256 is that of other figures. Delete the file and "
+            "report.html, and go on with `clearmargin run … --resume`, which measures them again."
+        )
+    return leakage
 
 
 def read_run(folder: Path) -> RunFiles:

@@ -68,6 +68,7 @@ class Repeats:
     same_test: bool
     method: str
     headline: str
+    note: str
 
 
 def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
@@ -104,8 +105,9 @@ def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
         ),
         figure=inline(_draw(run, own), "seeds", f"{title(shown[0])} of every contender for every {unit}"),
         same_test=bool(found.get("same_test")),
-        method=pairs[0]["p_method"] if pairs else "",
+        method=next((pair["p_method"] for pair in pairs if is_number(pair["p_value"])), ""),
         headline=_headline(run, shown[0], digits[shown[0]]),
+        note=found.get("note") or "",
     )
 
 
@@ -170,10 +172,10 @@ def _best(found: Mapping[str, Any], kind: str) -> str | None:
 
 
 def _difference(difference: Mapping[str, Any]) -> str:
-    ends = [difference[key] for key in ("value", "low", "high")]
+    ends = numbers(difference[key] for key in ("value", "low", "high"))
     digits = fitting_digits([max(map(abs, ends))])
-    value, low, high = (measured(end, digits) for end in ends)
-    return f"{value} ({low} to {high})"
+    value, *limits = (measured(end, digits) for end in ends)
+    return f"{value} ({' to '.join(limits)})" if limits else value
 
 
 def _headline(run: StudyFiles, metric: str, digits: int | None) -> str:

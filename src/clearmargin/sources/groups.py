@@ -21,6 +21,7 @@ from clearmargin.sources.blocks import ImageBlocks
 from clearmargin.sources.container import quoted
 from clearmargin.sources.image_files import ImageFiles
 
+_EXAMPLE = r"for example 'patient(\d+)_'"
 _SECONDS = 5.0
 _NAMES_A_SECOND = 50_000
 # Python can't stop a search that has gone astray, as (a+)+b does, but a process can be ended.
@@ -29,7 +30,7 @@ import json, re, sys
 pattern, names = json.load(sys.stdin)
 compiled = re.compile(pattern)
 found = (compiled.search(name) for name in names)
-json.dump([match and match[compiled.groups] for match in found], sys.stdout)
+json.dump([match and (match[compiled.groups] or "") for match in found], sys.stdout)
 """
 
 
@@ -47,44 +48,58 @@ def with_groups(source: ImageFiles | ImageBlocks, pattern: str) -> ImageFiles | 
     _check(pattern)
     if any(sample.group is not None for sample in source.samples):
         raise SourceError(
-            f"The data name their patients already; leave the group pattern {pattern!r} out, or the patient column."
+            f"The data name their patients already; leave the group pattern {_shown(pattern)} out, or the "
+            "patient column."
         )
-    groups = _found(pattern, [sample.name for sample in source.samples])
-    samples = tuple(replace(sample, group=group) for sample, group in zip(source.samples, groups, strict=True))
+    found = _found(pattern, [sample.name for sample in source.samples])
+    samples = tuple(replace(sample, group=group or None) for sample, group in zip(source.samples, found, strict=True))
     alone = tuple(sample.name for sample in samples if sample.group is None)
+    if len(alone) == len(samples) and any(text is not None for text in found):
+        matched = sum(text is not None for text in found)
+        raise SourceError(
+            f"The group pattern {_shown(pattern)} matches {matched:,} of {len(samples):,} names, but captures nothing "
+            f"in them: put parentheses around what names the patient, {_EXAMPLE}."
+        )
     if len(alone) == len(samples):
         raise SourceError(
-            f"The group pattern {pattern!r} matches none of the {len(samples):,} names; "
+            f"The group pattern {_shown(pattern)} matches none of the {len(samples):,} names; "
             f"the first are {quoted(alone, limit=3)}."
         )
     finding = Finding(
         "group-not-found",
         "serious",
-        f"The group pattern {pattern!r} does not match {len(alone):,} of {len(samples):,} names ({quoted(alone)}).",
+        f"The group pattern {_shown(pattern)} finds no patient in {len(alone):,} of {len(samples):,} names "
+        f"({quoted(alone)}).",
         "Correct the pattern; each of these images counts as a patient of its own.",
         alone,
     )
     return replace(source, samples=samples, findings=source.findings + ((finding,) if alone else ()))
 
 
+def _shown(pattern: str) -> str:
+    """The pattern in quotes, as it may be pasted into a shell again; what can't be printed is escaped."""
+    safe = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in pattern)
+    quote = "'\"'\"'"  # how a shell takes a quote within quotes
+    return f"'{safe.replace(chr(39), quote)}'"
+
+
 def _check(pattern: str) -> None:
-    example = r"for example 'patient(\d+)_'"
     try:
         compiled = re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         raise SourceError(
-            f"The group pattern {pattern!r} is not a regular expression ({error}); expected one such as {example}."
+            f"The group pattern {_shown(pattern)} is not a regular expression ({error}); expected one, {_EXAMPLE}."
         ) from error
     if compiled.groups > 1:
         raise SourceError(
-            f"The group pattern {pattern!r} has {compiled.groups} groups in parentheses; "
-            f"expected at most one, {example}. "
+            f"The group pattern {_shown(pattern)} has {compiled.groups} groups in parentheses; "
+            f"expected at most one, {_EXAMPLE}. "
             "Write (?:…) for parentheses that capture nothing."
         )
 
 
 def _found(pattern: str, names: Sequence[str]) -> list[str | None]:
-    """What the pattern finds in each name; None for nothing."""
+    """What the pattern finds in each name: None where it does not match, "" where it captures nothing."""
     if "/" not in pattern:
         found = _searched(pattern, [name.rpartition("/")[2] for name in names])
         if any(found):
@@ -105,11 +120,12 @@ def _searched(pattern: str, texts: Sequence[str]) -> list[str | None]:
         )
     except subprocess.TimeoutExpired:
         raise SourceError(
-            f"The group pattern {pattern!r} was not done with {len(texts):,} names in {limit:.0f} seconds: one "
-            "repetition inside another, as in (a+)+, takes for ever. Write it in a simpler way, for example "
-            r"'patient(\d+)_'."
+            f"The group pattern {_shown(pattern)} was not done with {len(texts):,} names in {limit:.0f} seconds: one "
+            "repetition inside another, as in (a+)+, takes for ever. Write it in a simpler way, "
+            f"{_EXAMPLE}."
         ) from None
     except subprocess.CalledProcessError as error:
         said = error.stderr.strip().rpartition("\n")[2]
-        raise SourceError(f"The group pattern {pattern!r} can't be used: {said[:200]}.") from None
-    return [text or None for text in json.loads(ended.stdout)]
+        raise SourceError(f"The group pattern {_shown(pattern)} can't be used: {said[:200]}.") from None
+    found: list[str | None] = json.loads(ended.stdout)
+    return found

@@ -154,7 +154,7 @@ class _Rows:
             )
         used = set(self.roles.values())
         attributes = {
-            title.strip(): row[column]
+            title.strip(): row[column].strip()
             for column, title in enumerate(self.header)
             if column not in used and column < len(row)
         }

@@ -12,10 +12,11 @@ from clearmargin.split.folds import inner_folds, make_fold, make_folds
 from clearmargin.split.given import SOURCE, cut_validation, file_giver, given_parts, require_classes
 from clearmargin.split.groups import check_division, check_split, crossing_groups, crossing_test_samples
 from clearmargin.split.material import checked_fractions, material_of
-from clearmargin.split.parts_file import read_parts_file
+from clearmargin.split.parts_file import PartsFile, read_parts_file, read_parts_files
 from clearmargin.split.stored import read_split, require_same_split, write_split
 
 __all__ = [
+    "PartsFile",
     "check_division",
     "check_split",
     "crossing_groups",
@@ -25,6 +26,7 @@ __all__ = [
     "make_folds",
     "make_split",
     "read_parts_file",
+    "read_parts_files",
     "read_split",
     "require_same_split",
     "write_split",
@@ -62,7 +64,7 @@ def make_split(
     accept_leaks
         With ``use_given``: allow groups in more than one part; `crossing_groups` counts them.
     parts_file
-        With ``use_given``: the name of the file that gave the parts (`read_parts_file`), when it was not the source.
+        With ``use_given``: what the file that gave the parts is called (`PartsFile`), when it was not the source.
 
     Raises
     ------

@@ -265,7 +265,7 @@ def represent_every_class(counts: csr_array, parts: np.ndarray, n_parts: int, rn
             return moved
     raise SourceError(
         "The classes share their few groups so closely that no arrangement gives every class a group in every part. "
-        "Add images of other patients to the small classes, or merge classes."
+        "Add images of other groups to the small classes, or merge classes."
     )
 
 

@@ -115,8 +115,8 @@ def _too_few(
         f"{name!r} has {groups:,} (from {number:,} image{'' if number == 1 else 's'})"
         for name, groups, number in zip(classes, independent, images, strict=True)
     ]
-    together = "All images of a patient, and copies of an image," if patients else "All copies of an image"
-    others = "images of other patients" if patients else "images that are no copies"
+    together = "All images of one patient or group, and copies of an image," if patients else "All copies of an image"
+    others = "images of other patients or groups" if patients else "images that are no copies"
     return (
         f"Every class needs at least {least} independent groups, {why}: {'; '.join(told)}. "
         f"{together} count as one group. Add {others}, merge the class with another one, or remove it."

@@ -90,8 +90,8 @@ def check_split(split: Split) -> None:
 def check_division(split: Split, inputs: Inputs) -> None:
     """Refuse to train on a split that leaks, whoever made it: the door of training.
 
-    Beyond `check_split`, patients and identical pixels are looked up in the inputs themselves, whatever the split
-    calls its groups.
+    Beyond `check_split`, patients, identical pixels and what belonged together before copies were left out are looked
+    up in the inputs themselves, whatever the split calls its groups.
 
     Raises
     ------
@@ -103,10 +103,14 @@ def check_division(split: Split, inputs: Inputs) -> None:
         raise SourceError("The split is not one of these samples, in this order: make it of the inputs themselves.")
     if split.given and split.leaks_accepted:
         return
+    together = inputs.together
     for what, keys in (
         ("patient", [sample.group for sample in inputs.samples]),
         ("identical samples", inputs.facts["pixel_sha256"].tolist()),
+        ("group (patients, copies, and what the recipe ties)", [] if together is None else together.tolist()),
     ):
+        if not keys:
+            continue
         known = np.array([key is not None for key in keys], dtype=bool)
         groups, parts = column(keys)[known], split.parts[known]
         crossing = groups_in_two_parts(groups, parts)
