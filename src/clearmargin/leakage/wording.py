@@ -96,8 +96,8 @@ def _control(control: Mapping[str, Any]) -> str:
     if not random["holds"]:
         return f"{said} On random splits the same labels give {at_random}, better than chance."
     return (
-        f"{said} On random splits the same labels give {at_random}, not better than chance either: images that belong "
-        "together are not recognised by these features, so that the control would not see a leak."
+        f"{said} On random splits the same labels give {at_random}, not clearly better than chance either: images that "
+        "belong together are too few or too unlike here for the control to see a leak."
     )
 
 
