@@ -65,7 +65,10 @@ def measure(name: str, most: int, seeds: range) -> None:
         started = time.perf_counter()
         finding = checked(classes[given].astype(object))
         seconds = time.perf_counter() - started
-        told = list(finding.samples) if finding else []
+        if finding is None or not finding.samples:
+            print(f"  seed {seed}: {finding.message if finding else 'no suspects'}", flush=True)
+            continue
+        told = list(finding.samples)
         right = np.isin(told, names[wrong])
         first = right[: len(wrong) // 2]
         print(
@@ -73,7 +76,8 @@ def measure(name: str, most: int, seeds: range) -> None:
             f"recall {right.sum() / len(wrong):.3f}, of the right labels "
             f"{(~right).sum() / (len(names) - len(wrong)):.2%} suspected; precision of "
             f"the first {len(first)}: {first.mean():.3f}; classifier agrees with "
-            f"{finding.evidence['out_of_fold_accuracy'] if finding else float('nan'):.3f} ({seconds:.0f} s)",
+            f"{finding.evidence['out_of_fold_accuracy']:.3f}, chance {finding.evidence['chance']:.3f} "
+            f"({seconds:.0f} s)",
             flush=True,
         )
 

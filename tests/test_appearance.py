@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 from scipy import ndimage
 
-from clearmargin.appearance import appearance
+from clearmargin.appearance import appearance, appearances, margins
 from clearmargin.decoding import prepare
 from clearmargin.jpeg import jpeg_quality
 from clearmargin.lettering import LINE_MARKS
@@ -128,3 +128,24 @@ def test_it_costs_little(side, most_seconds):
         appearance(image)
         seconds.append(time.perf_counter() - started)
     assert min(seconds) < most_seconds
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (32, 20), (2, 3), (1, 1), (100, 120), (300, 280)])
+def test_measured_together_or_alone_is_the_same(shape):
+    """Framed, blank, half blank and coloured ones among them."""
+    height, width = shape
+    colours = GENERATOR.integers(0, 256, (12, height, width, 3)).astype(np.uint8)
+    colours[1] = 77
+    colours[2, : height // 2] = 0
+    colours[3, :, : width // 3] = 250
+    colours[4, [0, -1]] = colours[4][:, [0, -1]] = 255
+    colours[5, : height // 3], colours[5, height // 3 : height // 2] = 255, 0
+    images = [Image.fromarray(one) for one in colours]
+    greys = [image.convert("L") for image in images]
+    assert appearances(greys) == [appearance(grey) for grey in greys]
+    assert appearances(greys, images) == [appearance(*pair) for pair in zip(greys, images, strict=True)]
+    for grey, found in zip(greys, appearances(greys), strict=True):
+        blank = np.ptp(np.asarray(grey).astype(int), axis=1) <= 12
+        top = height if blank.all() else int((~blank).argmax())
+        assert found.margin_top == pytest.approx(top / height, abs=1e-4)
+        assert margins(np.asarray(grey))[1] == top

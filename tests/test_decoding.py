@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from clearmargin.decoding import FORMATS, MAX_PIXELS, prepare
+from clearmargin.decoding import FORMATS, MAX_PIXELS, prepare, prepare_all
 from clearmargin.errors import ImageError
 from clearmargin.records import Preprocessing
 
@@ -477,3 +477,20 @@ def test_no_warning_escapes_from_any_thread():
 def test_pillow_logs_nothing_to_the_terminal(capfd):
     logging.getLogger("PIL.TiffImagePlugin").error("more samples than can be decoded")
     assert capfd.readouterr().err == ""
+
+
+def test_prepared_together_is_prepared_one_by_one():
+    """Tiny and large, grey and coloured, files and arrays, with broken ones between."""
+    generator = np.random.default_rng(3)
+    shapes = [(28, 28), (28, 28, 3), (300, 200), (20, 28), (28, 28), (64, 64, 3), (28, 28, 3)]
+    contents = [generator.integers(0, 256, shape).astype(np.uint8) for shape in shapes]
+    contents = [*contents, b"no image", ImageError("not there"), contents[0]]
+    found = dict(prepare_all(contents, Preprocessing(16)))
+    assert sorted(found) == list(range(10))
+    assert isinstance(found[7], ImageError)
+    assert str(found[8]) == "not there"
+    for place in (*range(7), 9):
+        alone = prepare(contents[place], Preprocessing(16))
+        assert found[place].facts == alone.facts
+        assert np.array_equal(found[place].pixels, alone.pixels)
+        assert np.array_equal(found[place].miniature, alone.miniature)

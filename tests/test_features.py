@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +80,36 @@ def test_grey_images_in_three_channels_are_kept_once(tmp_path: Path, without_wei
     one, other = (image_features(each, silent, cache=tmp_path).values for each in (grey, colour))
     assert one.shape == (6, 256)
     np.testing.assert_array_equal(one, other)
+
+
+def test_of_many_images_each_is_pooled_to_less(
+    tmp_path: Path, without_weights: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "MOST_POOLED", 6 * 3 * 5**2 + 1)
+    found = image_features(made(side=20), silent, cache=tmp_path)
+    assert found.values.shape == (6, 5 * 5 * 3)
+    assert "pooled to 5 x 5 pixels" in found.note
+    monkeypatch.undo()
+    assert 10**6 * 3 * 6**2 <= features.MOST_POOLED < 10**6 * 3 * 7**2  # a million colour images: 6 x 6, 432 MB
+
+
+def test_storing_and_reading_features_takes_no_second_copy(tmp_path: Path) -> None:
+    import tracemalloc
+
+    values = np.random.default_rng(0).standard_normal((20_000, 128)).astype(np.float32)  # 10 MB
+    path = tmp_path / "features" / "some.bin"
+    tracemalloc.start()
+    features._store(path, values)
+    assert tracemalloc.get_traced_memory()[1] < 2e6
+    tracemalloc.reset_peak()
+    read = features._stored(path, 20_000)
+    assert tracemalloc.get_traced_memory()[1] < 1.2 * values.nbytes
+    tracemalloc.stop()
+    np.testing.assert_array_equal(read, values)
+    content = path.read_bytes()
+    assert hashlib.sha256(content[32:]).digest() == content[:32]
+    np.testing.assert_array_equal(np.load(io.BytesIO(content[32:])), values)
+    assert features._stored(path, 19_999) is None
 
 
 def test_importing_and_pooling_load_no_torch(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import clearmargin as cm
 from clearmargin.audit.division import division_findings
@@ -141,3 +142,17 @@ def test_what_was_dropped_stays_dropped_in_repeats_and_reaches_the_report(tmp_pa
     seconds = json.loads((run.folder / "environment.json").read_text())["seconds"]
     assert "rows" in seconds
     assert "images" not in seconds
+
+
+@pytest.mark.parametrize(("sides", "expected"), [([20, 28], 32), ([20, 100], 100), ([100, 300], 224)])
+def test_small_images_are_not_enlarged_for_an_audit(tmp_path, sides, expected):
+    folder = tmp_path / "data"
+    for label in ("a", "b"):
+        (folder / label).mkdir(parents=True)
+        (folder / label / "broken.png").write_bytes(b"nothing")
+        for side in sides:
+            Image.new("L", (side, 20), side % 256).save(folder / label / f"{side}.png")
+    asked = Data(source=str(folder))
+    inputs, _ = read_inputs(asked, silent, no_larger=True)
+    assert inputs.rows.shape == (4, expected, expected, 3)
+    assert read_inputs(asked, silent)[0].rows.shape[1] == 224

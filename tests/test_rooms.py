@@ -14,7 +14,7 @@ PACKAGE = Path(clearmargin.__file__).parent
 ROOMS = (
     ("errors",),
     ("records",),
-    ("files", "atomic_folder", "cache", "weight_places"),
+    ("files", "atomic_folder", "cache", "cores", "weight_places"),
     ("downloads", "transfer"),
     ("recipe", "recipe_layers", "recipe_mistakes", "recipe_conflicts", "recipe_overrides"),
     ("sources",),
@@ -28,7 +28,7 @@ ROOMS = (
     ("features",),
     ("evaluation",),
     ("preparation",),
-    ("leakage", "leakage_wording"),
+    ("leakage",),
     ("description",),
     ("task",),
     ("contest",),

@@ -10,9 +10,10 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from operator import attrgetter
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -28,7 +29,7 @@ from PIL import (  # isort: skip
     WebPImagePlugin,  # noqa: F401
 )
 
-from clearmargin.appearance import Appearance, appearance
+from clearmargin.appearance import Appearance, appearance, appearances
 from clearmargin.errors import ImageError
 from clearmargin.framing import framed
 from clearmargin.jpeg import jpeg_quality
@@ -38,6 +39,7 @@ from clearmargin.records import Preprocessing
 # The commonest first: Image.open tries them in this order. A JPEG with several pictures in it calls itself MPO.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "PPM")
 MAX_PIXELS = 50_000_000
+_TINY_PIXELS = 64 * 64  # up to here images of one size are measured together
 
 # What Pillow's plugins are known to raise on damaged files. They parse by indexing, unpacking and arithmetic
 # and leave most mistakes of the file to Python, hence the length of the list. Anything else is a bug of ours
@@ -115,8 +117,13 @@ class Facts:
 
     def as_columns(self) -> dict[str, str | int | float]:
         """Every fact and every measure of the appearance by name: plain JSON."""
-        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "appearance"}
-        return own | {field.name: getattr(self.appearance, field.name) for field in fields(self.appearance)}
+        return dict(zip(_COLUMNS, (*_own_facts(self), *_looks(self.appearance)), strict=True))
+
+
+_OWN_FACTS = tuple(field.name for field in fields(Facts) if field.name != "appearance")
+_LOOKS = tuple(field.name for field in fields(Appearance))
+_COLUMNS = (*_OWN_FACTS, *_LOOKS)
+_own_facts, _looks = attrgetter(*_OWN_FACTS), attrgetter(*_LOOKS)
 
 
 @dataclass(frozen=True)
@@ -157,27 +164,95 @@ def prepare(content: bytes | np.ndarray, preprocessing: Preprocessing, max_pixel
     ImageError
         When it can't be decoded; the message is the reason.
     """
+    decoded = _decoded(content, max_pixels)
+    return _finished(decoded, appearance(decoded.grey, decoded.colour), preprocessing)
+
+
+def prepare_all(
+    contents: Iterable[bytes | np.ndarray | ImageError], preprocessing: Preprocessing
+) -> Iterator[tuple[int, Prepared | ImageError]]:
+    """Prepare many images, tiny ones of one size together: what each is, with its place, in any order.
+
+    Parameters
+    ----------
+    contents
+        As for `prepare`; what could not be read is passed on.
+    """
+    tiny: dict[tuple[object, ...], list[tuple[int, _Decoded]]] = {}
+    for place, content in enumerate(contents):
+        try:
+            if isinstance(content, ImageError):
+                raise content
+            decoded = _decoded(content, MAX_PIXELS)
+        except ImageError as error:
+            yield place, error
+            continue
+        if decoded.grey.width * decoded.grey.height <= _TINY_PIXELS:
+            tiny.setdefault((decoded.grey.size, decoded.colour is None), []).append((place, decoded))
+        else:
+            yield place, _finished(decoded, appearance(decoded.grey, decoded.colour), preprocessing)
+    for together in tiny.values():
+        colours = [decoded.colour for _, decoded in together if decoded.colour is not None]
+        measured = appearances([decoded.grey for _, decoded in together], colours or None)
+        for (place, decoded), looks in zip(together, measured, strict=True):
+            yield place, _finished(decoded, looks, preprocessing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """An image in mode L or RGB, the same in mode L, and what is known of its file."""
+
+    flat: Image.Image
+    grey: Image.Image
+    digest: str
+    mode: str
+    format: str
+    bytes: int
+    quality: int
+
+    @property
+    def colour(self) -> Image.Image | None:
+        return self.flat if self.flat.mode == "RGB" else None
+
+
+def _decoded(content: bytes | np.ndarray, max_pixels: int) -> _Decoded:
     if isinstance(content, np.ndarray):
         flat, digest, mode, file_format = _from_array(content, max_pixels)
         size, quality = content.nbytes, 0
     else:
         flat, mode, file_format, quality = _from_file(content, max_pixels)
         digest, size = hashlib.sha256(content).hexdigest(), len(content)
-    grey = _converted(flat, "L")
+    return _Decoded(flat, _converted(flat, "L"), digest, mode, file_format, size, quality)
+
+
+def _finished(decoded: _Decoded, looks: Appearance, preprocessing: Preprocessing) -> Prepared:
+    flat = decoded.flat
     facts = Facts(
-        content_sha256=digest,
+        content_sha256=decoded.digest,
         pixel_sha256=_pixel_sha256(flat),
         width_px=flat.width,
         height_px=flat.height,
-        mode=mode,
-        format=file_format,
-        bytes=size,
-        jpeg_quality=quality,
-        appearance=appearance(grey, flat if flat.mode == "RGB" else None),
+        mode=decoded.mode,
+        format=decoded.format,
+        bytes=decoded.bytes,
+        jpeg_quality=decoded.quality,
+        appearance=looks,
     )
-    square = framed(_converted(flat, "RGB" if preprocessing.color == "rgb" else "L"), grey, preprocessing)
-    pixels = np.array(square).reshape(preprocessing.size_px, preprocessing.size_px, preprocessing.channels)
-    return Prepared(pixels, miniature(grey), facts)
+    square = framed(_converted(flat, "RGB" if preprocessing.color == "rgb" else "L"), decoded.grey, preprocessing)
+    values = np.frombuffer(bytearray(square.tobytes()), np.uint8)
+    pixels = values.reshape(preprocessing.size_px, preprocessing.size_px, preprocessing.channels)
+    return Prepared(pixels, miniature(decoded.grey), facts)
+
+
+def longest_side(content: bytes | np.ndarray) -> int:
+    """The longer side of an image in pixels, from its header, or 0 when that can't be read."""
+    if isinstance(content, np.ndarray):
+        return max(content.shape[:2], default=0)
+    try:
+        with _quiet_pillow():
+            return max(Image.open(io.BytesIO(content), formats=FORMATS).size)
+    except _DAMAGE:
+        return 0
 
 
 def _from_array(content: np.ndarray, max_pixels: int) -> tuple[Image.Image, str, str, str]:

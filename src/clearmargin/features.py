@@ -22,7 +22,7 @@ from PIL import Image
 
 from clearmargin.cache import cache_folder
 from clearmargin.errors import MissingExtraError, WeightsError
-from clearmargin.files import file_sha256, write_bytes
+from clearmargin.files import atomic_path, file_sha256
 from clearmargin.records import Columns, Inputs, Progress, Rows
 from clearmargin.weight_places import ENVIRONMENT_VARIABLE, weights_at_hand
 
@@ -35,8 +35,10 @@ MOST_PIXELS = 250_000_000  # that pass the network: 5,000 images of 224 px, some
 ENLARGED_PX = 64  # smaller images are enlarged to this: five poolings would leave a single point of 32
 SMALLEST_PX = 32
 POOLED_PX = 16
+MOST_POOLED = 2**27  # values of all images, 512 MB: of more images, each is pooled to fewer
 _FORMAT = 1  # raise it when the values change
 _CHUNK = 64
+_DIGEST = 32  # bytes of SHA-256
 _WHAT = "Features of the images"
 
 
@@ -111,14 +113,17 @@ def side_px(images: int, native: int) -> int | None:
 def _pooled_pixels(inputs: Inputs, progress: Progress, why: str) -> Features:
     """Mean of the pixels in each of 16 x 16 fields; of grey images in three channels only one is kept."""
     images, channels = inputs.rows.shape[0], inputs.rows.shape[-1]
-    pooled = np.empty((images, POOLED_PX, POOLED_PX, channels), np.float32)
+    side = min(POOLED_PX, max(1, math.isqrt(MOST_POOLED // max(1, images * channels))))
+    pooled = np.empty((images, side, side, channels), np.float32)
     for start in range(0, images, _CHUNK):
         pixels = inputs.rows.read(np.arange(start, min(start + _CHUNK, images)))
-        pooled[start : start + _CHUNK] = _resized(pixels, POOLED_PX, Image.Resampling.BOX)
+        pooled[start : start + _CHUNK] = _resized(pixels, side, Image.Resampling.BOX)
         progress(_WHAT, min(start + _CHUNK, images), images, PIXELS)
     grey = all((pooled[..., 0] == pooled[..., channel]).all() for channel in range(1, channels))
     values = (pooled[..., :1] if grey else pooled).reshape(images, -1)
-    return Features(values, PIXELS, f"{why} A linear classifier sees much less in pooled pixels than in its layers.")
+    fewer = "" if side == POOLED_PX else f" Each is pooled to {side} x {side} pixels, to fit into memory."
+    less = "A linear classifier sees much less in pooled pixels than in its layers."
+    return Features(values, PIXELS, f"{why} {less}{fewer}")
 
 
 def _resized(pixels: np.ndarray, side: int, how: Image.Resampling) -> np.ndarray:
@@ -196,16 +201,18 @@ def _pooled_blocks(activations: Rows, block5: nn.Sequential, shown: Callable[[in
     import torch
 
     images, precision = activations.shape[0], next(block5.parameters()).dtype
-    pooled = []
+    pooled = np.empty((0, 0), np.float32)
     with torch.inference_mode():
         for start in range(0, images, _CHUNK):
             bits = activations.read(np.arange(start, min(start + _CHUNK, images)))
             block4 = torch.from_numpy(bits).view(torch.bfloat16).permute(0, 3, 1, 2)
             after = block5(block4.to(precision))
             means = [block.float().mean((2, 3)) for block in (block4, after)]
-            pooled.append(torch.cat(means, dim=1).numpy())
+            values = torch.cat(means, dim=1).numpy()
+            pooled = pooled if start else np.empty((images, values.shape[1]), np.float32)
+            pooled[start : start + _CHUNK] = values
             shown(min(start + _CHUNK, images), images)
-    return np.concatenate(pooled)
+    return pooled
 
 
 # --- the cache ----------------------------------------------------------------------------------------------
@@ -223,19 +230,26 @@ def _digest(content: list[object]) -> str:
 
 
 def _store(path: Path, values: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, values, allow_pickle=False)
-    content = buffer.getvalue()
-    write_bytes(path, hashlib.sha256(content).digest() + content)
+    """Write a hash and behind it the values as numpy does, without another copy of them in memory."""
+    values = np.ascontiguousarray(values)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(values))
+    digest = hashlib.sha256(header.getvalue())
+    digest.update(values.data)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(digest.digest() + header.getvalue())
+        file.write(values.data)
 
 
 def _stored(path: Path, images: int) -> np.ndarray | None:
     """Features that are there and whole, else None."""
     try:
-        content = path.read_bytes()
-        if hashlib.sha256(content[32:]).digest() != content[:32]:
-            return None
-        values: np.ndarray = np.load(io.BytesIO(content[32:]), allow_pickle=False)
+        with path.open("rb") as file:
+            expected = file.read(_DIGEST)
+            if hashlib.file_digest(file, "sha256").digest() != expected:
+                return None
+            file.seek(_DIGEST)
+            values: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     whole = values.dtype == np.float32 and values.ndim == 2 and len(values) == images

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-_LEAST_PX = 96  # below, letters can't be told from anything else
+LEAST_PX = 96  # below, letters can't be told from anything else
 _STEP = 110  # grey levels between neighbouring pixels: the edge of a letter
 _STEPS_IN_LINE = 8  # a row through four letters crosses so many edges; one through a head crosses few
 _LEAST_HEIGHT_PX = 5
@@ -24,7 +24,7 @@ def text_marks(pixels: np.ndarray) -> int:
         uint8 of shape (height, width).
     """
     height, width = pixels.shape
-    if min(height, width) < _LEAST_PX:
+    if min(height, width) < LEAST_PX:
         return 0
     steps = np.maximum(pixels[:, 1:], pixels[:, :-1])
     steps -= np.minimum(pixels[:, 1:], pixels[:, :-1])

@@ -24,14 +24,14 @@ import pandas as pd
 from clearmargin.atomic_folder import atomic_folder, disk_errors
 from clearmargin.cache import cache_folder
 from clearmargin.cores import available_cores
-from clearmargin.decoding import Facts, prepare
+from clearmargin.decoding import Facts, prepare_all
 from clearmargin.errors import ImageError, SourceError, WorkError
 from clearmargin.mapped_rows import MappedRows
 from clearmargin.miniature import SIDE_PX
 from clearmargin.records import Finding, Inputs, Preprocessing, Source
 
-_FORMAT = 3  # raise it when the files, or the way an image is decoded, change
-_CHUNK_IMAGES = 32  # decoded by one task: 60,000 tiny images must not become 60,000 tasks
+_FORMAT = 4  # raise it when the files, or the way an image is decoded, change
+_CHUNK_IMAGES, _CHUNK_TINY = 32, 256  # decoded by one task; tiny ones are measured together
 _CHUNK_BYTES = 8 << 20
 _TINY_BYTES = 4096  # below, handing the interpreter from thread to thread costs more than it gains
 
@@ -174,7 +174,7 @@ def _write(file: FileIO, pixels: np.ndarray) -> None:
 
 def _chunks(source: Source, row_bytes: int) -> Iterator[_Contents]:
     """What the source holds, by name, in portions bounded by number and by bytes."""
-    most = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // row_bytes))
+    fit = max(1, _CHUNK_BYTES // row_bytes)
     chunk: _Contents = []
     size = 0
     for sample, content in zip_longest(source.samples, source.read()):
@@ -185,7 +185,8 @@ def _chunks(source: Source, row_bytes: int) -> Iterator[_Contents]:
             )
         chunk.append((sample.name, content))
         size += _content_bytes(content)
-        if len(chunk) >= most or size >= _CHUNK_BYTES:
+        most = _CHUNK_TINY if size < len(chunk) * _TINY_BYTES else _CHUNK_IMAGES
+        if len(chunk) >= min(most, fit) or size >= _CHUNK_BYTES:
             yield chunk
             chunk, size = [], 0
     if chunk:
@@ -219,19 +220,16 @@ def _decode_chunk(chunk: _Contents, preprocessing: Preprocessing) -> _Decoded:
     shape = (preprocessing.size_px, preprocessing.size_px, preprocessing.channels)
     pixels = np.empty((len(chunk), *shape), np.uint8)
     miniatures = np.empty((len(chunk), SIDE_PX, SIDE_PX), np.uint8)
-    names: list[str] = []
-    facts: list[Facts] = []
+    facts: dict[int, Facts] = {}
     unreadable: dict[str, str] = {}
-    for name, content in chunk:
-        if isinstance(content, ImageError):
-            unreadable[name] = str(content)
-            continue
-        try:
-            prepared = prepare(content, preprocessing)
-        except ImageError as error:
-            unreadable[name] = str(error)
-            continue
-        pixels[len(names)], miniatures[len(names)] = prepared.pixels, prepared.miniature
-        names.append(name)
-        facts.append(prepared.facts)
-    return _Decoded(pixels[: len(names)], miniatures[: len(names)], names, facts, unreadable)
+    for place, prepared in prepare_all((content for _, content in chunk), preprocessing):
+        if isinstance(prepared, ImageError):
+            unreadable[chunk[place][0]] = str(prepared)
+        else:
+            pixels[place], miniatures[place], facts[place] = prepared.pixels, prepared.miniature, prepared.facts
+    there = sorted(facts)
+    if unreadable:
+        pixels, miniatures = pixels[there], miniatures[there]
+    return _Decoded(
+        pixels, miniatures, [chunk[place][0] for place in there], [facts[place] for place in there], unreadable
+    )

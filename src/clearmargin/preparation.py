@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from clearmargin.audit import Audit, audit
 from clearmargin.audit.duplicates import join_groups
 from clearmargin.audit.label_suspects import FOLDS, label_suspects
 from clearmargin.columns import table_inputs
-from clearmargin.errors import SourceError
+from clearmargin.decoding import longest_side
+from clearmargin.errors import ImageError, SourceError
 from clearmargin.features import image_features
 from clearmargin.mapped_rows import Subset
 from clearmargin.pixels import open_pixels
@@ -25,6 +26,9 @@ from clearmargin.sources import Table, open_source, open_table_source
 from clearmargin.split import make_fold, make_split
 from clearmargin.split.groups import column
 from clearmargin.split.ties import PATIENT, Tied, tie
+
+_SIZED = 256  # images whose size is looked at
+_SMALLEST_PX = 32
 
 
 def named(data: str | Path) -> str:
@@ -52,8 +56,13 @@ def open_data(data: Data, group_by: str | None = None) -> Source | Table:
     return open_source(data.source, group_pattern=data.group_pattern)
 
 
-def read_inputs(data: Data, progress: Progress, group_by: str | None = None) -> tuple[Inputs, Source | Table]:
+def read_inputs(
+    data: Data, progress: Progress, group_by: str | None = None, *, no_larger: bool = False
+) -> tuple[Inputs, Source | Table]:
     """Every image (or row) as numbers, and the source they came from; ``group_by`` as `open_data` takes it.
+
+    With ``no_larger``, images are not enlarged to the size that is asked for: 70,000 digits of 28 pixels would
+    fill 10 GB.
 
     Raises
     ------
@@ -63,12 +72,24 @@ def read_inputs(data: Data, progress: Progress, group_by: str | None = None) -> 
     source = open_data(data, group_by)
     if isinstance(source, Table):
         return table_inputs(source), source
-    pixels = open_pixels(
-        source, data.preprocessing, progress=lambda done, total: progress("Reading images", done, total, "")
-    )
+    how = data.preprocessing
+    if no_larger:
+        how = replace(how, size_px=_no_larger(source, how.size_px))
+    pixels = open_pixels(source, how, progress=lambda done, total: progress("Reading images", done, total, ""))
     if not pixels.samples:
         raise SourceError(f"None of the {pixels.found} images can be read. {pixels.findings[-1].message}")
     return pixels, source
+
+
+def _no_larger(source: Source, size_px: int) -> int:
+    """The longest side of the first images, but not more than asked for, nor less than a network can take."""
+    longest = 0
+    for content in islice(source.read(), _SIZED):
+        if not isinstance(content, ImageError):
+            longest = max(longest, longest_side(content))
+        if longest >= size_px:
+            break
+    return min(size_px, max(longest, _SMALLEST_PX)) if longest else size_px
 
 
 def own_column(asked: SplitSettings) -> str | None:

@@ -90,7 +90,7 @@ def divide_data(data: Data, asked: SplitSettings, *, seed: int = 0, repeats: int
     ClearmarginError
         `UsageError` when the data can't be used or divided so.
     """
-    inputs, source = read_inputs(data, progress, own_column(asked))
+    inputs, source = read_inputs(data, progress, own_column(asked), no_larger=True)
     copies = audit_inputs(inputs, source, asked).copies
     if asked.folds:
         kept, samples, together = joined(inputs, copies, asked)

@@ -82,7 +82,7 @@ def audit_data(
     quick: bool = False,
     progress: Progress | None = None,
 ) -> Audit:
-    """Audit data without training on them; decodes images at the default size, which a later run finds done.
+    """Audit data without training on them; decodes images at the default size (smaller ones at theirs).
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def audit_data(
         check_audit_folder(out)
         check_apart(out, named(data))
     with _shown(progress) as shown:
-        inputs, source = read_inputs(_data(data, target, group_pattern), shown)
+        inputs, source = read_inputs(_data(data, target, group_pattern), shown, no_larger=True)
         found = audit_inputs(inputs, source, suspects=None if quick else shown)
         if out is not None:
             shown("Writing the audit page", 0, 0, "")
@@ -139,7 +139,7 @@ def leakage_of_data(
 
     with _shown(progress) as shown:
         try:
-            inputs, source = read_inputs(_data(data, None, group_pattern), shown)
+            inputs, source = read_inputs(_data(data, None, group_pattern), shown, no_larger=True)
         except NotImagesError as error:
             raise NotImagesError(
                 f"The price of leakage is measured on images with class names, and {str(data)!r} holds none. Of a "

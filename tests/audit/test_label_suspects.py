@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from clearmargin.audit.folds import enough_groups, stratified_folds
-from clearmargin.audit.label_suspects import label_suspects, suspected
-from clearmargin.audit.linear_classifier import class_probabilities, out_of_fold
+from clearmargin.audit.label_suspects import _agreement, label_suspects, suspected
+from clearmargin.audit.linear_classifier import agreement_by_chance, class_probabilities, out_of_fold
 
 
 def blobs(n: int, classes: int = 3, apart: float = 4.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -62,6 +62,41 @@ def test_copies_do_not_vouch_for_a_wrong_label() -> None:
     assert {f"{row}.png" for row in range(40)} <= set(together.samples)
     apart = findings(features, labels)
     assert not any({f"{row}.png" for row in range(40)} <= set(finding.samples) for finding in apart)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("first", [0.5, 0.9])
+def test_features_that_say_nothing_accuse_nobody(seed: int, first: float) -> None:
+    random = np.random.default_rng(seed)
+    features = random.standard_normal((1000, 300)).astype(np.float32)
+    labels = np.where(random.random(1000) < first, "a", "b")
+    (finding,) = findings(features, labels)
+    assert (finding.severity, finding.samples) == ("note", ())
+    assert "can't be checked with these features" in finding.message
+    assert finding.evidence["suspects"] == []
+    # between answers as frequent as the labels and an answer that is always the same
+    assert first**2 + (1 - first) ** 2 - 0.02 < finding.evidence["chance"] < max(first, 0.5) + 0.03
+    assert finding.evidence["out_of_fold_accuracy"] == pytest.approx(finding.evidence["chance"], abs=0.05)
+    assert f"(chance: {100 * finding.evidence['chance']:.0f} %)" in finding.message
+
+
+def test_few_groups_need_more_agreement_than_many() -> None:
+    given = np.tile([0, 1], 20)
+    said = np.where(np.arange(40) % 20 < 14, given, 1 - given)  # kappa 0.4
+    many, few = (_agreement(given, said, groups) for groups in (400, 10))
+    assert many["kappa"] == few["kappa"] == pytest.approx(0.4)
+    assert many["chance"] == pytest.approx(0.5)
+    assert (many["judges"], few["judges"]) == (True, False)
+
+
+def test_the_worse_the_classifier_the_less_it_warns() -> None:
+    severities = []
+    for apart in (6.0, 3.0, 2.0, 1.0, 0.0):  # right labels, clouds that come together
+        features, truth = blobs(900, apart=apart, seed=3)
+        (finding,) = findings(features, np.array(["a", "b", "c"])[truth]) or [None]
+        severities.append(finding.severity if finding else None)
+    assert severities[0] is None
+    assert severities[2:] == ["note"] * 3
 
 
 def test_classes_that_are_too_small_are_left_out_and_named() -> None:
@@ -144,3 +179,25 @@ def test_no_sample_is_told_of_by_a_classifier_that_learned_it() -> None:
     folds = stratified_folds(classes, np.arange(200), 5, random)
     accuracy = (out_of_fold(features, classes, folds, 2).argmax(axis=1) == classes).mean()
     assert 0.35 < accuracy < 0.65  # with more features than samples, what was learned would be known by heart
+
+
+def test_agreement_by_chance_is_that_of_cohens_kappa() -> None:
+    from sklearn.metrics import cohen_kappa_score
+
+    random = np.random.default_rng(0)
+    truth = random.integers(0, 3, 200)
+    said = np.where(random.random(200) < 0.5, truth, random.integers(0, 2, 200))
+    accuracy, chance = (said == truth).mean(), agreement_by_chance(truth, said)
+    assert (accuracy - chance) / (1 - chance) == pytest.approx(cohen_kappa_score(truth, said))
+
+
+def test_learned_from_nothing_all_classes_are_equally_probable() -> None:
+    features, truth = blobs(10)
+    assert (class_probabilities(features[:0], truth[:0], features, 4) == 0.25).all()
+
+
+def test_many_samples_are_told_of_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, truth = blobs(200)
+    whole = class_probabilities(features[:150], truth[:150], features, 3)
+    monkeypatch.setattr("clearmargin.audit.linear_classifier._AT_ONCE", 7)
+    np.testing.assert_allclose(class_probabilities(features[:150], truth[:150], features, 3), whole, rtol=1e-6)

@@ -8,10 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 from scipy.ndimage import gaussian_filter
+from sklearn.datasets import load_digits
 
 from clearmargin.audit.candidates import BITS, candidate_pairs
 from clearmargin.audit.chains import cluster
-from clearmargin.audit.near_copies import ORIENTATION_WORDS, find_near_copies
+from clearmargin.audit.crowding import crowded
+from clearmargin.audit.near_copies import ORIENTATION_WORDS, THRESHOLD, find_near_copies
+from clearmargin.audit.remembered import near_copies_of
 from clearmargin.decoding import prepare
 from clearmargin.mapped_rows import ArrayRows
 from clearmargin.records import Preprocessing
@@ -185,33 +188,39 @@ def test_copies_in_a_real_collection():
     assert len(set(near.clusters.tolist())) > 45
 
 
-def stroke(random: np.random.Generator) -> Image.Image:
-    """A slightly bent line on black, 28 x 28 pixels, as a written 1."""
-    y, x = np.mgrid[:28, :28]
-    slant, bend = random.normal(0, 0.25), random.normal(0, 0.004)
-    middle = 13.5 + slant * (y - 13.5) + bend * (y - 13.5) ** 2
-    away = np.abs(x - middle) / np.sqrt(1 + slant**2)
-    ink = np.clip(random.uniform(1.2, 2.2) - away, 0, 1) * ((y > 4) & (y < 23))
-    return Image.fromarray((255 * ink).astype(np.uint8))
+def digits() -> np.ndarray:
+    """1,797 written digits of 8 x 8 pixels, which come with scikit-learn: nearly all are strangers."""
+    return np.array([small(Image.fromarray((image * 15.9).astype(np.uint8))) for image in load_digits().images])
 
 
 def test_plain_pictures_that_are_alike_by_chance_are_no_copies(monkeypatch):
-    random = np.random.default_rng(0)
-    images = np.array([small(stroke(random)) for _ in range(1500)])
+    images = digits()
     near = find_near_copies(ArrayRows(images))
-    joined = np.bincount(near.clusters)[near.clusters] > 1
-    assert joined.mean() < 0.1
-    monkeypatch.setattr("clearmargin.audit.near_copies.strangers_reach", lambda *_: 0.0)
-    monkeypatch.setattr(
-        "clearmargin.audit.near_copies.crowded", lambda images, pairs, s, asked: np.zeros(len(asked), bool)
+    assert (np.bincount(near.clusters)[near.clusters] > 1).mean() < 0.03
+    careless = find_near_copies(ArrayRows(images), threshold=THRESHOLD)
+    assert (np.bincount(careless.clusters)[careless.clusters] > 1).mean() > 0.3
+
+
+def test_pairs_in_a_crowd_are_told_from_copies():
+    random = np.random.default_rng(0)
+    crowd = random.normal(size=(300, 6)) * 0.1  # strangers that vary in six ways
+    copies = np.arange(300, 320)
+    points = np.concatenate(
+        [crowd, np.repeat(10.0 + 3 * np.arange(4), 5)[:, None] + random.normal(size=(20, 6)) * 0.02]
     )
-    careless = find_near_copies(ArrayRows(images))
-    assert (np.bincount(careless.clusters)[careless.clusters] > 1).mean() > 0.9
+    away = ((points[:, None] - points) ** 2).sum(axis=2)
+    first, second = np.nonzero(np.triu(away < 0.5, 1))
+    similarity = 1 - away[first, second]
+    asked = np.flatnonzero(similarity >= 0.96)
+    inside = crowded(len(points), np.column_stack((first, second)), similarity, asked)
+    among_copies = np.isin(first[asked], copies)
+    assert among_copies.sum() == 40
+    assert not inside[among_copies].any()
+    assert inside[~among_copies & (similarity[asked] < 0.99)].mean() > 0.6
 
 
 def test_copies_of_rich_pictures_are_found_beside_a_crowd_of_plain_ones(strangers):
-    random = np.random.default_rng(0)
-    plain = np.array([small(stroke(random)) for _ in range(300)])
+    plain = digits()
     rich = [small(image) for image in [*strangers, *(jpeg(image, 60) for image in strangers)]]
     near = find_near_copies(ArrayRows(np.concatenate([rich, plain])))
     assert (near.clusters[:12] == near.clusters[12:24]).mean() >= 0.9
@@ -227,3 +236,28 @@ def test_many_copies_of_each_image_are_found(strangers):
     near = find_near_copies(ArrayRows(np.array(images)))
     assert len(set(near.clusters.tolist())) == len(strangers)
     assert (near.chained, near.parted) == ((), 0)
+
+
+def test_what_was_searched_once_is_remembered_unless_it_is_damaged(strangers, monkeypatch, tmp_path):
+    monkeypatch.setenv("CLEARMARGIN_CACHE", str(tmp_path))
+    images = rows([*strangers, *(jpeg(image, 60) for image in strangers[:3])])
+    searched = []
+
+    def counting(miniatures):
+        searched.append(miniatures.shape)
+        return find_near_copies(miniatures)
+
+    monkeypatch.setattr("clearmargin.audit.remembered.find_near_copies", counting)
+    first, again = near_copies_of(images), near_copies_of(images)
+    assert len(searched) == 1
+    assert first.pairs.tolist() == again.pairs.tolist() == [[0, 12], [1, 13], [2, 14]]
+    assert first.clusters.tolist() == again.clusters.tolist()
+    assert (again.chained, again.parted) == (first.chained, first.parted)
+    (file,) = (tmp_path / "near-copies").iterdir()
+    whole = file.read_bytes()
+    for damage in (b"", whole[:50], whole[:-1], bytes([whole[0] ^ 1]) + whole[1:], whole + b"x"):
+        file.write_bytes(damage)
+        assert near_copies_of(images).pairs.tolist() == first.pairs.tolist()
+    assert len(searched) == 6
+    near_copies_of(rows(strangers))
+    assert len(searched) == 7

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 
 from clearmargin.audit.evidence import Evidence
 from clearmargin.audit.quality import few_groups, image_quality, image_shape, odd_modes, text_suspects
@@ -64,7 +65,17 @@ def test_the_odd_one_is_named_with_its_value(kind, odd):
 
 def test_a_blurred_image_is_named():
     smooth = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8) + 60
-    assert flags([*(usual() for _ in range(30)), smooth])["blurred-images"].samples == ("30.png",)
+    finding = flags([*(usual() for _ in range(30)), smooth])["blurred-images"]
+    assert finding.samples == ("30.png",)
+    assert "1 of 31 images is blurred or much softer than usual" in finding.message
+
+
+def test_an_image_that_is_only_soft_is_not_called_blurred():
+    soft = ndimage.gaussian_filter(usual().astype(float), 1.0).astype(np.uint8)
+    finding = flags([*(usual() for _ in range(30)), soft])["blurred-images"]
+    assert finding.evidence["values"]["30.png"] > 0.04
+    assert "1 of 31 images is much softer than usual" in finding.message
+    assert "What matters may still be seen." in finding.remedy
 
 
 def test_one_finding_of_a_kind_however_many_images():

@@ -1,13 +1,16 @@
 import time
+import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binom
 from sklearn.metrics import balanced_accuracy_score
 from statsmodels.stats.multitest import multipletests
 
 from clearmargin.audit.evidence import Evidence
-from clearmargin.audit.shortcuts import MOST_SAMPLES, adjusted_by_holm, shortcuts
+from clearmargin.audit.permutation import adjusted_by_holm, permutation_test
+from clearmargin.audit.shortcuts import MOST_SAMPLES, shortcuts
 from clearmargin.audit.told_apart import FOLDS, Categories, Units, balanced_accuracies
 from clearmargin.records import Sample
 
@@ -93,37 +96,45 @@ def test_a_frame_of_one_class_is_named():
     assert "a frame 3 pixels wide, white: 100% of a, 0% of b" in finding.message
 
 
+DRAWS = 200
+RARELY = binom.ppf(0.99, DRAWS, 0.06)  # a true rate of 6 % exceeds it once in a hundred times
+
+
+def test_a_rate_of_15_percent_would_be_noticed():
+    assert binom.cdf(RARELY, DRAWS, 0.15) < 0.05
+
+
 def test_data_without_a_shortcut_are_rarely_flagged():
     found = 0
-    for seed in range(100):
+    for seed in range(DRAWS):
         generator = np.random.default_rng(seed)
-        n = int(generator.choice([30, 100, 300]))
+        n = int(generator.choice([30, 50, 70]))
         labels = generator.choice(["a", "b", "c"], n, p=[0.6, 0.25, 0.15])
         found += bool(look(labels.tolist(), facts_of(n, generator)))
-    assert found <= 10  # P(more than 10 of 100 at 5 %) is 1.1 %
+    assert found <= RARELY
 
 
 def test_copies_do_not_make_chance_significant():
     found = 0
-    for seed in range(40):
+    for seed in range(DRAWS):
         generator = np.random.default_rng(1000 + seed)
-        once = facts_of(60, generator)
-        facts = pd.concat([once] * 10, ignore_index=True)
-        labels = generator.choice(["a", "b"], 60).tolist() * 10
+        once = facts_of(30, generator)
+        facts = pd.concat([once] * 5, ignore_index=True)
+        labels = generator.choice(["a", "b"], 30).tolist() * 5
         found += bool(look(labels, facts))
-    assert found <= 6
+    assert found <= RARELY
 
 
 def test_patients_count_once_however_many_images_they_have():
     found = 0
-    for seed in range(40):
+    for seed in range(DRAWS):
         generator = np.random.default_rng(2000 + seed)
-        patient = np.repeat(np.arange(40), generator.integers(1, 30, 40))
-        scanner = facts_of(40, generator).iloc[patient].reset_index(drop=True)
+        patient = np.repeat(np.arange(30), generator.integers(1, 12, 30))
+        scanner = facts_of(30, generator).iloc[patient].reset_index(drop=True)
         scanner["pixel_sha256"] = [f"p{i}" for i in range(len(patient))]
-        labels = generator.choice(["a", "b"], 40)[patient].tolist()
+        labels = generator.choice(["a", "b"], 30)[patient].tolist()
         found += bool(look(labels, scanner, [f"P{number}" for number in patient]))
-    assert found <= 6
+    assert found <= RARELY
 
 
 def test_groups_are_copies_and_patients_joined():
@@ -145,7 +156,8 @@ def test_a_small_class_is_left_out_and_the_sentence_says_so():
     generator = np.random.default_rng(4)
     labels = ["a"] * 60 + ["b"] * 60 + ["c"]
     (finding,) = look(labels, facts_of(121, generator, mode=["L"] * 60 + ["RGB"] * 61))
-    assert "Judged on 120 of 121 images" in finding.message
+    assert "Judged on 120 of 121 images, without c: too few different images or patients to judge." in finding.message
+    assert finding.evidence["classes_left_out"] == ["c"]
     assert "L: 100% of a, 0% of b" in finding.message
 
 
@@ -179,6 +191,38 @@ def test_a_large_set_is_sampled_and_quick():
     assert time.perf_counter() - started < 20
     assert finding.evidence["images"] <= MOST_SAMPLES
     assert "of 40,000 images" in finding.message
+
+
+@pytest.mark.parametrize(
+    "patients_of_rare",
+    [np.repeat(np.arange(5), 2), np.concatenate(([0, 1, 2, 3], np.full(1500, 4))), np.zeros(10, int)],
+    ids=["10 images of 5 patients", "5 patients, one with nearly all images", "one patient"],
+)
+def test_a_rare_class_does_not_switch_the_check_off(patients_of_rare):
+    generator, rare = np.random.default_rng(11), len(patients_of_rare)
+    labels = ["a"] * 10_000 + ["b"] * 10_000 + ["rare"] * rare
+    width = np.array([512] * 10_000 + [300] * 10_000 + [400] * rare)
+    groups = [None] * 20_000 + [f"P{number}" for number in patients_of_rare]
+    (finding,) = look(labels, facts_of(len(labels), generator, width_px=width, height_px=width), groups)
+    assert "image size" in flagged(finding)
+    left_out = [] if len(set(patients_of_rare)) == 5 else ["rare"]
+    assert finding.evidence["classes_left_out"] == left_out
+    assert ("without rare" in finding.message) == bool(left_out)
+    assert finding.evidence["images"] <= MOST_SAMPLES + 50
+    assert finding.evidence["properties"][0]["chance"] == pytest.approx(1 / (3 - len(left_out)), abs=1e-4)
+
+
+@pytest.mark.parametrize("classes", [10, 400])
+def test_memory_does_not_grow_with_the_classes(classes):
+    generator = np.random.default_rng(12)
+    labels = generator.permutation(np.arange(5000) % classes)
+    units = Units.gather(labels, np.arange(5000), generator)
+    properties = [Categories(generator.integers(0, 40, 5000), tuple(map(str, range(40)))) for _ in range(10)]
+    tracemalloc.start()
+    permutation_test(properties, units, generator)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 60e6
 
 
 def test_accuracies_equal_a_plain_classifier():

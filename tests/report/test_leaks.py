@@ -156,6 +156,23 @@ def test_the_price_of_leakage_is_a_section(synthetic_run, reading):
     assert all(words in said for words in ("0.921", "0.872", "+4.9 points (+2.0 to +7.0)"))
 
 
+def test_a_third_split_and_no_control_are_shown(synthetic_run, reading):
+    run_folder = synthetic_run(skills={"VGG16": 2.5})
+    found = price(control=None)
+    third = {"split": "copies together", "accuracy": figure(0.9), "n_test": 326, "with_copy": None}
+    found["splits"].insert(1, {**third, "without_copy": {"n": 326, "accuracy": figure(0.9)}})
+    found["sentences"].append("No control was possible.")
+    write_json(run_folder / "leakage.json", found)
+    write_report(run_folder)
+    page = reading.assert_inert(run_folder)
+    assert "onlycopiestogether326testimagesnone0.900(0.870–0.930)326images" in ["".join(r.split()) for r in page.rows]
+    assert "No control was possible." in reading.words(page)
+    assert "The control" not in reading.words(page)
+    drawn = drawn_titles(run_folder / "figures" / "leakage.svg")[0]
+    assert "only copies together" in drawn
+    assert "+4.9 points (+2.0 to +7.0)" in drawn  # from random to leak-free, past the row between
+
+
 def test_a_price_with_gaps_is_shown_all_the_same(synthetic_run, reading):
     run_folder = synthetic_run(skills={"VGG16": 2.5})
     free = {"split": "leak-free", "accuracy": {"value": None}}

@@ -10,7 +10,7 @@ from clearmargin.cores import available_cores
 from clearmargin.records import Rows
 
 _SIDE = 32
-_PAIRS = 1024
+_PAIRS = 256  # at once: what is computed for them stays in the processor's cache
 _STEPS = 3
 _RIM = 2  # pixels at the edge, of which a shifted copy knows nothing
 _LARGEST_SHIFT = 0.12  # of the side, at the edge

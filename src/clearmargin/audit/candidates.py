@@ -11,7 +11,7 @@ ORIENTATIONS = 8  # the first four are turns by 90° each, the others the same o
 # Turning by 270° finds from the other side what turning by 90° finds; all others are their own inverse.
 _ASKED = (0, 1, 2, 4, 5, 6, 7)
 INVERSE = np.array([0, 3, 2, 1, 4, 5, 6, 7])
-_TABLES = 32
+_LEAST_TABLES, _MOST_TABLES = 32, 128  # more for more images, as keys are longer then and hit less often
 _MOST_DIFFERING = 36  # bits: strangers differ in 64 on average, pairs of cosine 0.7 in 32
 _LEAST_DIFFERING = 12
 _BUCKET = 128  # most that is looked at in one bucket for one image
@@ -69,7 +69,8 @@ def _keys(codes: np.ndarray, images: int) -> Iterator[np.ndarray]:
     """Keys (uint64) of shape (8, images) for each table, and at last the whole codes."""
     width = int(np.clip(round(1.25 * np.log2(images)) - 1, 10, 30))  # buckets of a few strangers
     random = np.random.default_rng(0)
-    for _ in range(_TABLES):
+    tables = int(np.clip(16 * np.log2(images / 7500), _LEAST_TABLES, _MOST_TABLES))
+    for _ in range(tables):
         keys = np.zeros(codes.shape[:2], np.uint32)
         for bit in random.choice(BITS, width, replace=False).tolist():
             keys = (keys << np.uint32(1)) | ((codes[..., bit // 8] >> (bit % 8)) & 1)

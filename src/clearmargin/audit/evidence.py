@@ -12,8 +12,9 @@ import pandas as pd
 
 from clearmargin.audit.duplicates import exact_copies, join_groups, number_known
 from clearmargin.audit.links import Links, find_links
-from clearmargin.audit.near_copies import NearCopies, find_near_copies
+from clearmargin.audit.near_copies import NearCopies
 from clearmargin.audit.nouns import IMAGES, ROWS, Nouns
+from clearmargin.audit.remembered import near_copies_of
 from clearmargin.records import Part, Rows, Sample
 
 
@@ -68,7 +69,7 @@ class Evidence:
             np.array([getattr(sample, attribute) for sample in samples], dtype=object)
             for attribute in ("name", "label", "group", "part")
         )
-        near = None if miniatures is None else find_near_copies(miniatures)
+        near = None if miniatures is None else near_copies_of(miniatures)
         return cls(names, labels, groups, parts, facts, exact_copies(facts["pixel_sha256"].tolist()), near, tied)
 
     @cached_property

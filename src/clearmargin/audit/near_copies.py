@@ -69,7 +69,7 @@ class NearCopies:
     parted: int
 
 
-def find_near_copies(miniatures: Rows, threshold: float = THRESHOLD) -> NearCopies:
+def find_near_copies(miniatures: Rows, threshold: float | None = None) -> NearCopies:
     """Find near-duplicates among images.
 
     Parameters
@@ -77,7 +77,8 @@ def find_near_copies(miniatures: Rows, threshold: float = THRESHOLD) -> NearCopi
     miniatures
         uint8 of shape (images, 64, 64), as `clearmargin.miniature` makes them.
     threshold
-        Least similarity of a copy, 0 to 1.
+        Least similarity of a copy, 0 to 1. When None it is `THRESHOLD`, or more where strangers are as alike as that,
+        and pairs in a crowd of strangers are left out.
     """
     distinct, number = _distinct(miniatures)  # samples that stand for all of equal pixels, in order of content
     telling = _telling(miniatures, distinct)
@@ -85,8 +86,14 @@ def find_near_copies(miniatures: Rows, threshold: float = THRESHOLD) -> NearCopi
     if len(rows) < 2:
         return _named(distinct, number, telling, np.empty((0, 3), np.int64), np.empty(0), _no_pairs)
     coarse = Coarse(miniatures, distinct[rows])
-    least = max(threshold, strangers_reach(miniatures, distinct[rows], coarse))
-    found, similarity = _confirmed(miniatures, distinct[rows], coarse, least)
+    least = threshold
+    if least is None:
+        least = max(THRESHOLD, strangers_reach(miniatures, distinct[rows], coarse))
+    found, similarity = _compared(miniatures, distinct[rows], coarse, least)
+    sure = similarity >= least
+    if threshold is None:
+        sure[sure] = ~crowded(len(rows), found[:, :2], similarity, np.flatnonzero(sure))
+    found, similarity = found[sure], similarity[sure]
     found[:, :2] = rows[found[:, :2]]
 
     def directly(pairs: np.ndarray) -> np.ndarray:
@@ -99,8 +106,8 @@ def find_near_copies(miniatures: Rows, threshold: float = THRESHOLD) -> NearCopi
     return _named(distinct, number, telling, found, similarity, directly)
 
 
-def _confirmed(miniatures: Rows, rows: np.ndarray, coarse: Coarse, least: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (first, second, orientation) that are copies, and their similarity."""
+def _compared(miniatures: Rows, rows: np.ndarray, coarse: Coarse, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (first, second, orientation) that look alike from afar, and how alike they are on their pixels."""
     pairs = candidate_pairs(coarse.codes())
     # where more is asked of a copy, less need be looked at
     pairs = pairs[coarse.cosines(pairs) >= (_COARSE_ALIKE if least < _CROWDED_FROM else _COARSE_ALIKE_IN_A_CROWD)]
@@ -110,10 +117,7 @@ def _confirmed(miniatures: Rows, rows: np.ndarray, coarse: Coarse, least: float)
     pairs, similarity = pairs[order], similarity[order]
     first = np.ones(len(pairs), bool)
     first[1:] = (pairs[1:, :2] != pairs[:-1, :2]).any(axis=1)
-    pairs, similarity = pairs[first], similarity[first]
-    alike = np.flatnonzero(similarity >= least)
-    sure = alike[~crowded(len(rows), pairs[:, :2], similarity, alike)]
-    return pairs[sure], similarity[sure]
+    return pairs[first], similarity[first]
 
 
 def _no_pairs(pairs: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -117,3 +118,107 @@ def _binned(values: np.ndarray, named: Callable[[float, float], str]) -> np.ndar
         if len(members):
             result[members] = named(values[members].min(), values[members].max())
     return result
+
+
+@dataclass(frozen=True)
+class Property:
+    """What is looked at.
+
+    Attributes
+    ----------
+    categories
+        From the facts; None where it never varies.
+    needs
+        Columns of the facts.
+    of_file
+        Whether anatomy can't explain it.
+    remedy
+        What helps when the class can be told from it.
+    """
+
+    name: str
+    categories: Callable[[pd.DataFrame], Categories | None]
+    needs: tuple[str, ...]
+    of_file: bool
+    remedy: str
+
+
+_BORDER_COLUMNS = ("border_left_px", "border_top_px", "border_right_px", "border_bottom_px", "edge_level")
+_MARGIN_COLUMNS = ("margin_left", "margin_top", "margin_right", "margin_bottom")
+_INTENSITY_REMEDY = (
+    'Brightness and contrast can belong to the disease, or to the scanner: intensity = "standardised" in [data] takes '
+    "away much of what whole images differ in."
+)
+PROPERTIES = (
+    Property(
+        "image size",
+        image_size,
+        ("width_px", "height_px"),
+        True,
+        "Every image is brought to size_px, which hides the size but not its traces: enlarged images are softer, and "
+        'fit = "pad" shows the proportions as black bars (fit = "crop" or "stretch" does not).',
+    ),
+    Property(
+        "colour mode",
+        colour_mode,
+        ("mode", "colourfulness"),
+        True,
+        'color = "gray" in [data] removes the colours.',
+    ),
+    Property(
+        "file format",
+        file_format,
+        ("format",),
+        True,
+        "Traces of a format stay in the pixels: take all classes from the same export.",
+    ),
+    Property(
+        "JPEG quality",
+        jpeg_quality,
+        ("jpeg_quality",),
+        True,
+        "Traces of the compression stay in the pixels: take all classes from the same export.",
+    ),
+    Property(
+        "file size in bytes per pixel",
+        file_size,
+        ("bytes", "width_px", "height_px"),
+        False,
+        "The bytes of a file depend on its compression, and also on how much there is to be seen.",
+    ),
+    Property(
+        "border",
+        border,
+        _BORDER_COLUMNS,
+        True,
+        "trim = true in [data] cuts frames and blank margins off.",
+    ),
+    Property(
+        "margin around the content",
+        margin,
+        _MARGIN_COLUMNS,
+        False,
+        "Margins come from the framing, and also from the size of what is shown: trim = true in [data] cuts them off.",
+    ),
+    Property(
+        "mean brightness",
+        brightness,
+        ("brightness",),
+        False,
+        _INTENSITY_REMEDY,
+    ),
+    Property(
+        "contrast",
+        contrast,
+        ("contrast",),
+        False,
+        _INTENSITY_REMEDY,
+    ),
+    Property(
+        "sharpness",
+        sharpness,
+        ("sharpness",),
+        False,
+        "Sharpness can belong to what is shown, or to scanner, enlargement and compression.",
+    ),
+)

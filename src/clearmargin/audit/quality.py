@@ -73,13 +73,17 @@ def image_quality(evidence: Evidence) -> Iterator[Finding]:
         f"({_median(contrast)})",
         "Look at them; the wrong window often is the cause.",
     )
+    blurred, soft = sharpness < _BLURRED, _outlying(sharpness, -1, seen, _FAR_SHARPNESS)
+    words = "blurred or much softer" if (seen & blurred).any() else "much softer"
     yield from _listed(
         evidence,
         "blurred-images",
-        seen & ((sharpness < _BLURRED) | _outlying(sharpness, -1, seen, _FAR_SHARPNESS)),
+        seen & (blurred | soft),
         sharpness,
-        f"blurred: sharpness below {_BLURRED:g}, or {_FAR_SHARPNESS:g} times lower than usual ({_median(sharpness)})",
-        "Look at them; enlarged thumbnails and moved patients look so.",
+        f"{words} than usual: sharpness below {_BLURRED:g}, or {_FAR_SHARPNESS:g} times lower than usual "
+        f"({_median(sharpness)})",
+        "Look at them: enlarged thumbnails, smoothed images and moved patients look so. "
+        "What matters may still be seen.",
     )
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array
 
 FOLDS = 5
+_MOST_SCORES = 500_000  # of samples, classes and labellings at once
 _PRIOR = 2.0  # units by which a class's shares are drawn towards those of all classes
 
 
@@ -91,24 +91,59 @@ def balanced_accuracies(properties: list[Categories], units: Units, labels: np.n
     numpy.ndarray
         float64 of shape (properties + 1, times); the last line is all of them together.
     """
-    n_units, times = labels.shape
-    one_hot = np.zeros((n_units, units.classes, times))
-    np.put_along_axis(one_hot, labels[:, None, :], 1.0, axis=1)
     per_class = np.maximum(np.bincount(units.labels, minlength=units.classes), 1)[:, None]  # the same when shuffled
-    results = np.empty((len(properties) + 1, times))
-    together = np.zeros((len(units.folds), units.classes, times), np.float32)
+    truth = labels[units.of_sample]  # (samples, times)
+    results = np.empty((len(properties) + 1, labels.shape[1]))
+    tables = []
     for line, categories in enumerate(properties):
         there, cell = np.unique(units.folds * len(categories.names) + categories.of_sample, return_inverse=True)
-        in_cell = csr_array((units.weights, (cell, units.of_sample)), shape=(len(there), n_units))
-        counts = (in_cell @ one_hot.reshape(n_units, -1)).reshape(len(there), units.classes, times)
+        counts = _counts(cell, truth, units, len(there))
         evidence = _evidence(counts, there // len(categories.names), there % len(categories.names))
-        told = evidence.argmax(axis=1)  # (cells, times)
-        right = np.take_along_axis(counts, told[:, None, :], axis=1)[:, 0]
-        hits = np.stack([np.where(told == number, right, 0).sum(axis=0) for number in range(units.classes)])
-        results[line] = (hits / per_class).mean(axis=0)
-        together += evidence.astype(np.float32)[cell]
-    results[-1] = _balanced_accuracy(together.argmax(axis=1), labels, units, per_class)
+        right = _right(evidence.argmax(axis=1), counts, units.classes)
+        results[line] = (right / per_class).mean(axis=0)
+        tables.append((cell, evidence.astype(np.float32)))
+    results[-1] = _balanced_accuracy(_most_likely(tables, truth.shape, units.classes), truth, units, per_class)
     return results
+
+
+def _counts(cell: np.ndarray, truth: np.ndarray, units: Units, cells: int) -> np.ndarray:
+    """Weight of each class in each cell, float64 of shape (cells, classes, times)."""
+    times = truth.shape[1]
+    places = (cell[:, None] * units.classes + truth) * times + np.arange(times)
+    weights = np.repeat(units.weights, times)
+    return np.bincount(places.ravel(), weights, cells * units.classes * times).reshape(cells, units.classes, times)
+
+
+def _right(told: np.ndarray, counts: np.ndarray, classes: int) -> np.ndarray:
+    """Weight that is told rightly of each class, shape (classes, times), from the class told in each cell."""
+    right = np.take_along_axis(counts, told[:, None, :], axis=1)[:, 0]
+    return _summed(right, told, classes)
+
+
+def _summed(values: np.ndarray, classes_of: np.ndarray, classes: int) -> np.ndarray:
+    """Sums of each class in each column, shape (classes, times)."""
+    times = values.shape[1]
+    places = classes_of * times + np.arange(times)
+    return np.bincount(places.ravel(), values.ravel(), classes * times).reshape(classes, times)
+
+
+def _most_likely(tables: list[tuple[np.ndarray, np.ndarray]], shape: tuple[int, ...], classes: int) -> np.ndarray:
+    """Class for which the evidence of all properties is largest, of shape (samples, times).
+
+    A few classes at a time, because a table of samples by classes by times does not fit into memory when all are many.
+    """
+    best, told = np.full(shape, -np.inf, np.float32), np.zeros(shape, np.int64)
+    block = max(1, _MOST_SCORES // (shape[0] * shape[1]))
+    for first in range(0, classes, block):
+        scores = np.zeros((shape[0], min(block, classes - first), shape[1]), np.float32)
+        for cell, evidence in tables:
+            scores += evidence[:, first : first + block][cell]
+        leading = scores.argmax(axis=1)
+        score = np.take_along_axis(scores, leading[:, None], axis=1)[:, 0]
+        better = score > best
+        best[better] = score[better]
+        told[better] = first + leading[better]
+    return told
 
 
 def _evidence(counts: np.ndarray, folds: np.ndarray, categories: np.ndarray) -> np.ndarray:
@@ -126,9 +161,7 @@ def _evidence(counts: np.ndarray, folds: np.ndarray, categories: np.ndarray) -> 
     return np.log((elsewhere + _PRIOR * share + 1e-9) / (in_class + _PRIOR + 1e-9))
 
 
-def _balanced_accuracy(told: np.ndarray, labels: np.ndarray, units: Units, per_class: np.ndarray) -> np.ndarray:
-    """Of shape (times,), from what each sample was taken for, shape (samples, times)."""
-    truth = labels[units.of_sample]
+def _balanced_accuracy(told: np.ndarray, truth: np.ndarray, units: Units, per_class: np.ndarray) -> np.ndarray:
+    """Of shape (times,), from what each sample was taken for and is, both of shape (samples, times)."""
     right = np.where(told == truth, units.weights[:, None], 0.0)
-    hits = np.stack([np.where(truth == number, right, 0.0).sum(axis=0) for number in range(units.classes)])
-    return (hits / per_class).mean(axis=0)
+    return (_summed(right, truth, units.classes) / per_class).mean(axis=0)

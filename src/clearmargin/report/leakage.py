@@ -17,7 +17,12 @@ from clearmargin.report.folder import StudyFiles
 from clearmargin.report.overview import Mark, Scale, round_scale
 from clearmargin.report.wording import decimal, estimate, is_number, listed, numbers, points
 
-NAMES = {"given": "the given parts", "random": "a random split", "leak-free": "the leak-free split"}
+NAMES = {
+    "given": "the given parts",
+    "random": "a random split",
+    "copies together": "only copies together",
+    "leak-free": "the leak-free split",
+}
 CLEAN = "leak-free"
 _TEXT_SIZE = 9.0
 _WIDTH = 4.6
