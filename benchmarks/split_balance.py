@@ -18,11 +18,11 @@ import numpy as np
 from scipy.sparse import csr_array
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
 
+from clearmargin.allotment import allot, class_totals
 from clearmargin.errors import SourceError
+from clearmargin.fold_allotment import allot_folds
 from clearmargin.records import Sample
 from clearmargin.split import make_folds, make_split
-from clearmargin.split.allotment import allot, class_totals
-from clearmargin.split.fold_allotment import allot_folds
 
 FRACTIONS = np.array([0.8, 0.1, 0.1])
 KINDS = ("single images", "one class a patient", "several classes", "skewed sizes", "many classes")

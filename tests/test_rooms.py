@@ -20,6 +20,7 @@ ROOMS = (
     ("sources",),
     ("appearance", "lettering", "jpeg", "miniature", "framing"),
     ("decoding", "mapped_rows", "pixels", "columns"),
+    ("allotment", "fold_allotment"),
     ("audit",),
     ("split",),
     ("models",),

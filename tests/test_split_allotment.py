@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from sklearn.model_selection import StratifiedGroupKFold
 
-from clearmargin.split.allotment import allot, class_totals
+from clearmargin.allotment import allot, class_totals
 
 FRACTIONS = (0.8, 0.1, 0.1)
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from sklearn.model_selection import StratifiedGroupKFold
 
+from clearmargin.allotment import class_totals
 from clearmargin.errors import RecipeError, SourceError
+from clearmargin.fold_allotment import allot_folds
 from clearmargin.records import PARTS, Sample
 from clearmargin.split import check_split, crossing_groups, inner_folds, make_fold, make_folds
-from clearmargin.split.allotment import class_totals
-from clearmargin.split.fold_allotment import allot_folds
 
 
 @st.composite

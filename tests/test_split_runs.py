@@ -17,11 +17,12 @@ import pytest
 from scipy import stats
 
 import clearmargin as cm
+from clearmargin import allotment
 from clearmargin.errors import RecipeError, RunFolderError, SourceError
 from clearmargin.evaluation.repeats import METHOD
 from clearmargin.preparation import audit_inputs, divide, read_inputs
 from clearmargin.recipe import load_recipe
-from clearmargin.split import allotment, check_division, read_split
+from clearmargin.split import check_division, read_split
 
 TABLE = """
 task = "regression"

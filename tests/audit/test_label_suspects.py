@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -125,6 +127,24 @@ def test_folds_keep_groups_whole_and_classes_even(seed: int) -> None:
     alone = stratified_folds(classes, np.arange(500), 5, random)
     counts = np.array([np.bincount(classes[alone == fold], minlength=4) for fold in range(5)])
     assert np.ptp(counts, axis=0).max() <= 1
+
+
+def test_folds_leave_out_a_class_that_is_in_too_few_groups() -> None:
+    classes = np.repeat([0, 1, 2], [200, 200, 3])
+    groups = np.concatenate([np.arange(400), [400, 400, 401]])
+    folds = stratified_folds(classes, groups, 5, np.random.default_rng(0))
+    assert folds[400] == folds[401] != folds[402]
+    assert (np.bincount(folds, minlength=5) >= 80).all()
+
+
+def test_folds_of_many_groups_and_classes_take_little_memory() -> None:
+    groups = np.repeat(np.arange(20_000), 3)
+    tracemalloc.start()
+    folds = stratified_folds(groups % 500, groups, 5, np.random.default_rng(0))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(set(folds.tolist())) == 5
+    assert most < 60_000_000  # samples of each class in each group, all written out, are 80 MB
 
 
 def test_enough_groups_counts_groups_and_not_images() -> None:

@@ -131,3 +131,21 @@ def test_letters_in_real_images():
         evidence = evidence_of([archive.read(name) for name in (*written, *plain)])
     (finding,) = text_suspects(evidence)
     assert finding.samples == tuple(f"{place}.png" for place in range(len(written)))
+
+
+@pytest.mark.parametrize(
+    ("patients", "tied", "called"),
+    [
+        (["P0", "P1", "P1", "P2"], None, "patients"),
+        ([None, "P1", "P1", "P2"], None, "patients and images without one"),
+        ([None] * 4, None, "different images"),
+        ([None] * 4, np.array([0, 1, 2, 3]), "different images"),
+        ([None] * 4, np.array([0, 0, 1, 2]), "independent groups"),
+    ],
+)
+def test_few_groups_are_called_what_they_are(patients, tied, called):
+    facts = pd.DataFrame({"pixel_sha256": [str(i) for i in range(4)]})
+    samples = [Sample(str(i), "a", patient) for i, patient in enumerate(patients)]
+    (finding,) = few_groups(Evidence.gather(samples, facts, None, tied))
+    assert finding.message.startswith(f"Too few {called} for an honest test")
+    assert f"those that rest on resampling so few {called} too narrow" in finding.remedy

@@ -46,7 +46,7 @@ def make_split(
     """Divide samples among train, validation and test by groups, each class in proportion.
 
     The outcome depends on the seed, the names, labels and groups, and not on the order of the samples.
-    How the lot is drawn, and what it favours, is written in `clearmargin.split.allotment`. Of a regression, quantiles
+    How the lot is drawn, and what it favours, is written in `clearmargin.allotment`. Of a regression, quantiles
     of the target take the place of classes, quartiles where there are rows enough; where no rows belong together, each
     gives the numbers that caret's ``createDataPartition`` gives (`clearmargin.split.strata`).
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
+from clearmargin.allotment import allot, counted
 from clearmargin.errors import SourceError
-from clearmargin.split.allotment import allot
-from clearmargin.split.fold_allotment import allot_folds
+from clearmargin.fold_allotment import allot_folds
 from clearmargin.split.groups import column
 from clearmargin.split.strata import QUANTILE_STRATA, partition, quantile_strata
 
@@ -53,7 +53,7 @@ def new_parts(
     """
     if samples.numeric:
         return _parts_by_number(samples, fractions, parts, rng)
-    group_of, counts = _counted(samples.groups, samples.labels)
+    group_of, counts = counted(samples.groups, samples.labels)
     _require_groups(samples, counts, len(parts), f"one each for {', '.join(parts)}")
     return column(np.array(parts, dtype=object)[allot(counts, fractions, rng)[group_of]])
 
@@ -73,12 +73,12 @@ def draw_folds(samples: Grouped, folds: int, rng: np.random.Generator) -> np.nda
 
 def _drawn_folds(samples: Grouped, folds: int, why: str, rng: np.random.Generator) -> np.ndarray:
     if not samples.numeric:
-        group_of, counts = _counted(samples.groups, samples.labels)
+        group_of, counts = counted(samples.groups, samples.labels)
         _require_groups(samples, counts, folds, why)
         return allot_folds(counts, folds, rng)[group_of]
     targets = samples.labels.astype(float)
     for number in range(QUANTILE_STRATA, 0, -1):
-        group_of, counts = _counted(samples.groups, quantile_strata(targets, number))
+        group_of, counts = counted(samples.groups, quantile_strata(targets, number))
         if np.bincount(counts.indices).min() >= folds:
             try:
                 return allot_folds(counts, folds, rng)[group_of]
@@ -89,15 +89,6 @@ def _drawn_folds(samples: Grouped, folds: int, why: str, rng: np.random.Generato
         f"{len(set(samples.groups)):,}: rows that share a group, and rows with the same inputs, stay together. "
         "Take fewer folds, or add rows of other groups."
     )
-
-
-def _counted(groups: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, csr_array]:
-    """Number of each sample's group, and samples of each class in each group: (groups, classes)."""
-    group_of, group_names = pd.factorize(groups, sort=True)
-    class_of, names = pd.factorize(classes, sort=True)
-    counts = csr_array((np.ones(len(groups), np.int64), (group_of, class_of)), shape=(len(group_names), len(names)))
-    counts.sum_duplicates()
-    return group_of, counts
 
 
 def _require_groups(samples: Grouped, counts: csr_array, least: int, why: str) -> None:
@@ -144,7 +135,7 @@ def _parts_by_strata(
     """Parts of rows that are stratified so, or None when that gives no proportion."""
     if len(set(groups)) == len(groups):
         return _partitioned(strata, groups, fractions, parts, rng)
-    group_of, counts = _counted(groups, strata)
+    group_of, counts = counted(groups, strata)
     several, rows = counts.shape[1] > 1, counts.sum(axis=0)
     too_small = several and rows.min() * min(fractions) < 1  # in every part it would be there too often
     if too_small or np.bincount(counts.indices, minlength=counts.shape[1]).min() < len(parts):

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from itertools import combinations, islice
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array, eye_array, kron
 
@@ -68,6 +69,15 @@ def allot(counts: csr_array, fractions: Sequence[float], rng: np.random.Generato
     sizes = counts.sum(axis=1)
     parts = mend(counts, parts, shares_of, rng, sizes <= np.median(sizes))
     return represent_every_class(counts, parts, len(shares_of), rng)
+
+
+def counted(groups: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, csr_array]:
+    """Number of each sample's group, and samples of each class in each group: (groups, classes)."""
+    group_of, group_names = pd.factorize(groups, sort=True)
+    class_of, names = pd.factorize(classes, sort=True)
+    counts = csr_array((np.ones(len(groups), np.int64), (group_of, class_of)), shape=(len(group_names), len(names)))
+    counts.sum_duplicates()
+    return group_of, counts
 
 
 def class_totals(counts: csr_array, parts: np.ndarray, n_parts: int) -> np.ndarray:

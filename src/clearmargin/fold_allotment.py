@@ -4,7 +4,7 @@
 2. What is left over goes, the groups that tip the balance most first, each to the fold where it raises the sum of
    squared relative deviations from the targets least: what scikit-learn's ``StratifiedGroupKFold`` does, with another
    measure.
-3. Moving and swapping groups of any size mends what that leaves (`clearmargin.split.allotment`), and a class that is
+3. Moving and swapping groups of any size mends what that leaves (`clearmargin.allotment`), and a class that is
    missing from a fold gets a group there.
 """
 
@@ -13,12 +13,13 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-from clearmargin.split.allotment import deal, kinds_of, mend, represent_every_class
+from clearmargin.allotment import deal, kinds_of, mend, represent_every_class
+from clearmargin.errors import SourceError
 
 _BLOCK = 10_000  # rows that are made dense at once
 
 
-def allot_folds(counts: csr_array, folds: int, rng: np.random.Generator) -> np.ndarray:
+def allot_folds(counts: csr_array, folds: int, rng: np.random.Generator, *, every_class: bool = True) -> np.ndarray:
     """Give every group a fold so that each class is divided as evenly as groups allow.
 
     Parameters
@@ -26,6 +27,8 @@ def allot_folds(counts: csr_array, folds: int, rng: np.random.Generator) -> np.n
     counts
         Images of each class in each group: integers of shape (groups, classes), no row or column empty.
         The outcome depends on the order of the rows.
+    every_class
+        Refuse what would leave a class out of a fold; False leaves it out.
 
     Returns
     -------
@@ -35,7 +38,7 @@ def allot_folds(counts: csr_array, folds: int, rng: np.random.Generator) -> np.n
     Raises
     ------
     SourceError
-        When no arrangement gives every class a group in every fold.
+        With ``every_class``, when no arrangement gives every class a group in every fold.
     """
     counts = csr_array(counts)
     counts.sum_duplicates()
@@ -46,7 +49,12 @@ def allot_folds(counts: csr_array, folds: int, rng: np.random.Generator) -> np.n
     parts = deal(kind_of, numbers, rng)
     fractions = np.full(folds, 1 / folds)
     parts = mend(counts, parts, fractions, rng, np.ones(len(parts), dtype=bool))
-    return represent_every_class(counts, parts, folds, rng)
+    try:
+        return represent_every_class(counts, parts, folds, rng)
+    except SourceError:
+        if every_class:
+            raise
+        return parts
 
 
 def _place_the_rest(
