@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from clearmargin import leakage as room
+
 Command = Callable[..., tuple[int, str, str]]
 
 
