@@ -231,6 +231,8 @@ def test_audit_spoils_no_folder(clearmargin: Command, class_folder: Path, finish
         status, _, err = clearmargin("audit", class_folder, "--out", out)
         assert (status, reason in err) == (2, True), err
         assert "Reading" not in err  # said before the work
+    status, _, err = clearmargin("run", "demo", "--out", tmp_path / "file" / "x")
+    assert (status, "is a file, so that" in err, "Reading" in err) == (2, True, False), err
     assert not (class_folder / "audited").exists()
 
 
