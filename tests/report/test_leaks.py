@@ -11,7 +11,7 @@ from clearmargin.files import read_table, write_json, write_table
 from clearmargin.report import write_report
 
 # Sections about the data and the networks themselves, which leak nothing.
-UNCONCERNED = {"methods", "audit", "leakage", "image", "networks", "reproduce"}
+UNCONCERNED = {"data", "audit", "leakage", "image", "networks", "reproduce"}
 
 
 def figure(value, reach=0.03):
@@ -83,7 +83,15 @@ def test_every_figure_of_a_leaky_run_says_so(synthetic_run, noise_pictures, keep
     write_report(run_folder, noise_pictures)
     assert_all_leaky(run_folder, reading)
     text = reading.words(reading.read_page(run_folder))
-    assert "Leaky: the test part is not clean. 2 groups in more than one part." in text
+    assert (
+        "Leaky: the test part is not clean. 2 groups in more than one part and 2 tested images of a group also " in text
+    )
+    assert (
+        "On 42 images of the test part, of which 2 belong to a group also learned from (leaks were accepted)." in text
+    )
+    assert "Leaks were accepted: of 42 test images, 2 belong to a group also learned from." in text
+    assert "0 tested images seen before" not in text
+    assert "had seen" not in text
     assert "Image-level split: optimistic if slices of one patient are in both parts." in text
     assert "leaky: Brain tumour: plain CNN against VGG16" in text
 
@@ -102,6 +110,20 @@ def test_an_evaluation_that_says_leaky_is_believed(synthetic_run, reading):
     write_report(run_folder)
     assert_all_leaky(run_folder, reading)
     assert "evaluation.json says leaky" in reading.words(reading.read_page(run_folder))
+
+
+def test_the_data_and_sentences_carry_the_word_once(synthetic_run, reading):
+    run_folder = synthetic_run()
+    leak(run_folder)
+    evaluation = json.loads((run_folder / "evaluation.json").read_text())
+    for pair in evaluation["comparisons"]:
+        pair["sentence"] = f"Leaky split: {pair['sentence']}"
+    write_json(run_folder / "evaluation.json", {**evaluation, "leaky": True})
+    write_report(run_folder)
+    text = reading.words(reading.read_page(run_folder))
+    assert "Leaky split:" not in text
+    assert f"leaky {evaluation['comparisons'][0]['sentence'].removeprefix('Leaky split: ')}" in text
+    assert "leaky 600 images found" not in text
 
 
 def test_the_first_box_says_what_the_split_knows(synthetic_run, reading):

@@ -9,6 +9,7 @@ from typing import Any
 
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import RunFiles, StudyFiles, TrainedFiles
+from clearmargin.report.marking import unmarked
 from clearmargin.report.wording import (
     decimal,
     estimate,
@@ -184,7 +185,7 @@ def verdict(run: RunFiles) -> tuple[list[str], int]:
     told = sorted(
         pairs, key=lambda pair: (leader not in (pair["first"], pair["second"]), pair["difference"]["value"] or 0)
     )
-    sentences = [pair["sentence"] for pair in told[:VERDICTS_SHOWN]]
+    sentences = [unmarked(pair["sentence"]) for pair in told[:VERDICTS_SHOWN]]
     return sentences, len(pairs) - len(sentences)
 
 

@@ -141,6 +141,7 @@ def _first_screen(run: RunFiles) -> dict[str, Any]:
         "further_pairs": further,
         "columns": overview.comparison_columns(run),
         "references": overview.references(run),
+        "parts_origin": methods.parts_origin(run),
         "too_few_groups": too_few_groups(run.evaluation),
         "costs": overview.contender_costs(run.contenders),
         "differences": rows,

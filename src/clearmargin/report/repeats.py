@@ -14,6 +14,7 @@ from clearmargin.evaluation.repeats import METRICS
 from clearmargin.report.drawing import draw, draw_grid, inline
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import StudyFiles
+from clearmargin.report.marking import unmarked
 from clearmargin.report.overview import p_values
 from clearmargin.report.strips import Strip, plot_seeds
 from clearmargin.report.wording import fitting_digits, is_number, measured, numbers
@@ -158,7 +159,7 @@ def _sentences(found: Mapping[str, Any]) -> tuple[str, ...]:
         return pair["baseline"] is not None, ahead if pair["first"] == leader else -ahead
 
     told = [pair for pair in found["comparisons"] if leader in (pair["first"], pair["second"])]
-    return tuple(pair["sentence"] for pair in sorted(told, key=lead)[:SENTENCES])
+    return tuple(unmarked(pair["sentence"]) for pair in sorted(told, key=lead)[:SENTENCES])
 
 
 def _best(found: Mapping[str, Any], kind: str) -> str | None:

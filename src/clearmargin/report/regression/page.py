@@ -59,6 +59,7 @@ def _first_screen(run: RegressionRun) -> dict[str, Any]:
         "interval_methods": own.interval_methods(run),
         "checks": checks,
         "leaks": not all(check.holds for check in checks),
+        "parts_origin": methods.parts_origin(run),
         "too_few_groups": too_few_groups(run.evaluation),
         "few_rows": run.evaluation["n"] < own.FEW_TEST_ROWS,
         "looks_by_name": look,
