@@ -182,6 +182,8 @@ class _Study:
         with journal.timed("split"):
             inputs, split = self._split(found, findings.copies)
             findings = findings.with_findings(division_findings(found, inputs, split))
+            if not split.given or split.from_file:
+                findings = findings.without_given_parts()
         task = self._task(split)
         networks = self._networks(task, inputs)
         with sole_writer(self.folder):

@@ -130,7 +130,7 @@ def test_mixed_sizes_modes_and_formats_are_counted():
     assert (
         "3 sizes, from 5 × 6 to 30 × 40 pixels; the most frequent is 10 × 20 (2 of 4)" in found["mixed-sizes"].message
     )
-    assert "2 colour modes: 3 RGB, 1 L." in found["mixed-modes"].message
+    assert "2 colour modes: 3 colour, 1 grey." in found["mixed-modes"].message
     assert found["mixed-modes"].samples == ("2",)
     assert "2 file formats: 3 PNG, 1 JPEG." in found["mixed-formats"].message
     assert {finding.severity for kind, finding in found.items() if kind.startswith("mixed")} == {"note"}

@@ -66,7 +66,7 @@ def assert_all_leaky(run_folder, reading):
             assert 'aria-label="leaky: ' in picture
         assert not re.findall(r'alt="(?!leaky: )', section), name
         assert '<caption class="unseen"' not in section
-        sentences = re.findall(r'<p class="(?:said|lede)">(.{0,30})', section)
+        sentences = re.findall(r'<p class="(?:said|lede)(?: alone)?">(.{0,30})', section)
         assert all(sentence.startswith('<b class="leaky">leaky</b> ') for sentence in sentences), name
     for path in (run_folder / "figures").glob("*.svg"):
         if path.name != "leakage.svg":
@@ -174,8 +174,33 @@ def test_the_price_of_leakage_is_a_section(synthetic_run, reading):
     assert "theleak-freesplit327testimagesnone0.872(0.842–0.902)327images" in rows
     assert "0.260 (0.230–0.290) against 0.250 by chance" in text
     assert "Features: VGG16; classifier: logistic regression; over 3 seeds; intervals: bootstrap." in text
+    introduced = (
+        "measured with a simple classifier (logistic regression on features of VGG16) and not with the contenders"
+    )
+    assert text.index(introduced) < text.index("A random split looks 4.9 points")
     said = drawn_titles(run_folder / "figures" / "leakage.svg")[0]
     assert all(words in said for words in ("0.921", "0.872", "+4.9 points (+2.0 to +7.0)"))
+
+
+def test_every_interval_of_the_price_is_named_and_a_missing_one_explained(synthetic_run, reading):
+    run_folder = synthetic_run(skills={"VGG16": 2.5})
+    given = {"split": "given", "accuracy": {**figure(0.9), "method": "Wilson score"}, "n_test": 40,
+             "with_copy": {"n": 35, "accuracy": {"value": 1.0, "low": None, "high": None,
+                                                 "method": "no interval: the resamples show no spread"}}}  # fmt: skip
+    together = {"split": "copies together", "accuracy": figure(0.88), "n_test": 326}
+    content = price()
+    control = {**content["control"], "accuracy": {**figure(0.26), "method": "Student's t"}}
+    said = [*content["sentences"], control["sentence"]]
+    splits = [given, together, *content["splits"]]
+    write_json(run_folder / "leakage.json", {**content, "control": control, "sentences": said, "splits": splits})
+    write_report(run_folder)
+    text = reading.words(reading.assert_inert(run_folder))
+    assert "intervals: Wilson score for the given parts; bootstrap for copies together, a random split, " in text
+    assert "; Student's t for the control." in text
+    assert "1.000 (no interval: the resamples show no spread)" in " ".join(text.split())
+    assert text.count(control["sentence"]) == 1
+    drawn = drawn_titles(run_folder / "figures" / "leakage.svg")[0]
+    assert all(words in drawn for words in ("the given parts", "copies together", "a random split", "0.880"))
 
 
 def test_a_price_with_gaps_is_shown_all_the_same(synthetic_run, reading):

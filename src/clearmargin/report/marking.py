@@ -14,7 +14,7 @@ _SENTENCE = "Leaky split: "  # how the study begins a sentence of such a result
 _SECTION = re.compile(r'<section id="([\w-]+)".*?</section>', re.DOTALL)
 _TITLE = re.compile(
     r"(<(?:h[1-6]|caption|figcaption|summary)\b[^>]*>(?:<span>)?)"
-    r'|(<p class="(?:lede|said)"[^>]*>)'
+    r'|(<p class="(?:lede|said)(?: alone)?"[^>]*>)'
 )
 _LABEL = re.compile(r'((?:alt|aria-label)=")')
 _mark: ContextVar[str] = ContextVar("mark", default="")

@@ -8,6 +8,7 @@ from typing import Any
 
 import tomli_w
 
+from clearmargin.evaluation.rounds import first_round
 from clearmargin.report.folder import ContenderFiles, RunFiles, StudyFiles, TrainedFiles
 from clearmargin.report.proof import of_learned_groups
 from clearmargin.report.wording import count, decimal, large, listed, plural, seconds, without_folders
@@ -162,7 +163,9 @@ def _belongs(number: int) -> str:
 
 def tested_on(run: StudyFiles, noun: str) -> str:
     """On what the contenders were evaluated, and whether they had learned from it."""
-    part = f"On {plural(run.evaluation['n'], noun)} of the {run.evaluation.get('part', 'test')} part"
+    where = first_round(run.evaluation)
+    shown = f"Shown in detail is {where}: on" if where else "On"
+    part = f"{shown} {plural(run.evaluation['n'], noun)} of the {run.evaluation.get('part', 'test')} part"
     related = len(of_learned_groups(run))
     if related:
         belong = f"{count(related)} {_belongs(related)} to a group also learned from"
