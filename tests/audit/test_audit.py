@@ -184,3 +184,17 @@ def test_a_hundred_thousand_samples_take_seconds():
     start = time.perf_counter()
     look(samples, [i // 3 for i in range(100_000)])
     assert time.perf_counter() - start < 10  # about one on an idle machine
+
+
+def test_images_of_one_class_can_train_nothing():
+    finding = kinds(look([Sample(str(i), "scans") for i in range(4)]))["one-class"]
+    assert finding.severity == "serious"
+    assert "All images are of one class, 'scans': nothing can be trained" in finding.message
+    assert "one-class" not in kinds(look([Sample(str(i), "ab"[i % 2]) for i in range(4)]))
+
+
+def test_ways_of_storing_are_told_in_words():
+    message = kinds(look([Sample(str(i), "x") for i in range(5)], mode=["L", "L", "P", "CMYK", "F"]))[
+        "mixed-modes"
+    ].message
+    assert "2 grey, 1 in printing inks (CMYK), 1 grey of decimal numbers, 1 with a palette" in message

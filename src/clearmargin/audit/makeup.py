@@ -27,12 +27,12 @@ MODES = {
     "YCbCr": "colour as brightness and tint (YCbCr)",
     "LAB": "colour in CIELAB",
     "HSV": "colour as hue, saturation and value",
-    "I": "grey, 32 bits",
-    "F": "grey, decimal numbers",
-    "I;16": "grey, 16 bits",
-    "I;16L": "grey, 16 bits",
-    "I;16B": "grey, 16 bits",
-    "I;16N": "grey, 16 bits",
+    "I": "grey of 32 bits",
+    "F": "grey of decimal numbers",
+    "I;16": "grey of 16 bits",
+    "I;16L": "grey of 16 bits",
+    "I;16B": "grey of 16 bits",
+    "I;16N": "grey of 16 bits",
 }
 
 
