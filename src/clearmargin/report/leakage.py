@@ -176,7 +176,7 @@ def _said(figure: Mapping[str, Any]) -> str:
 def _introduced(leakage: Mapping[str, Any]) -> str:
     """Who was measured: none of the contenders, but a simple classifier."""
     how = str(leakage.get("classifier") or "").removesuffix(" on standardised features")
-    features = str(leakage.get("features") or "")
+    features = str(leakage.get("features") or "").split(",")[0]  # the whole of it stands below
     told = f"{how} on features of {features}" if how and features else how or features
     return f"a simple classifier{f' ({told})' if told else ''}"
 
