@@ -9,7 +9,7 @@ import pytest
 
 from clearmargin.evaluation import evaluate, evaluate_estimates, summarise_repeats
 from clearmargin.files import sealed, write_json
-from clearmargin.outcome import print_outcome
+from clearmargin.outcome import print_audit, print_outcome
 from clearmargin.records import Estimates, Predictions
 
 
@@ -86,3 +86,42 @@ def test_references_of_a_classification_are_printed(capsys):
     assert "published 0.970" in lines
     assert "For reference: theirs, log loss 0.250" in lines
     assert not any(line.startswith("Careful") for line in lines)
+
+
+def test_folds_lead_and_the_first_of_them_is_called_so(capsys):
+    rng = np.random.default_rng(1)
+    labels = np.array(["a", "b"] * 20, dtype=object)
+    good, bad = (rng.dirichlet([1, 1], size=40) for _ in range(2))
+    good[np.arange(40), np.arange(40) % 2] += 2
+    said = {
+        name: Predictions(names(40), labels, names(40), ("a", "b"), odds / odds.sum(axis=1, keepdims=True))
+        for name, odds in (("net", good), ("plain", bad))
+    }
+    figures = evaluate(said, train_labels=labels, resamples=100)
+    rows = [
+        {"seed": 0, "fold": fold, "contender": name, "kind": "contender", "balanced_accuracy": 0.7 + own,
+         "accuracy": 0.7, "errors": 3}
+        for fold, gain in enumerate((0.2, -0.1, 0.05), start=1)
+        for name, own in (("net", gain), ("plain", 0.0))
+    ]  # fmt: skip
+    metrics = ("balanced_accuracy", "accuracy", "errors")
+    over = summarise_repeats(pd.DataFrame(rows), n_train=80, n_test=40, metrics=metrics)
+    text = "\n".join(printed({**figures, "references": [], "repeats": over}, capsys))
+    verdict, first = over["comparisons"][0], figures["comparisons"][0]
+    assert first["distinguishable"]
+    assert not verdict["distinguishable"]
+    assert text.index(verdict["sentence"]) < text.index("fold 1 of 3: 40 test images")
+    assert text.index("fold 1 of 3: 40 test images") < text.index(f"On fold 1 alone: {first['sentence']}")
+    assert text.count(first["sentence"]) == 1
+
+
+def audited(classes):
+    return SimpleNamespace(
+        counts={"found": 3, "decoded": 3}, source_kind="folder", classes=dict.fromkeys(classes, 3), findings=()
+    )
+
+
+@pytest.mark.parametrize(("classes", "words"), [(("a",), "in 1 class."), (("a", "b"), "in 2 classes.")])
+def test_classes_are_counted_in_words(classes, words, capsys):
+    print_audit(audited(classes), None)
+    assert f"3 of 3 images can be used, {words}" in capsys.readouterr().out

@@ -13,6 +13,7 @@ from rich.table import Table
 from clearmargin.audit import Audit
 from clearmargin.console import plain, print_table
 from clearmargin.evaluation.intervals import too_few_groups
+from clearmargin.evaluation.rounds import alone, first_round
 from clearmargin.files import is_sealed
 from clearmargin.records import Finding, Severity
 from clearmargin.runs import Run, read_json
@@ -30,7 +31,7 @@ def print_outcome(finished: Run) -> None:
     else:
         _print_classification(figures)
     for comparison in figures["comparisons"]:
-        typer.echo(comparison["sentence"])
+        typer.echo(alone(figures, comparison["sentence"]))
     _print_price(finished.report.with_name("leakage.json"))
     warning = too_few_groups(figures)
     if warning:
@@ -67,8 +68,10 @@ def print_leakage(found: dict[str, Any]) -> None:
 def _print_classification(figures: dict[str, Any]) -> None:
     metrics = ("accuracy", "balanced_accuracy", "macro_f1", "auc")
     write = _four_decimals if figures["n"] >= MANY_SAMPLES else _three_decimals
+    over = {"balanced_accuracy": "balanced accuracy", "accuracy": "accuracy", "errors": "mistakes"}
+    _print_repeats(figures, over, {"errors": _one_decimal}, write)
     headings = ("accuracy", "balanced accuracy", "macro F1", "AUC", "mistakes")
-    table = _figures_table(f"{figures['n']:,} test images{_leaky(figures)}", headings)
+    table = _figures_table(f"{_round(figures)}{figures['n']:,} test images{_leaky(figures)}", headings)
     for name, said in figures["contenders"].items():
         cells = [_figure(said["metrics"][metric], write) for metric in metrics]
         table.add_row(plain(name), *cells, f"{said['errors']:,}")
@@ -79,14 +82,13 @@ def _print_classification(figures: dict[str, Any]) -> None:
     print_table(table)
     for reference in further:
         typer.echo(f"For reference: {reference}")
-    over = {"balanced_accuracy": "balanced accuracy", "accuracy": "accuracy", "errors": "mistakes"}
-    _print_repeats(figures, over, {"errors": _one_decimal}, write)
 
 
 def _print_regression(figures: dict[str, Any]) -> None:
     metrics = ("rmse", "mae", "mse", "r2")
     writers: dict[str, Writer] = {"r2": _three_decimals}
-    title = f"{plain(figures['target'])} in {figures['n']:,} test rows{_leaky(figures)}"
+    _print_repeats(figures, {"rmse": "RMSE", "mae": "MAE", "r2": "R²"}, writers, _four_digits)
+    title = f"{_round(figures)}{plain(figures['target'])} in {figures['n']:,} test rows{_leaky(figures)}"
     table = _figures_table(title, ("RMSE", "MAE", "MSE", "R²"))
     for name, said in {**figures["contenders"], **figures["baselines"]}.items():
         table.add_row(
@@ -95,7 +97,6 @@ def _print_regression(figures: dict[str, Any]) -> None:
     _add_references(table, figures, metrics, _four_digits)
     print_table(table)
     typer.echo("The baselines learned from training and validation part together.")
-    _print_repeats(figures, {"rmse": "RMSE", "mae": "MAE", "r2": "R²"}, writers, _four_digits)
 
 
 def _add_references(table: Table, figures: dict[str, Any], metrics: tuple[str, ...], write: Writer) -> list[str]:
@@ -111,7 +112,7 @@ def _add_references(table: Table, figures: dict[str, Any], metrics: tuple[str, .
 
 
 def _print_repeats(figures: dict[str, Any], metrics: dict[str, str], own: dict[str, Writer], write: Writer) -> None:
-    """Mean, spread and range over the seeds, when there are several."""
+    """Mean, spread, range and verdict over the rounds, when there are several: before what one of them says."""
     if "repeats" not in figures:
         return
     repeats = figures["repeats"]
@@ -131,6 +132,11 @@ def _rounds(repeats: dict[str, Any]) -> str:
     if not folds:
         return f"{seeds} seeds"
     return f"{folds} folds" if seeds == 1 else f"{folds} folds x {seeds} seeds"
+
+
+def _round(figures: dict[str, Any]) -> str:
+    told = first_round(figures)
+    return f"{told}: " if told else ""
 
 
 def _leaky(figures: dict[str, Any]) -> str:
@@ -185,7 +191,7 @@ def _four_digits(value: float) -> str:
 def print_audit(found: Audit, out: Path | None) -> None:
     """Print what an audit noticed, the serious findings first, and where its files are, if any."""
     counts, table = found.counts, found.source_kind == "table"
-    what = "rows can be used" if table else f"images can be used, in {len(found.classes)} classes"
+    what = "rows can be used" if table else f"images can be used, in {_counted_classes(len(found.classes))}"
     typer.echo(f"{counts['decoded']:,} of {counts['found']:,} {what}.")
     if found.findings:
         _print_findings(found.findings)
@@ -193,6 +199,10 @@ def print_audit(found: Audit, out: Path | None) -> None:
         typer.echo("Nothing was found that is wrong.")
     if out is not None:
         typer.echo(f"Written: {out / 'audit.json'}\nPage: {out / 'audit.html'}")
+
+
+def _counted_classes(number: int) -> str:
+    return "1 class" if number == 1 else f"{number} classes"
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:

@@ -186,6 +186,8 @@ class _Study:
         with journal.timed("split"):
             inputs, split = self._split(found, findings.copies)
             findings = findings.with_findings(division_findings(found, inputs, split))
+            if not split.given or split.from_file:
+                findings = findings.without_given_parts()
         if self.recipe.audit.leakage:
             self._require_groups(found, findings)
         task = self._task(split)

@@ -130,7 +130,7 @@ def test_mixed_sizes_modes_and_formats_are_counted():
     assert (
         "3 sizes, from 5 × 6 to 30 × 40 pixels; the most frequent is 10 × 20 (2 of 4)" in found["mixed-sizes"].message
     )
-    assert "2 colour modes: 3 RGB, 1 L." in found["mixed-modes"].message
+    assert "2 colour modes: 3 colour, 1 grey." in found["mixed-modes"].message
     assert found["mixed-modes"].samples == ("2",)
     assert "2 file formats: 3 PNG, 1 JPEG." in found["mixed-formats"].message
     assert {finding.severity for kind, finding in found.items() if kind.startswith("mixed")} == {"note"}
@@ -194,3 +194,17 @@ def test_patients_spelled_in_two_ways_are_warned_of():
     assert "'P1' and 'p 1'. They count as different patients" in finding.message
     assert finding.samples == ("0", "1")
     assert "groups-spelled-alike" not in kinds(look(samples[2:], range(4)))
+
+
+def test_images_of_one_class_can_train_nothing():
+    finding = kinds(look([Sample(str(i), "scans") for i in range(4)]))["one-class"]
+    assert finding.severity == "serious"
+    assert "All images are of one class, 'scans': nothing can be trained" in finding.message
+    assert "one-class" not in kinds(look([Sample(str(i), "ab"[i % 2]) for i in range(4)]))
+
+
+def test_ways_of_storing_are_told_in_words():
+    message = kinds(look([Sample(str(i), "x") for i in range(5)], mode=["L", "L", "P", "CMYK", "F"]))[
+        "mixed-modes"
+    ].message
+    assert "2 grey, 1 in printing inks (CMYK), 1 grey of decimal numbers, 1 with a palette" in message

@@ -83,6 +83,14 @@ def test_copies_are_shown_side_by_side_with_what_is_known_of_them(page_with, noi
     assert "Image no/image (0).jpg" in pictures
 
 
+def test_what_the_number_and_the_words_of_a_pair_mean_is_said(page_with, noise_pictures, reading):
+    _, page = page_with(noise_pictures, finding("near-copies", pairs=[pair("a.png", "b.png", how="as it is")]))
+    text = " ".join(reading.words(page).split())
+    assert "0.987 as it is" in text
+    assert "similarity, 1 for an identical picture" in text
+    assert "“as it is”: not at all" in text
+
+
 def test_pairs_are_of_every_class_in_turn_and_bounded(page_with, noise_pictures, reading):
     of = {"no": 150, "yes": 40}
     pairs = [

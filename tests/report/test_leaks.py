@@ -11,7 +11,7 @@ from clearmargin.files import read_table, write_json, write_table
 from clearmargin.report import write_report
 
 # Sections about the data and the networks themselves, which leak nothing.
-UNCONCERNED = {"methods", "audit", "leakage", "image", "networks", "reproduce"}
+UNCONCERNED = {"data", "audit", "leakage", "image", "networks", "reproduce"}
 
 
 def figure(value, reach=0.03):
@@ -66,7 +66,7 @@ def assert_all_leaky(run_folder, reading):
             assert 'aria-label="leaky: ' in picture
         assert not re.findall(r'alt="(?!leaky: )', section), name
         assert '<caption class="unseen"' not in section
-        sentences = re.findall(r'<p class="(?:said|lede)">(.{0,30})', section)
+        sentences = re.findall(r'<p class="(?:said|lede)(?: alone)?">(.{0,30})', section)
         assert all(sentence.startswith('<b class="leaky">leaky</b> ') for sentence in sentences), name
     for path in (run_folder / "figures").glob("*.svg"):
         if path.name != "leakage.svg":
@@ -83,7 +83,15 @@ def test_every_figure_of_a_leaky_run_says_so(synthetic_run, noise_pictures, keep
     write_report(run_folder, noise_pictures)
     assert_all_leaky(run_folder, reading)
     text = reading.words(reading.read_page(run_folder))
-    assert "Leaky: the test part is not clean. 2 groups in more than one part." in text
+    assert (
+        "Leaky: the test part is not clean. 2 groups in more than one part and 2 tested images of a group also " in text
+    )
+    assert (
+        "On 42 images of the test part, of which 2 belong to a group also learned from (leaks were accepted)." in text
+    )
+    assert "Leaks were accepted: of 42 test images, 2 belong to a group also learned from." in text
+    assert "0 tested images seen before" not in text
+    assert "had seen" not in text
     assert "Image-level split: optimistic if slices of one patient are in both parts." in text
     assert "leaky: Brain tumour: plain CNN against VGG16" in text
 
@@ -102,6 +110,20 @@ def test_an_evaluation_that_says_leaky_is_believed(synthetic_run, reading):
     write_report(run_folder)
     assert_all_leaky(run_folder, reading)
     assert "evaluation.json says leaky" in reading.words(reading.read_page(run_folder))
+
+
+def test_the_data_and_sentences_carry_the_word_once(synthetic_run, reading):
+    run_folder = synthetic_run()
+    leak(run_folder)
+    evaluation = json.loads((run_folder / "evaluation.json").read_text())
+    for pair in evaluation["comparisons"]:
+        pair["sentence"] = f"Leaky split: {pair['sentence']}"
+    write_json(run_folder / "evaluation.json", {**evaluation, "leaky": True})
+    write_report(run_folder)
+    text = reading.words(reading.read_page(run_folder))
+    assert "Leaky split:" not in text
+    assert f"leaky {evaluation['comparisons'][0]['sentence'].removeprefix('Leaky split: ')}" in text
+    assert "leaky 600 images found" not in text
 
 
 def test_the_first_box_says_what_the_split_knows(synthetic_run, reading):
@@ -152,6 +174,10 @@ def test_the_price_of_leakage_is_a_section(synthetic_run, reading):
     assert "theleak-freesplit327testimagesnone0.872(0.842–0.902)327images" in rows
     assert "0.260 (0.230–0.290) against 0.250 by chance" in text
     assert "Features: VGG16; classifier: logistic regression; over 3 seeds; intervals: bootstrap." in text
+    introduced = (
+        "measured with a simple classifier (logistic regression on features of VGG16) and not with the contenders"
+    )
+    assert text.index(introduced) < text.index("A random split looks 4.9 points")
     said = drawn_titles(run_folder / "figures" / "leakage.svg")[0]
     assert all(words in said for words in ("0.921", "0.872", "+4.9 points (+2.0 to +7.0)"))
 
@@ -171,6 +197,27 @@ def test_a_third_split_and_no_control_are_shown(synthetic_run, reading):
     drawn = drawn_titles(run_folder / "figures" / "leakage.svg")[0]
     assert "only copies together" in drawn
     assert "+4.9 points (+2.0 to +7.0)" in drawn  # from random to leak-free, past the row between
+
+
+def test_every_interval_of_the_price_is_named_and_a_missing_one_explained(synthetic_run, reading):
+    run_folder = synthetic_run(skills={"VGG16": 2.5})
+    given = {"split": "given", "accuracy": {**figure(0.9), "method": "Wilson score"}, "n_test": 40,
+             "with_copy": {"n": 35, "accuracy": {"value": 1.0, "low": None, "high": None,
+                                                 "method": "no interval: the resamples show no spread"}}}  # fmt: skip
+    together = {"split": "copies together", "accuracy": figure(0.88), "n_test": 326}
+    content = price()
+    control = {**content["control"], "accuracy": {**figure(0.26), "method": "Student's t"}}
+    said = [*content["sentences"], control["sentence"]]
+    splits = [given, together, *content["splits"]]
+    write_json(run_folder / "leakage.json", {**content, "control": control, "sentences": said, "splits": splits})
+    write_report(run_folder)
+    text = reading.words(reading.assert_inert(run_folder))
+    assert "intervals: Wilson score for the given parts; bootstrap for copies together, a random split, " in text
+    assert "; Student's t for the control." in text
+    assert "1.000 (no interval: the resamples show no spread)" in " ".join(text.split())
+    assert text.count(control["sentence"]) == 1
+    drawn = drawn_titles(run_folder / "figures" / "leakage.svg")[0]
+    assert all(words in drawn for words in ("the given parts", "copies together", "a random split", "0.880"))
 
 
 def test_a_price_with_gaps_is_shown_all_the_same(synthetic_run, reading):

@@ -7,7 +7,7 @@ import tomllib
 import pytest
 import tomli_w
 
-from clearmargin.report import methods
+from clearmargin.report import methods, write_report
 from clearmargin.report.folder import read_run
 
 
@@ -48,6 +48,31 @@ def test_a_validation_part_that_was_cut_is_told(synthetic_run, cut, words):
     run_folder = synthetic_run()
     changed(run_folder / "split.json", given=True, validation_cut=cut)
     assert told(run_folder, "Split") == words
+
+
+@pytest.mark.parametrize(
+    ("cut", "words"),
+    [
+        (False, "The parts are those of the file ok.csv; nothing was moved between them."),
+        (True, "The test part is that of the file ok.csv; 60 of the 540 given training images were held out for "),
+    ],
+)
+def test_parts_of_a_file_are_not_the_source_s_own(synthetic_run, reading, cut, words):
+    run_folder = synthetic_run()
+    changed(run_folder / "split.json", given=True, from_file=True, validation_cut=cut)
+    changed(run_folder / "recipe.toml", split={"file": "ok.csv"})
+    assert told(run_folder, "Split").startswith(words)
+    write_report(run_folder)
+    text = reading.words(reading.read_page(run_folder))
+    assert text.index("parts of the file ok.csv") < text.index("What was done", text.index("60 test images"))
+    assert "as shipped" not in text
+
+
+def test_given_parts_are_told_on_the_first_screen(synthetic_run, reading):
+    run_folder = synthetic_run()
+    changed(run_folder / "split.json", given=True)
+    write_report(run_folder)
+    assert "60 test images parts as shipped" in " ".join(reading.words(reading.read_page(run_folder)).split())
 
 
 @pytest.mark.parametrize("name", ["mine.zip", "my images.zip", 'a"b$(touch x).zip', "it's.zip", "`ls`", "-x.zip"])

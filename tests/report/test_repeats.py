@@ -131,3 +131,84 @@ def test_numbers_in_the_unit_of_a_target(values, digits, written):
 def test_what_rounds_to_zero_has_no_sign():
     assert measured(-0.0004, 3) == "0.000"
     assert measured(-0.0006, 3) == "−0.001"
+
+
+def add_folds(run_folder, seeds=1):
+    """Folds that contradict what the first of them says: the lead changes from fold to fold."""
+    gains = [0.2, -0.1, 0.05]
+    rows = [
+        {"seed": seed, "fold": fold + 1, "contender": name, "kind": "contender", "balanced_accuracy": 0.7 + own,
+         "accuracy": 0.9 + own / 20, "errors": 3}
+        for seed in range(seeds)
+        for fold, gain in enumerate(gains)
+        for name, own in (("VGG16", gain), ("plain CNN", 0.0))
+    ]  # fmt: skip
+    metrics = ("balanced_accuracy", "accuracy", "errors")
+    summary = summarise_repeats(pd.DataFrame(rows), n_train=400, n_test=200, metrics=metrics)
+    path = run_folder / "evaluation.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "repeats": summary}))
+    return summary
+
+
+def test_the_folds_lead_and_the_first_of_them_is_called_so(synthetic_run, reading):
+    run_folder = synthetic_run()
+    summary = add_folds(run_folder)
+    write_report(run_folder)
+    page = reading.assert_inert(run_folder)
+    text = " ".join(reading.words(page).replace("\u202f", " ").split())
+    over = summary["comparisons"][0]["sentence"]
+    first = json.loads((run_folder / "evaluation.json").read_text())["comparisons"][0]["sentence"]
+    assert "can't be told apart" in over
+    assert text.count(over) == 1
+    assert text.index(over) < text.index(f"On fold 1 alone: {first}")
+    assert text.count(first) == 1
+    assert "600 images tested over 3 folds" in text
+    assert "60 test images" not in text[: text.index(over)]
+    for title in (
+        "On fold 1 of 3, on 60 images of the test part",
+        "Nothing leaks from the test part into training fold 1 of 3",
+        "Differences, contender by contender fold 1 of 3",
+        "Confusion matrices fold 1 of 3",
+        "Shown in detail is fold 1 of 3: on 60 images",
+    ):
+        assert title in text, title
+    assert 'class="chip clear"' not in (run_folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("same_test", [False, True])
+def test_over_seeds_the_first_seed_is_called_so(synthetic_run, reading, same_test):
+    run_folder = synthetic_run()
+    summary = add_repeats(run_folder, same_test)
+    write_report(run_folder)
+    text = " ".join(reading.words(reading.read_page(run_folder)).replace("\u202f", " ").split())
+    first = json.loads((run_folder / "evaluation.json").read_text())["comparisons"][0]["sentence"]
+    assert f"With seed 0 alone: {first}" in text
+    for pair in summary["comparisons"]:
+        assert text.index(pair["sentence"]) < text.index(first)
+    assert "60 test images · 5 seeds" in text or "60 test images 5 seeds" in text
+
+
+def test_a_single_split_is_not_numbered(synthetic_run, reading):
+    write_report(run_folder := synthetic_run())
+    text = reading.words(reading.read_page(run_folder))
+    assert "alone:" not in text
+    assert "On 60 images of the test part" in text.replace("\u202f", " ")
+
+
+def test_no_interval_leaves_the_range_of_its_metric(synthetic_run, reading):
+    run_folder = synthetic_run()
+    summary = add_folds(run_folder)
+    own = summary["contenders"]["VGG16"]["balanced_accuracy"]
+    assert own["high"] > 1, "else there is nothing to cut off"
+    write_report(run_folder)
+    text = " ".join(reading.words(reading.read_page(run_folder)).split())
+    assert f"({own['low']:.3f} to 1.000)" in text
+    assert f"to {own['high']:.3f}" not in text
+    assert "intervals are cut off where the metric ends (evaluation.json has them whole)" in text
+
+
+def test_intervals_within_the_range_are_left_alone(synthetic_run, reading):
+    run_folder = synthetic_run()
+    add_repeats(run_folder, same_test=False, spread=0.001)
+    write_report(run_folder)
+    assert "cut off where the metric ends" not in reading.words(reading.read_page(run_folder))

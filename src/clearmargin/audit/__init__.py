@@ -17,6 +17,7 @@ from clearmargin.audit.copies import (
     groups_spelled_alike,
     identical_images,
     nearly_identical_images,
+    of_unused_parts,
     patients_across_parts,
 )
 from clearmargin.audit.evidence import Evidence
@@ -91,6 +92,10 @@ class Audit:
     def with_findings(self, more: Iterable[Finding]) -> Audit:
         """The same with what was noticed later."""
         return replace(self, findings=_ranked([*self.findings, *more]))
+
+    def without_given_parts(self) -> Audit:
+        """The same for a study that does not use the parts as given: that they leak does not concern it."""
+        return replace(self, findings=_ranked(map(of_unused_parts, self.findings)))
 
     def as_json(self) -> dict[str, Any]:
         """The content of ``audit.json``."""

@@ -11,11 +11,43 @@ from clearmargin.records import Finding
 _UNEVEN = 1.5  # largest class over smallest
 _VERY_UNEVEN = 5.0
 _SHOWN = 5
+# Pillow's modes in words; file formats keep their names.
+MODES = {
+    "1": "black and white",
+    "L": "grey",
+    "LA": "grey with transparency",
+    "La": "grey with transparency",
+    "P": "with a palette",
+    "PA": "with a palette and transparency",
+    "RGB": "colour",
+    "RGBA": "colour with transparency",
+    "RGBa": "colour with transparency",
+    "RGBX": "colour with an unused channel",
+    "CMYK": "in printing inks (CMYK)",
+    "YCbCr": "colour as brightness and tint (YCbCr)",
+    "LAB": "colour in CIELAB",
+    "HSV": "colour as hue, saturation and value",
+    "I": "grey of 32 bits",
+    "F": "grey of decimal numbers",
+    "I;16": "grey of 16 bits",
+    "I;16L": "grey of 16 bits",
+    "I;16B": "grey of 16 bits",
+    "I;16N": "grey of 16 bits",
+}
 
 
 def class_balance(evidence: Evidence) -> Iterator[Finding]:
     """How much larger the largest class is than the smallest."""
     counts = evidence.class_counts()
+    if len(counts) == 1:
+        yield Finding(
+            "one-class",
+            "serious",
+            f"All images are of one class, {next(iter(counts))!r}: nothing can be trained, for there is nothing to "
+            "tell apart.",
+            "Add images of another class. If the folders are not the classes, name the classes in a table of paths and "
+            "labels.",
+        )
     if len(counts) < 2:
         return
     smallest = min(counts, key=lambda name: (counts[name], name))
@@ -55,7 +87,7 @@ def mixed_modes(evidence: Evidence) -> Iterator[Finding]:
         values = evidence.facts[column].to_numpy(dtype=object)
         counts = sorted(Counter(values).items(), key=lambda item: (-item[1], item[0]))
         if len(counts) > 1:
-            told = ", ".join(f"{number:,} {name}" for name, number in counts[:_SHOWN])
+            told = ", ".join(f"{number:,} {MODES.get(name, name)}" for name, number in counts[:_SHOWN])
             yield Finding(
                 kind,
                 "note",

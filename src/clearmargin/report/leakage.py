@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +67,7 @@ class Price:
     """What the section shows."""
 
     headline: str
+    classifier: str
     sentences: tuple[str, ...]
     figure: Markup
     rows: tuple[SplitRow, ...]
@@ -88,11 +90,13 @@ def price_of_leakage(run: StudyFiles) -> Price | None:
     copied = [part["accuracy"] for row in splits for part in _by_copies(row) if part and part.get("accuracy")]
     scale = round_scale(_ends([*accuracies, *copied]), 0, 1)
     difference = leakage.get("difference") or {}
-    said = [sentence for sentence in leakage.get("sentences") or [] if sentence != difference.get("sentence")]
+    elsewhere = {difference.get("sentence"), (leakage.get("control") or {}).get("sentence")}
+    said = [sentence for sentence in leakage.get("sentences") or [] if sentence not in elsewhere]
     svg = draw_price(leakage)
     write_text(run.folder / "figures" / "leakage.svg", svg)
     return Price(
         headline=difference.get("sentence", ""),
+        classifier=_introduced(leakage),
         sentences=(*said, *(leakage.get("notes") or [])),
         figure=inline(svg, "leakage", f"The price of leakage: accuracy under {listed([_name(row) for row in splits])}"),
         rows=tuple(_row(row, scale) for row in splits),
@@ -116,9 +120,7 @@ def _name(row: Mapping[str, Any]) -> str:
 
 def _row(row: Mapping[str, Any], scale: Scale) -> SplitRow:
     copied = [
-        Copied(part["n"], estimate(part.get("accuracy") or {}), scale.mark(part.get("accuracy") or {}))
-        if part
-        else None
+        Copied(part["n"], _said(part.get("accuracy") or {}), scale.mark(part.get("accuracy") or {})) if part else None
         for part in _by_copies(row)
     ]
     return SplitRow(_name(row), row["split"] == CLEAN, row.get("n_test"), estimate(row["accuracy"]), *copied)
@@ -141,14 +143,47 @@ def _control(control: Mapping[str, Any] | None) -> Control | None:
 def _made(leakage: Mapping[str, Any]) -> str:
     seeds = leakage.get("seeds") or []
     over = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed" if seeds else ""
-    accuracies = [row["accuracy"] for row in leakage["splits"]]
-    method = next((one.get("method") for one in accuracies if is_number(one.get("low"))), "")
     told = (
         ("Features", leakage.get("features")), ("classifier", leakage.get("classifier")), ("over", over),
-        ("intervals", method),
+        ("intervals", _methods(leakage)),
     )  # fmt: skip
     text = "; ".join(f"{what}: {words}" if what != "over" else f"over {words}" for what, words in told if words)
     return text[:1].upper() + text[1:] + "." if text else ""
+
+
+def _methods(leakage: Mapping[str, Any]) -> str:
+    """How the intervals were made; where not all in one way, for which figures."""
+    figures = {_name(row): row["accuracy"] for row in leakage["splits"]}
+    for row in leakage["splits"]:
+        parts = zip((f"{_name(row)} with a copy", f"{_name(row)} without"), _by_copies(row), strict=True)
+        figures.update({name: part.get("accuracy") or {} for name, part in parts if part})
+    if leakage.get("difference"):
+        figures["the difference"] = leakage["difference"]
+    if leakage.get("control"):
+        figures["the control"] = leakage["control"]["accuracy"]
+    named: dict[str, list[str]] = {}
+    for name, figure in figures.items():
+        if is_number(figure.get("low")) and figure.get("method"):
+            named.setdefault(figure["method"], []).append(name)
+    if len(named) < 2:
+        return "".join(named)
+    return "; ".join(f"{method} for {listed(names)}" for method, names in named.items())
+
+
+def _said(figure: Mapping[str, Any]) -> str:
+    """A figure with its interval, or the words that it has none, and why."""
+    if is_number(figure.get("low")) or not is_number(figure.get("value")):
+        return estimate(figure)
+    why = re.sub(r"^(none|no interval)\W*", "", str(figure.get("method") or ""))
+    return f"{decimal(figure['value'])} (no interval{': ' + why if why else ''})"
+
+
+def _introduced(leakage: Mapping[str, Any]) -> str:
+    """Who was measured: none of the contenders, but a simple classifier."""
+    how = str(leakage.get("classifier") or "").removesuffix(" on standardised features")
+    features = str(leakage.get("features") or "").split(",")[0]  # the whole of it stands below
+    told = f"{how} on features of {features}" if how and features else how or features
+    return f"a simple classifier{f' ({told})' if told else ''}"
 
 
 def draw_price(leakage: Mapping[str, Any]) -> str:

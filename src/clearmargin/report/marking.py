@@ -9,11 +9,12 @@ from contextvars import ContextVar
 
 LEAKY = "leaky"
 # Sections that do not depend on who was trained on and who was tested.
-_CLEAN = ("methods", "audit", "leakage", "image", "networks", "reproduce")
+_CLEAN = ("data", "audit", "leakage", "image", "networks", "reproduce")
+_SENTENCE = "Leaky split: "  # how the study begins a sentence of such a result
 _SECTION = re.compile(r'<section id="([\w-]+)".*?</section>', re.DOTALL)
 _TITLE = re.compile(
     r"(<(?:h[1-6]|caption|figcaption|summary)\b[^>]*>(?:<span>)?)"
-    r'|(<p class="(?:lede|said)"[^>]*>)'
+    r'|(<p class="(?:lede|said)(?: alone)?"[^>]*>)'
 )
 _LABEL = re.compile(r'((?:alt|aria-label)=")')
 _mark: ContextVar[str] = ContextVar("mark", default="")
@@ -37,6 +38,11 @@ def mark() -> str:
 def with_mark(title: str) -> str:
     """A title with the word in front, when figures carry one just now."""
     return f"{mark()}: {title}" if mark() and title else title or mark()
+
+
+def unmarked(sentence: str) -> str:
+    """A sentence of a result without the study's own word for a leak, which the page puts in front of it anyway."""
+    return sentence.removeprefix(_SENTENCE)
 
 
 def mark_page(page: str) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 
 import tomli_w
 
+from clearmargin.evaluation.rounds import first_round
 from clearmargin.report.folder import ContenderFiles, RunFiles, StudyFiles, TrainedFiles
+from clearmargin.report.proof import of_learned_groups
 from clearmargin.report.wording import count, decimal, large, listed, plural, seconds, without_folders
 
 FITS = {
@@ -117,15 +119,60 @@ def _split(run: RunFiles) -> str:
 
 
 def given_parts(run: StudyFiles, noun: str, strata: str) -> str:
-    """Which parts are the source's own, and what was held out for validation where it gave no such part."""
+    """Whose parts they are (the source's, or a file's), what was held out for validation, and what leaks."""
+    file = parts_file(run)
     if not run.split.get("validation_cut"):
-        return "The parts are the source's own, as shipped; nothing was moved between them."
+        own = f"those of the file {file}" if file else "the source's own, as shipped"
+        return f"The parts are {own}; nothing was moved between them.{_accepted(run, noun)}"
     train, cut = (sum(run.split["counts"][part].values()) for part in ("train", "validation"))
     given = plural(train + cut, f"given training {noun}")
+    own = f"that of the file {file}" if file else "the source's own, as shipped"
     return (
-        f"The test part is the source's own, as shipped; {count(cut)} of the {given} were held out for "
-        f"validation, by lot from seed {run.environment['seed']}, stratified by {strata}."
+        f"The test part is {own}; {count(cut)} of the {given} were held out for "
+        f"validation, by lot from seed {run.environment['seed']}, stratified by {strata}.{_accepted(run, noun)}"
     )
+
+
+def parts_file(run: StudyFiles) -> str:
+    """The name of the file that gave the parts; empty where none did."""
+    if not run.split.get("from_file"):
+        return ""
+    return without_folders(str(run.recipe.get("split", {}).get("file") or "")) or "named in the recipe"
+
+
+def parts_origin(run: StudyFiles) -> str:
+    """Where the parts come from, for the head of the page; empty where they were drawn anew."""
+    if not run.split.get("given"):
+        return ""
+    file = parts_file(run)
+    return f"parts of the file {file}" if file else "parts as shipped"
+
+
+def _accepted(run: StudyFiles, noun: str) -> str:
+    """A sentence on the leaks that were accepted, with a space before it; empty where there are none."""
+    related = len(of_learned_groups(run))
+    if related:
+        tested = plural(run.evaluation["n"], f"test {noun}")
+        return f" Leaks were accepted: of {tested}, {count(related)} {_belongs(related)} to a group also learned from."
+    return " Leaks were accepted." if run.evaluation.get("leaky") else ""
+
+
+def _belongs(number: int) -> str:
+    return "belongs" if number == 1 else "belong"
+
+
+def tested_on(run: StudyFiles, noun: str) -> str:
+    """On what the contenders were evaluated, and whether they had learned from it."""
+    where = first_round(run.evaluation)
+    shown = f"Shown in detail is {where}: on" if where else "On"
+    part = f"{shown} {plural(run.evaluation['n'], noun)} of the {run.evaluation.get('part', 'test')} part"
+    related = len(of_learned_groups(run))
+    if related:
+        belong = f"{count(related)} {_belongs(related)} to a group also learned from"
+        return f"{part}, of which {belong} (leaks were accepted)."
+    if run.evaluation.get("leaky"):
+        return f"{part}, after groups had been let into more than one part (leaks were accepted)."
+    return f"{part}, which neither training nor the choice of the epoch had seen."
 
 
 def _contender(run: RunFiles, contender: ContenderFiles) -> str:
@@ -212,8 +259,7 @@ def _evaluation(run: RunFiles) -> str:
     result = run.evaluation
     spread = "patients or groups" if result.get("clustered") else "images"
     return (
-        f"On {plural(result['n'], 'image')} of the {result.get('part', 'test')} part, which neither training nor "
-        f"the choice of the epoch had seen. {evaluation_number(result)}"
+        f"{tested_on(run, 'image')} {evaluation_number(result)}"
         f"Intervals are {100 * result.get('confidence', 0.95):g} % intervals; bootstraps drew "
         f"{count(result.get('resamples'))} times over {spread}."
     )

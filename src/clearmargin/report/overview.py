@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clearmargin.evaluation.rounds import alone
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import RunFiles, StudyFiles, TrainedFiles
+from clearmargin.report.marking import unmarked
 from clearmargin.report.wording import (
     decimal,
     estimate,
@@ -179,16 +181,16 @@ def verdict(run: RunFiles) -> tuple[list[str], int]:
     """The sentences a hurried reader takes home, and how many further ones the table of pairs holds."""
     pairs = run.evaluation["comparisons"]
     if not pairs:
-        return [_alone(run)], 0
+        return [alone(run.evaluation, _single(run))], 0
     leader = max(run.contenders, key=lambda c: c.result["metrics"]["balanced_accuracy"]["value"] or 0).name
     told = sorted(
         pairs, key=lambda pair: (leader not in (pair["first"], pair["second"]), pair["difference"]["value"] or 0)
     )
-    sentences = [pair["sentence"] for pair in told[:VERDICTS_SHOWN]]
+    sentences = [alone(run.evaluation, unmarked(pair["sentence"])) for pair in told[:VERDICTS_SHOWN]]
     return sentences, len(pairs) - len(sentences)
 
 
-def _alone(run: RunFiles) -> str:
+def _single(run: RunFiles) -> str:
     contender, baseline = run.contenders[0], run.evaluation.get("baseline", {})
     reached = contender.result["metrics"]["balanced_accuracy"]
     sentence = (

@@ -10,6 +10,7 @@ import jinja2
 from clearmargin.errors import RunFolderError
 from clearmargin.evaluation.intervals import too_few_groups
 from clearmargin.evaluation.misclassified import confident_mistakes
+from clearmargin.evaluation.rounds import first_round, tested_in_all
 from clearmargin.files import write_bytes, write_text
 from clearmargin.records import PARTS
 from clearmargin.report import (
@@ -141,6 +142,9 @@ def _first_screen(run: RunFiles) -> dict[str, Any]:
         "further_pairs": further,
         "columns": overview.comparison_columns(run),
         "references": overview.references(run),
+        "round": first_round(run.evaluation),
+        "tested": tested_in_all(run.evaluation, len(run.split_rows), "image").replace(",", wording.THIN),
+        "parts_origin": methods.parts_origin(run),
         "too_few_groups": too_few_groups(run.evaluation),
         "costs": overview.contender_costs(run.contenders),
         "differences": rows,

@@ -46,6 +46,13 @@ def leak_checks(run: StudyFiles, tested: Iterable[str], noun: str = "image") -> 
     return checks
 
 
+def of_learned_groups(run: StudyFiles) -> set[str]:
+    """Names of the tested samples of which others of the same group are in another part."""
+    rows = run.split_rows
+    tested = rows["part"] == run.evaluation.get("part", "test")
+    return set(rows["name"][tested & rows["group"].isin(set(rows["group"][~tested]))])
+
+
 def _groups_stay_together(run: StudyFiles, noun: str) -> Check:
     parts_of_group = run.split_rows.groupby("group")["part"].nunique()
     crossing, groups = int((parts_of_group > 1).sum()), len(parts_of_group)
@@ -66,10 +73,17 @@ def _groups_stay_together(run: StudyFiles, noun: str) -> Check:
 def _tested_are_new(run: StudyFiles, tested: list[str], noun: str) -> Check:
     part = run.evaluation.get("part", "test")
     placed = dict(zip(run.split_rows["name"], run.split_rows["part"], strict=True))
+    looked_up = f"All {count(len(tested))} names were looked up in split.csv"
     seen = sum(placed.get(name) != part for name in tested)
-    where = "none belongs to another part" if not seen else "these belong to another part, or to none"
-    detail = f"All {count(len(tested))} names were looked up in split.csv: {where}."
-    return Check(seen == 0, f"{plural(seen, f'tested {noun}')} seen before", detail)
+    if seen:
+        detail = f"{looked_up}: these belong to another part, or to none."
+        return Check(False, f"{plural(seen, f'tested {noun}')} seen before", detail)
+    related = len(of_learned_groups(run).intersection(tested))
+    if related:
+        detail = f"{looked_up}: of these, others of the same group (a patient, or copies) are in another part."
+        return Check(False, f"{plural(related, f'tested {noun}')} of a group also learned from", detail)
+    detail = f"{looked_up}: none belongs to another part, or to a group of which anything is in another part."
+    return Check(True, f"0 tested {noun}s seen before", detail)
 
 
 def _copies_stay_together(run: StudyFiles, noun: str) -> Check:

@@ -14,6 +14,7 @@ from clearmargin.evaluation.repeats import METRICS
 from clearmargin.report.drawing import draw, draw_grid, inline
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import StudyFiles
+from clearmargin.report.marking import unmarked
 from clearmargin.report.overview import p_values
 from clearmargin.report.strips import Strip, plot_seeds
 from clearmargin.report.wording import fitting_digits, is_number, measured, numbers
@@ -21,6 +22,12 @@ from clearmargin.report.wording import fitting_digits, is_number, measured, numb
 SENTENCES = 3
 _WIDTH, _LEFT = 5.4, 0.3
 IN_UNITS = {"rmse", "mae", "mse", "log_loss", "errors"}  # the others are shares
+# What values a metric can have; those that are not named are shares from 0 to 1.
+RANGES = {
+    "mcc": (-1.0, 1.0),
+    "r2": (-math.inf, 1.0),
+    **dict.fromkeys(IN_UNITS, (0.0, math.inf)),
+}
 _ROUNDING = 1e-9  # a spread below is that of the arithmetic
 
 
@@ -86,7 +93,7 @@ def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
         seeds=_rounds(found),
         titles=tuple(title(metric) for metric in shown),
         rows=tuple(
-            Row(name, own[name], tuple(_summary(one[metric], digits[metric]) for metric in shown))
+            Row(name, own[name], tuple(_summary(_within(metric, one[metric]), digits[metric]) for metric in shown))
             for name, one in summaries.items()
         ),
         references=tuple(
@@ -98,17 +105,46 @@ def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
             Pair(
                 pair,
                 (own[pair["first"]], own[pair["second"]]),
-                _difference(pair["difference"]),
+                _difference(_within_difference(shown[0], pair["difference"])),
                 p_values(pair, len(pairs)),
             )
             for pair in pairs
         ),
         figure=inline(_draw(run, own), "seeds", f"{title(shown[0])} of every contender for every {unit}"),
         same_test=bool(found.get("same_test")),
-        method=next((pair["p_method"] for pair in pairs if is_number(pair["p_value"])), ""),
+        method=_method(found),
         headline=_headline(run, shown[0], digits[shown[0]]),
         note=found.get("note") or "",
     )
+
+
+def _within(metric: str, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures with the limits of the interval cut off where the metric ends."""
+    lowest, highest = RANGES.get(metric, (0.0, 1.0))
+    return {
+        key: min(max(value, lowest), highest) if key in ("low", "high") and is_number(value) else value
+        for key, value in figures.items()
+    }
+
+
+def _within_difference(metric: str, difference: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for a difference between two values of the metric."""
+    lowest, highest = RANGES.get(metric, (0.0, 1.0))
+    span = highest - lowest
+    return {key: min(max(value, -span), span) if key in ("low", "high") else value for key, value in difference.items()}
+
+
+def _method(found: Mapping[str, Any]) -> str:
+    """How intervals and p-values were made, and that what lies beyond the range of a metric is not shown."""
+    pairs = found["comparisons"]
+    if not pairs:
+        return ""
+    parts = [*found["contenders"].values(), *found["baselines"].values()]
+    cut = any(_within(metric, one[metric]) != one[metric] for one in parts for metric in found["metrics"])
+    cut |= any(_within_difference(found["metrics"][0], pair["difference"]) != pair["difference"] for pair in pairs)
+    method = next((pair["p_method"] for pair in pairs if is_number(pair["p_value"])), "")
+    note = "intervals are cut off where the metric ends (evaluation.json has them whole)" if cut else ""
+    return "; ".join(filter(None, [method, note]))
 
 
 def _rounds(found: Mapping[str, Any]) -> int:
@@ -160,7 +196,7 @@ def _sentences(found: Mapping[str, Any]) -> tuple[str, ...]:
         return pair["baseline"] is not None, ahead if pair["first"] == leader else -ahead
 
     told = [pair for pair in found["comparisons"] if leader in (pair["first"], pair["second"])]
-    return tuple(pair["sentence"] for pair in sorted(told, key=lead)[:SENTENCES])
+    return tuple(unmarked(pair["sentence"]) for pair in sorted(told, key=lead)[:SENTENCES])
 
 
 def _best(found: Mapping[str, Any], kind: str) -> str | None:

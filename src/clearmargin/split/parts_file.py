@@ -81,13 +81,13 @@ class PartsFile:
         twice = [name for name, count in Counter(read).items() if count > 1]
         if twice:
             raise SourceError(
-                f"The split file {self.path} names {len(twice):,} samples more than once: {first_few(twice)}. "
+                f"The split file {self.path} names {_counted(len(twice))} more than once: {first_few(twice)}. "
                 "Keep one row for each."
             )
         unknown = sorted(set(read) - known)
         if unknown:
             raise SourceError(
-                f"The split file {self.path} names {len(unknown):,} samples that the data do not have, or that can't "
+                f"The split file {self.path} names {_counted(len(unknown))} that the data do not have, or that can't "
                 f"be read: {first_few(unknown)}; the data have {first_few(names)}. "
                 "Names are those that `clearmargin split DATA` writes; remove the other rows."
             )
@@ -95,7 +95,7 @@ class PartsFile:
         if missing:
             dropped = "" if may_lack else '; if they are copies that were dropped, set near_duplicates = "drop" too'
             raise SourceError(
-                f"The split file {self.path} says nothing of {len(missing):,} of {len(names):,} samples: "
+                f"The split file {self.path} says nothing of {len(missing):,} of {_counted(len(names))}: "
                 f"{first_few(missing)}. Add a row for each, or take them out of the data{dropped}."
             )
         return {name: row for row, name in enumerate(read)}
@@ -122,7 +122,7 @@ class PartsFile:
         if other:
             first = other[0]
             raise SourceError(
-                f"The split file {self.path} gives {len(other):,} samples another label than the data: "
+                f"The split file {self.path} gives {_counted(len(other))} another label than the data: "
                 f"{first_few([sample.name for sample in other])}; the first has {labels[place[first.name]]!r} there "
                 f"and {first.label!r} in the data. The data decide: correct the file, or leave its label column out."
             )
@@ -236,3 +236,7 @@ def _same_label(label: str | float, cell: str) -> bool:
         return float(cell) == label
     except ValueError:
         return False
+
+
+def _counted(number: int) -> str:
+    return f"{number:,} sample{'' if number == 1 else 's'}"

@@ -11,6 +11,7 @@ from clearmargin.report.methods import (
     has_convolution,
     repeats_step,
     settings_of,
+    tested_on,
     training_steps,
 )
 from clearmargin.report.regression.folder import RegressionContender, RegressionRun
@@ -90,8 +91,7 @@ def _evaluation(run: RegressionRun) -> str:
     result = run.evaluation
     spread = "groups" if result.get("clustered") else "rows"
     return (
-        f"On {plural(result['n'], 'row')} of the {result.get('part', 'test')} part, which neither training nor "
-        f"the choice of the epoch had seen. {evaluation_number(result)}"
+        f"{tested_on(run, 'row')} {evaluation_number(result)}"
         f"Intervals are {100 * result.get('confidence', 0.95):g} % intervals; bootstraps drew "
         f"{count(result.get('resamples'))} times over {spread}. R² is against the mean of the test rows themselves."
     )

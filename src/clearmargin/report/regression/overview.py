@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from clearmargin.evaluation.rounds import alone
 from clearmargin.report.figures import Look
+from clearmargin.report.marking import unmarked
 from clearmargin.report.overview import Mark, Metric, Scale, p_values, references, round_scale
 from clearmargin.report.regression.folder import RegressionRun
 from clearmargin.report.wording import fitting_digits, listed, measured, numbers, plural
@@ -90,8 +92,8 @@ def verdict(run: RegressionRun) -> tuple[list[str], int]:
     told = [pair for pair in run.evaluation["comparisons"] if best.name in (pair["first"], pair["second"])]
     told.sort(key=lambda pair: (pair["baseline"] is not None, _rmse(run, pair, best.name)))
     shown = 0 if run.evaluation.get("repeats") else VERDICTS_SHOWN  # what many splits say comes before what one does
-    pairs = [pair["sentence"] for pair in told[:shown]]
-    return [_reached(run, best.name), *pairs], len(run.evaluation["comparisons"]) - len(pairs)
+    pairs = [unmarked(pair["sentence"]) for pair in told[:shown]]
+    return [alone(run.evaluation, _reached(run, best.name)), *pairs], len(run.evaluation["comparisons"]) - len(pairs)
 
 
 def _rmse(run: RegressionRun, pair: Mapping[str, Any], best: str) -> float:

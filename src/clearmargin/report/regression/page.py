@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from clearmargin.evaluation.intervals import too_few_groups
+from clearmargin.evaluation.rounds import first_round, tested_in_all
 from clearmargin.files import write_text
-from clearmargin.report import data_flow, findings, leakage, methods, overview, proof
+from clearmargin.report import data_flow, findings, leakage, methods, overview, proof, wording
 from clearmargin.report.figures import SERIES
 from clearmargin.report.marking import marked
 from clearmargin.report.regression import methods as own_methods
@@ -59,6 +60,9 @@ def _first_screen(run: RegressionRun) -> dict[str, Any]:
         "interval_methods": own.interval_methods(run),
         "checks": checks,
         "leaks": not all(check.holds for check in checks),
+        "round": first_round(run.evaluation),
+        "tested": tested_in_all(run.evaluation, len(run.split_rows), "row").replace(",", wording.THIN),
+        "parts_origin": methods.parts_origin(run),
         "too_few_groups": too_few_groups(run.evaluation),
         "few_rows": run.evaluation["n"] < own.FEW_TEST_ROWS,
         "looks_by_name": look,
