@@ -212,7 +212,7 @@ def test_every_interval_of_the_price_is_named_and_a_missing_one_explained(synthe
     write_json(run_folder / "leakage.json", {**content, "control": control, "sentences": said, "splits": splits})
     write_report(run_folder)
     text = reading.words(reading.assert_inert(run_folder))
-    assert "intervals: Wilson score for the given parts; bootstrap for copies together, a random split, " in text
+    assert "intervals: Wilson score for the given parts; bootstrap for only copies together, a random split, " in text
     assert "; Student's t for the control." in text
     assert "1.000 (no interval: the resamples show no spread)" in " ".join(text.split())
     assert text.count(control["sentence"]) == 1

@@ -120,18 +120,18 @@ def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
 
 def _within(metric: str, figures: Mapping[str, Any]) -> dict[str, Any]:
     """Figures with the limits of the interval cut off where the metric ends."""
-    lowest, highest = RANGES.get(metric, (0.0, 1.0))
-    return {
-        key: min(max(value, lowest), highest) if key in ("low", "high") and is_number(value) else value
-        for key, value in figures.items()
-    }
+    return _cut_off(figures, *RANGES.get(metric, (0.0, 1.0)))
 
 
 def _within_difference(metric: str, difference: Mapping[str, Any]) -> dict[str, Any]:
     """The same for a difference between two values of the metric."""
     lowest, highest = RANGES.get(metric, (0.0, 1.0))
-    span = highest - lowest
-    return {key: min(max(value, -span), span) if key in ("low", "high") else value for key, value in difference.items()}
+    return _cut_off(difference, lowest - highest, highest - lowest)
+
+
+def _cut_off(figures: Mapping[str, Any], lowest: float, highest: float) -> dict[str, Any]:
+    limits = {key: min(max(figures[key], lowest), highest) for key in ("low", "high") if is_number(figures.get(key))}
+    return {**figures, **limits}
 
 
 def _method(found: Mapping[str, Any]) -> str:
