@@ -17,7 +17,7 @@ import numpy as np
 from clearmargin.audit.label_suspects import label_suspects
 from clearmargin.console import ConsoleProgress
 from clearmargin.features import image_features
-from clearmargin.preparation import audit_inputs, only, read_inputs, together
+from clearmargin.preparation import audit_inputs, only, read_inputs
 from clearmargin.recipe import Data
 from clearmargin.records import Finding
 
@@ -47,8 +47,7 @@ def measure(name: str, most: int, seeds: range) -> None:
         features = image_features(inputs, progress)
         seconds = time.perf_counter() - started
     names, labels = (np.array([getattr(sample, key) for sample in inputs.samples], object) for key in ("name", "label"))
-    groups = together(inputs.samples, audit_inputs(inputs, source).copies)
-    units = np.unique(groups.astype(str), return_inverse=True)[1]
+    units = audit_inputs(inputs, source).units
     print(f"{name}: {len(names):,} images, {features.name}. {features.note} ({seconds:.0f} s)", flush=True)
     classes = np.unique(labels.astype(str))
 

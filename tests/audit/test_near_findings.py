@@ -111,3 +111,15 @@ def test_the_size_a_recipe_asks_for_does_not_matter(folder):
         for how in (Preprocessing(16, "crop", "gray"), Preprocessing(64, "stretch", "rgb"))
     ]
     assert (by_size[0] == by_size[1]).all()
+
+
+def test_few_near_copies_among_many_are_a_warning(folder):
+    for k in range(200):
+        texture(1000 + k, 40).save(folder / "Testing" / "glioma" / f"further{k}.png")
+    (folder / "Testing" / "glioma" / "same.png").unlink()
+    for name in ("mirrored", "other_class"):
+        (folder / "Testing" / "no_tumor" / f"{name}.png").unlink()
+    _, found = audited(folder)
+    (finding,) = of_kind(found, "copies-across-parts")
+    assert "1 of 203 images" in finding.message
+    assert finding.severity == "warning"

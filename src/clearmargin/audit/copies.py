@@ -14,6 +14,7 @@ from clearmargin.records import Finding, Part
 
 MOST_PAIRS = 200  # told as evidence
 _SHOWN = 3
+_MANY = 0.01  # of a tested part, from which near copies alone are serious: a few may be strangers that look alike
 _SPELLINGS = 5  # sets of names told in a message
 # What a reader calls the parts, and which of them must not know the other.
 _TESTED_ON: tuple[tuple[Part, str, Part, str], ...] = (
@@ -187,7 +188,7 @@ def copies_across_parts(evidence: Evidence) -> Iterator[Finding]:
         across = across.all(axis=1) & (is_tested[evidence.links.pairs].sum(axis=1) == 1)
         yield Finding(
             "copies-across-parts",
-            "serious",
+            "serious" if identical or number >= _MANY * total else "warning",
             f"{number:,} of {total:,} {nouns.sample}s in the given {tested_name} part "
             f"{_plural(number, 'has', 'have')} {what} in the {known_name} part{how}: "
             "a model can recognise them without having learned anything.",
