@@ -29,8 +29,8 @@ def _difference(splits: Mapping[str, Any], found: Mapping[str, Any]) -> str:
             "split and a leak-free one are the same; slices of one patient, if there are any, leak unseen."
         )
     points = _points(difference["value"])
-    both = f"With a random split the same classifier seems to be right on {_percent(random)}, "
-    both += f"without leaks on {_percent(free)}"
+    both = f"With a random split a simple classifier seems to be right on {_percent(random)}, "
+    both += f"without leaks the same one on {_percent(free)}"
     if difference["low"] is None:
         return f"{both}: a difference of {points} points ({difference['method']})."
     if found["effective_groups"] < FEWEST_EFFECTIVE:

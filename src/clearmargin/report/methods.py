@@ -111,7 +111,7 @@ def _split(run: RunFiles) -> str:
     asked = ", ".join(f"{fraction:g}" for fraction in run.split["asked"])
     column = run.recipe.get("split", {}).get("group_by", "patient")
     named = "patient" if column == "patient" else f"group of one '{column}'"
-    kept = named if run.split["patients"] else "image and its exact copies"
+    kept = named if run.split["patients"] else "image and its copies, identical or nearly so,"
     return (
         f"Drawn anew from seed {run.environment['seed']}, stratified by class, fractions asked for {asked} "
         f"(training, validation, test). Each {kept} went to one part as a whole."
