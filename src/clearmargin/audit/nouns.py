@@ -15,6 +15,8 @@ class Nouns:
         One sample; with an s behind it, several.
     copy, copies
         What is the same as another sample, with its article; and several.
+    alike
+        What stays together without anybody saying so.
     group
         What belongs together, when the source says so.
     effect
@@ -26,6 +28,7 @@ class Nouns:
     sample: str
     copy: str
     copies: str
+    alike: str
     group: str
     effect: str
     give_parts: str
@@ -36,6 +39,7 @@ IMAGES = Nouns(
     sample="image",
     copy="an identical copy",
     copies="identical images",
+    alike="copies of an image, identical or nearly so",
     group="patient",
     effect="the disease",
     give_parts="Put them into train and test folders",
@@ -45,6 +49,7 @@ ROWS = Nouns(
     sample="row",
     copy="a row with the same inputs",
     copies="rows with the same inputs",
+    alike="rows with the same inputs",
     group="group",
     effect="what the inputs say",
     give_parts="Fill in the column of parts",

@@ -75,7 +75,7 @@ def _require_apart(names: np.ndarray, groups: np.ndarray, parts: np.ndarray, nou
         rows = np.flatnonzero(groups == crossing[0])
         told = ", ".join(f"{names[row]!r} in {parts[row]}" for row in _one_of_each_part(rows, parts))
         raise SourceError(
-            f"{giver.parts} leak. Groups ({nouns.group}, or {nouns.copies}) in more than one part: "
+            f"{giver.parts} leak. Groups ({nouns.group}, or {nouns.alike}) in more than one part: "
             f"{len(crossing):,}, with {leaking:,} {nouns.sample}s: {first_few(crossing)}; of the first, {told}. "
             f"Mend the parts, {giver.instead}, or set accept_leaks = true to go on and have every figure called leaky."
         )
