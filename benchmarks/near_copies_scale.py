@@ -3,8 +3,7 @@
     python benchmarks/near_copies_scale.py [--images 10000 100000 1000000]
 
 Codes are random, as those of strangers are; a hundredth of them gets a copy in one of the eight orientations, each bit
-of it flipped with a chance of 12 %, about what a resized and compressed copy differs in. Each size runs in a process of
-its own, so that its peak memory is its own.
+of it flipped with a chance of 12 %. Each size runs in a process of its own, so that its peak memory is its own.
 """
 
 from __future__ import annotations

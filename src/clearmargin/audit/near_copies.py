@@ -24,7 +24,7 @@ from clearmargin.records import Rows
 
 THRESHOLD = 0.9  # of the similarity; docs/copies.md shows what other values would find
 _LEAST_DETAIL = 1.5  # grey levels, standard deviation of what is finer than a fifth of the side
-_COARSE_ALIKE = 0.68  # cosine; of planted copies 99 % are above 0.7
+_COARSE_ALIKE = 0.68  # cosine below which no pair is compared on its pixels
 _COARSE_ALIKE_IN_A_CROWD = 0.84
 _CROWDED_FROM = 0.95
 _AT_ONCE = 1024
