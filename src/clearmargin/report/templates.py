@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import jinja2
+from markupsafe import Markup
 
+from clearmargin.language import language, tr, trn
 from clearmargin.report import wording
 
 _FILTERS = {
@@ -35,4 +37,10 @@ def templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(_FILTERS)
+    environment.globals.update({"tr": tr, "trn": trn, "tr_html": tr_html, "language": language})
     return environment
+
+
+def tr_html(english: str, /, **values: object) -> Markup:
+    """`tr` of a text that holds tags: it is markup, and its values are escaped."""
+    return Markup(tr(english)).format(**values)
