@@ -96,39 +96,43 @@ def two_digits(number: int) -> int:
 def on_samples(n_samples: int, n_groups: int | None) -> str:
     """On how many images, and of how many groups when they cluster."""
     images = trn(n_samples, "{n} image", "{n} images", n=f"{n_samples:,}")
-    if n_groups is None:
-        return images
-    groups = trn(n_groups, "{n} group", "{n} groups", n=f"{n_groups:,}")
-    return tr("{images} in {groups}", images=images, groups=groups)
+    return images if n_groups is None else tr("{images} in {groups}", images=images, groups=groups_text(n_groups))
+
+
+def groups_text(n_groups: int) -> str:
+    """How many groups."""
+    return trn(n_groups, "{n} group", "{n} groups", n=f"{n_groups:,}")
+
+
+def interval_text(low: str, high: str, confidence: float) -> str:
+    """An interval from its limits as they are printed."""
+    return tr("{confidence} % interval {low} to {high}", confidence=f"{100 * confidence:.6g}", low=low, high=high)
+
+
+def flips_text(n_groups: int, p: str) -> str:
+    """The test that flips signs by groups, with its p-value as it is printed."""
+    return trn(
+        n_groups, "sign flips over {n} group, p {p}", "sign flips over {n} groups, p {p}", n=f"{n_groups:,}", p=p
+    )
+
+
+def adjusted_text(p_holm: float, n_pairs: int, bar: float) -> str:
+    """The adjusted p-value with a comma in front; empty for a single pair."""
+    if n_pairs <= 1:
+        return ""
+    return tr(", adjusted for {n} comparisons {p}", n=f"{n_pairs:,}", p=probability_text(p_holm, bar))
 
 
 def _interval(difference: Mapping[str, Any], n_groups: int | None, confidence: float) -> str:
     if difference["low"] is None:
         return tr("no interval: a single sample") if n_groups is None else tr("no interval: a single group")
-    low, high = _points(difference["low"]), _points(difference["high"])
-    return tr("{confidence} % interval {low} to {high}", confidence=f"{100 * confidence:.6g}", low=low, high=high)
+    return interval_text(_points(difference["low"]), _points(difference["high"]), confidence)
 
 
 def _test(record: Mapping[str, Any], n_groups: int | None, n_pairs: int, bar: float) -> str:
     p = probability_text(record["p_value"], bar)
-    if n_groups is None:
-        text = tr("McNemar mid-p {p}", p=p)
-    else:
-        text = trn(
-            n_groups,
-            "sign flips over {n} group, p {p}",
-            "sign flips over {n} groups, p {p}",
-            n=f"{n_groups:,}",
-            p=p,
-        )
-    return text + adjusted(record["p_holm"], n_pairs, bar)
-
-
-def adjusted(p_holm: float, n_pairs: int, bar: float) -> str:
-    """The adjusted p-value with a comma in front; empty for a single pair."""
-    if n_pairs <= 1:
-        return ""
-    return tr(", adjusted for {n} comparisons {p}", n=f"{n_pairs:,}", p=probability_text(p_holm, bar))
+    text = tr("McNemar mid-p {p}", p=p) if n_groups is None else flips_text(n_groups, p)
+    return text + adjusted_text(record["p_holm"], n_pairs, bar)
 
 
 def single_sentence(evaluation: Mapping[str, Any]) -> str:

@@ -8,21 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from clearmargin.evaluation.rounds import alone
+from clearmargin.evaluation.verdict import single_sentence
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import RunFiles, StudyFiles, TrainedFiles
 from clearmargin.report.marking import unmarked
 from clearmargin.report.wording import (
     decimal,
-    estimate,
     is_number,
     large,
     listed,
     numbers,
-    plural,
     points,
     probability_value,
     seconds,
-    short,
 )
 
 VERDICTS_SHOWN = 3
@@ -181,29 +179,13 @@ def verdict(run: RunFiles) -> tuple[list[str], int]:
     """The sentences a hurried reader takes home, and how many further ones the table of pairs holds."""
     pairs = run.evaluation["comparisons"]
     if not pairs:
-        return [alone(run.evaluation, _single(run))], 0
+        return [alone(run.evaluation, single_sentence(run.evaluation))], 0
     leader = max(run.contenders, key=lambda c: c.result["metrics"]["balanced_accuracy"]["value"] or 0).name
     told = sorted(
         pairs, key=lambda pair: (leader not in (pair["first"], pair["second"]), pair["difference"]["value"] or 0)
     )
     sentences = [alone(run.evaluation, unmarked(pair["sentence"])) for pair in told[:VERDICTS_SHOWN]]
     return sentences, len(pairs) - len(sentences)
-
-
-def _single(run: RunFiles) -> str:
-    contender, baseline = run.contenders[0], run.evaluation.get("baseline", {})
-    reached = contender.result["metrics"]["balanced_accuracy"]
-    sentence = (
-        f"{contender.name} reaches a balanced accuracy of {estimate(reached)} on "
-        f"{plural(run.evaluation['n'], 'test image')}."
-    )
-    floor = baseline.get("balanced_accuracy")
-    if not is_number(floor):
-        return sentence
-    answering = f"always answering “{short(baseline['class'])}”"
-    if is_number(reached.get("low")) and reached["low"] <= floor:
-        return f"{sentence} That cannot be told apart from {answering}, which reaches {decimal(floor)}."
-    return f"{sentence} For comparison: {answering} would reach {decimal(floor)}."
 
 
 def contender_costs(contenders: Iterable[TrainedFiles]) -> list[dict[str, str]]:
