@@ -13,6 +13,7 @@ from clearmargin.errors import UsageError
 from clearmargin.evaluation.assessment import check_prevalence, evaluate
 from clearmargin.evaluation.baselines import baseline_estimates
 from clearmargin.evaluation.bootstrap import headline
+from clearmargin.evaluation.decision import Decision
 from clearmargin.evaluation.estimates import write_estimates
 from clearmargin.evaluation.metrics import label_index, predicted_index
 from clearmargin.evaluation.regression import evaluate_estimates
@@ -27,7 +28,13 @@ LEAKY = "Leaky split"
 
 
 def judge_contenders(
-    said: Mapping[str, Any], task: Task, inputs: Inputs, split: Split, recipe: Recipe, folder: Path
+    said: Mapping[str, Any],
+    task: Task,
+    inputs: Inputs,
+    split: Split,
+    recipe: Recipe,
+    folder: Path,
+    decisions: Mapping[str, Decision],
 ) -> dict[str, Any]:
     """The content of ``evaluation.json``; baselines of a regression are written beside the contenders' predictions.
 
@@ -35,6 +42,8 @@ def judge_contenders(
     ----------
     said
         What each contender says of the test part: `Predictions` or `Estimates`.
+    decisions
+        What each fixed on the validation part; of a regression none.
     """
     asked = recipe.evaluation
     references = [reference.model_dump() for reference in asked.references]
@@ -48,6 +57,7 @@ def judge_contenders(
             said,
             train_labels=split.labels[split.rows("train")],
             prevalence=asked.prevalence,
+            decisions=decisions,
             columns=_columns(asked.subgroups, inputs, split.names[split.rows("test")]),
             **settings,
         )
