@@ -6,9 +6,9 @@ cache folder, counts over all runs and holds hashes and dates only: no name, no 
 A test part is known by the content of its samples, not by their names: the same images under other names, in another
 folder or in another order are the same part.
 
-An entry that is changed, taken out or put in between breaks the chain. What is cut off at the end is noticed by the hash
-of the last entry, which ``evaluation.json`` keeps. A chain that somebody computed anew together with all that refers to
-it can't be noticed from the files alone.
+An entry that is changed, taken out or put in between breaks the chain. What is cut off at the end is noticed by the
+hash of the last entry, which ``evaluation.json`` keeps. A chain that somebody computed anew together with all that
+refers to it can't be noticed from the files alone.
 """
 
 from __future__ import annotations
