@@ -23,8 +23,8 @@ class EvaluationSettings(Settings):
 
     Each of the ``repeats`` after the first splits and trains anew with the next seed; its predictions are kept, its
     weights are not. ``prevalence`` is the share of a class where the model will be used, for the predictive values
-    there; ``subgroups`` names columns of a manifest. ``error_rate`` is that of conformal sets, ``abstain_error`` that of
-    answers which are not withheld, ``gate_false_alarms`` the share of usual images that may be called unlike the
+    there; ``subgroups`` names columns of a manifest. ``error_rate`` is that of conformal sets, ``abstain_error`` that
+    of answers which are not withheld, ``gate_false_alarms`` the share of usual images that may be called unlike the
     training part.
     """
 

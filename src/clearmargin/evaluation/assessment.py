@@ -13,9 +13,9 @@ from clearmargin.evaluation import metrics
 from clearmargin.evaluation.alignment import AlignedPredictions, align
 from clearmargin.evaluation.bootstrap import HEADLINE, MANY_CLASSES, bootstrap, headline
 from clearmargin.evaluation.comparison import compare
-from clearmargin.evaluation.differences import FIRST_ORDER
 from clearmargin.evaluation.confidence import confidence_blocks
 from clearmargin.evaluation.decision import Decision
+from clearmargin.evaluation.differences import FIRST_ORDER
 from clearmargin.evaluation.intervals import bootstrap_figure, share_figure
 from clearmargin.evaluation.per_class import per_class
 from clearmargin.evaluation.sample_size import accuracy_sample_size
