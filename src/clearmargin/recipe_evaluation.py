@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -23,7 +23,9 @@ class EvaluationSettings(Settings):
 
     Each of the ``repeats`` after the first splits and trains anew with the next seed; its predictions are kept, its
     weights are not. ``prevalence`` is the share of a class where the model will be used, for the predictive values
-    there; ``subgroups`` names columns of a manifest.
+    there; ``subgroups`` names columns of a manifest. ``error_rate`` is that of conformal sets, ``abstain_error`` that
+    of answers which are not withheld, ``gate_false_alarms`` the share of usual images that may be called unlike the
+    training part.
     """
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
@@ -32,6 +34,10 @@ class EvaluationSettings(Settings):
     references: list[Reference] = Field(default=[], max_length=20)
     prevalence: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default={})
     subgroups: list[Annotated[str, Field(min_length=1)]] = Field(default=[], max_length=50)
+    error_rate: float = Field(default=0.1, ge=0.001, le=0.5)
+    conformal: Literal["marginal", "class-conditional"] = "marginal"
+    abstain_error: float = Field(default=0.05, ge=0.001, le=0.5)
+    gate_false_alarms: float = Field(default=0.05, ge=0.001, le=0.5)
 
     @model_validator(mode="after")
     def _settings_go_together(self) -> EvaluationSettings:

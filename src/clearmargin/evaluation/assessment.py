@@ -13,6 +13,8 @@ from clearmargin.evaluation import metrics
 from clearmargin.evaluation.alignment import AlignedPredictions, align
 from clearmargin.evaluation.bootstrap import HEADLINE, MANY_CLASSES, bootstrap, headline
 from clearmargin.evaluation.comparison import compare
+from clearmargin.evaluation.confidence import confidence_blocks
+from clearmargin.evaluation.decision import Decision
 from clearmargin.evaluation.differences import FIRST_ORDER
 from clearmargin.evaluation.intervals import bootstrap_figure, share_figure
 from clearmargin.evaluation.per_class import per_class
@@ -30,6 +32,7 @@ def evaluate(
     seed: int = 0,
     prevalence: Mapping[str, float] | None = None,
     columns: Columns | None = None,
+    decisions: Mapping[str, Decision] | None = None,
 ) -> dict[str, Any]:
     """Score the contenders on the test part, with intervals, and compare every pair.
 
@@ -48,6 +51,9 @@ def evaluate(
         Share of a class where the model will be used, by class, for the predictive values there.
     columns
         What is known of each sample, by column, to look at part of the samples: text, None where nothing is stated.
+    decisions
+        What each contender fixed on the validation part; of one without, calibration, conformal sets, abstention and
+        decision curve are left out.
 
     Returns
     -------
@@ -68,7 +74,17 @@ def evaluate(
     _check_columns(columns or {}, len(aligned.truth))
     resampled = bootstrap(aligned, resamples, seed)
     judged = {
-        name: _contender(aligned, probabilities, resampled[name], confidence, stated)
+        name: {
+            **_contender(aligned, probabilities, resampled[name], confidence, stated),
+            **confidence_blocks(
+                aligned,
+                probabilities,
+                (decisions or {}).get(name),
+                confidence=confidence,
+                resamples=resamples,
+                seed=seed,
+            ),
+        }
         for name, probabilities in aligned.probabilities.items()
     }
     return {
