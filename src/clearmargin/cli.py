@@ -153,6 +153,11 @@ def predict(
         _say("Careful: the split of this run leaks: on new patients, expect less than its figures promise.")
     for name, reason in result.failures.items():
         _say(f"{name} left out: {reason}")
+    if result.unlike:
+        _say(
+            f"Careful: {result.unlike} of {len(result.table)} images look unlike anything this model was trained on; "
+            "what it says of them means nothing."
+        )
     if as_json:
         typer.echo(json.dumps(result.as_json(), ensure_ascii=False, indent=1))
     elif as_csv:
@@ -173,8 +178,16 @@ def _print_predictions(result: FilePredictions) -> None:
         table.add_column(_plain(heading), justify="left" if place < 2 else "right", overflow="fold")
     for row in result.table.itertuples(index=False, name=None):
         said = f"{row[1]:.6g}" if isinstance(row[1], float) else _plain(row[1])
-        table.add_row(_plain(row[0]), said, *(f"{probability:.3f}" for probability in row[2:]))
+        table.add_row(_plain(row[0]), said, *map(_cell, row[2:]))
     _print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, tuple):
+        return _plain(", ".join(value))
+    return f"{value:.3f}" if isinstance(value, float) else _plain(value)
 
 
 @app.command("describe")

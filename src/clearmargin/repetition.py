@@ -103,7 +103,8 @@ def _one(
             train_contender(contender, network, pretraining, task, inputs, split, own, seed, asked, progress)
         forget_checkpoint(own)
         if this != Round(recipe.seed, 1):  # the figures are wanted, and twenty VGG16 would fill a disk
-            (own / "model.safetensors").unlink(missing_ok=True)
+            for weights_file in ("model.safetensors", "gate.safetensors"):
+                (own / weights_file).unlink(missing_ok=True)
         seen[contender.name] = evaluated(own)
         figures = point_figures(task.read(own / "predictions.csv")["test"])
         rows.append({**which, "contender": contender.name, "kind": "contender", **figures})
