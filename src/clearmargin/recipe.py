@@ -199,12 +199,14 @@ class EvaluationSettings(Settings):
     """How figures get their intervals, and over how many seeds the study is repeated.
 
     Each of the ``repeats`` after the first splits and trains anew with the next seed; its predictions are kept, its
-    weights are not.
+    weights are not. On each split, all is trained from so many ``initialisations``: that tells the luck of the split
+    from the luck of training.
     """
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     resamples: int = Field(default=2000, ge=200, le=1_000_000)
     repeats: int = Field(default=1, ge=1, le=1000)
+    initialisations: int = Field(default=1, ge=1, le=100)
     references: list[Reference] = Field(default=[], max_length=20)
 
     @model_validator(mode="after")
@@ -228,8 +230,8 @@ class Recipe(Settings):
 
     @property
     def rounds(self) -> int:
-        """How often the study is done: once for each seed, or for each fold of each seed."""
-        return self.evaluation.repeats * max(1, self.split.folds)
+        """How often the study is done: for each seed, each fold of it, and each initialisation on that split."""
+        return self.evaluation.repeats * max(1, self.split.folds) * self.evaluation.initialisations
 
     def without_paths(self) -> Recipe:
         """The same as a run folder keeps it: of a path, only the last name, and for a split file the run's own.

@@ -281,6 +281,9 @@ def repeats_step(run: StudyFiles) -> list[tuple[str, str]]:
         anew = "each time trained and evaluated anew on the same parts"
     named = f"the seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"the seed {seeds[0]}"
     baselines = ", the baselines on the same rows" if found["baselines"] else ""
+    if found.get("initialisations", 1) > 1:
+        anew += f", on each split from {found['initialisations']} initialisations"
+        rounds *= found["initialisations"]
     return [
         (
             "Repeats",

@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from clearmargin.evaluation.repeats import METRICS
+from clearmargin.language import tr
 from clearmargin.report.drawing import draw, draw_grid, inline
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import StudyFiles
@@ -76,6 +77,8 @@ class Repeats:
     method: str
     headline: str
     note: str
+    initialisations: int
+    spread: tuple[str, ...]
 
 
 def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
@@ -115,6 +118,8 @@ def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
         method=_method(found),
         headline=_headline(run, shown[0], digits[shown[0]]),
         note=found.get("note") or "",
+        initialisations=found.get("initialisations", 1),
+        spread=tuple(found.get("spread") or ()),
     )
 
 
@@ -233,17 +238,29 @@ def _spread(figures: Mapping[str, Any], digits: int | None) -> str:
 
 def _strips(run: StudyFiles, metric: str, looks: Mapping[str, Look]) -> list[Strip]:
     found = run.evaluation["repeats"]
-    return [
-        Strip(name, looks[name], np.array(numbers(one[metric]["values"])))
-        for name, one in {**found["contenders"], **found["baselines"]}.items()
-    ]
+    summaries = {**found["contenders"], **found["baselines"]}
+    return [_strip(name, looks[name], one[metric]) for name, one in summaries.items()]
+
+
+def _strip(name: str, look: Look, figures: Mapping[str, Any]) -> Strip:
+    whole = [row for row in figures.get("trained") or () if len(numbers(row)) == len(row)]
+    if not whole:
+        return Strip(name, look, np.array(numbers(figures["values"])))
+    trained = np.array(whole, dtype=np.float64)
+    return Strip(name, look, trained.mean(axis=1), trained)
 
 
 def _plot(run: StudyFiles, metric: str, looks: Mapping[str, Look]) -> Any:
     beside = {one["name"]: one["value"] for one in _references(run, [metric])}
-    rounds, unit = _rounds(run.evaluation["repeats"]), run.evaluation["repeats"].get("unit", "seed")
+    found = run.evaluation["repeats"]
+    said = tr(
+        "{metric}, one dot a {unit} ({rounds})",
+        metric=tr(title(metric)),
+        unit=tr(found.get("unit", "seed")),
+        rounds=_rounds(found),
+    )
     strips = _strips(run, metric, looks)
-    return lambda axes: plot_seeds(axes, strips, f"{title(metric)}, one dot a {unit} ({rounds})", beside)
+    return lambda axes: plot_seeds(axes, strips, said, beside)
 
 
 def _draw(run: StudyFiles, looks: Mapping[str, Look]) -> str:
