@@ -200,7 +200,8 @@ class EvaluationSettings(Settings):
 
     Each of the ``repeats`` after the first splits and trains anew with the next seed; its predictions are kept, its
     weights are not. On each split, all is trained from so many ``initialisations``: that tells the luck of the split
-    from the luck of training.
+    from the luck of training. ``error_rate`` is that of conformal sets, ``abstain_error`` that of answers which are not withheld,
+    ``gate_false_alarms`` the share of usual images that may be called unlike the training part.
     """
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
@@ -208,6 +209,10 @@ class EvaluationSettings(Settings):
     repeats: int = Field(default=1, ge=1, le=1000)
     initialisations: int = Field(default=1, ge=1, le=100)
     references: list[Reference] = Field(default=[], max_length=20)
+    error_rate: float = Field(default=0.1, ge=0.001, le=0.5)
+    conformal: Literal["marginal", "class-conditional"] = "marginal"
+    abstain_error: float = Field(default=0.05, ge=0.001, le=0.5)
+    gate_false_alarms: float = Field(default=0.05, ge=0.001, le=0.5)
 
     @model_validator(mode="after")
     def _resamples_reach_the_tails(self) -> EvaluationSettings:

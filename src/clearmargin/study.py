@@ -22,7 +22,7 @@ from clearmargin.journal import Journal
 from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs, tied
 from clearmargin.recipe import Contender, Data, Recipe, dump_recipe, load_recipe, slug
 from clearmargin.records import Inputs, Preprocessing, Progress, Source, Split
-from clearmargin.runs import Run, is_finished, open_run, read_json
+from clearmargin.runs import Run, is_finished, open_run, read_json, stored_decisions
 from clearmargin.sources import Table
 from clearmargin.split import require_same_split, write_split
 
@@ -270,7 +270,10 @@ class _Study:
         if not stored.is_file():
             journal.log(f"training '{contender.name}'")
             with journal.timed(f"train {contender.name}"):
-                train_contender(contender, network, pretraining, task, inputs, split, folder, seed, self.progress)
+                asked = self.recipe.evaluation
+                train_contender(
+                    contender, network, pretraining, task, inputs, split, folder, seed, asked, self.progress
+                )
         forget_checkpoint(folder)  # also one that a run left which was stopped in just this moment
         return task.read(stored)["test"]
 
@@ -279,7 +282,8 @@ class _Study:
         from clearmargin.judgement import judge_contenders
 
         self.progress("Evaluating", 0, 0, "")
-        figures = judge_contenders(said, task, inputs, split, self.recipe, self.folder)
+        decisions = stored_decisions(self.folder, self.recipe)
+        figures = judge_contenders(said, task, inputs, split, self.recipe, self.folder, decisions)
         weights = {
             contender.name: read_json(self.folder / "contenders" / slug(contender.name) / "model.json")[
                 "weights_sha256"
