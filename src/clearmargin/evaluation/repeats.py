@@ -95,7 +95,9 @@ def summarise_repeats(
     -------
     A record ready for JSON: ``unit`` (what a round is: seed, fold or, on one split throughout, initialisation),
     ``rounds`` (how many), ``folds`` (of each seed, or 0), ``initialisations`` (of each round), ``seeds``, ``n_train``,
-    ``n_test``, ``confidence``, ``metrics``, ``same_test``, ``note`` (a sentence on very uneven test parts, or None);
+    ``n_test``, ``confidence``, ``metrics``, ``same_test``, ``varied`` (what changes beside the initialisation: ``split``,
+    ``validation`` part, or, on one split, the ``initialisation`` alone; on given parts, ``nothing``), ``note`` (a
+    sentence on very uneven test parts, or None);
     ``contenders`` and ``baselines``, for each name and metric ``n``, ``mean``, ``sd``, ``min``, ``max``, ``low``,
     ``high``, ``method``, ``values`` (by seed, and by fold within a seed; None when undefined) and, with several
     initialisations of each round, ``trained`` and ``sources`` (see `spread.nested`); ``comparisons``; ``spread``,
@@ -111,6 +113,7 @@ def summarise_repeats(
     _check(frame, n_train, n_test, metrics)
     rounds, trained = sorted(set(_rounds(frame))), _initialisations(frame)
     pooled = same_parts or (len(rounds) == 1 and len(trained) > 1)
+    varied = "nothing" if same_parts else "initialisation" if pooled else "validation" if same_test else "split"
     same_test |= pooled
     every = {metric: _table(frame, metric, rounds, trained, pooled=pooled) for metric in metrics}
     tables = {metric: {name: own.mean(axis=1) for name, own in found.items()} for metric, found in every.items()}
@@ -144,14 +147,13 @@ def summarise_repeats(
         "confidence": confidence,
         "metrics": list(metrics),
         "same_test": same_test,
+        "varied": varied,
         "note": None if same_test else _uneven(tested),
         "contenders": contenders,
         "baselines": summed("baseline"),
         "comparisons": compared,
-        "spread": spread_in_words(
-            {name: own[metrics[0]] for name, own in contenders.items()}, METRICS[metrics[0]][0], confidence, **kinds
-        ),
     }
+    return {**found, "spread": spread_in_words(found)}
 
 
 def _uneven(tested: Sequence[int]) -> str | None:

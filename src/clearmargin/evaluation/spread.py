@@ -114,36 +114,25 @@ def nested(values: np.ndarray, confidence: float) -> dict[str, Any]:
     return {"trained": trained, "sources": sources}
 
 
-def spread_in_words(
-    summaries: Mapping[str, Mapping[str, Any]],
-    metric: str,
-    confidence: float,
-    *,
-    one_split: bool,
-    same_parts: bool,
-    same_test: bool,
-) -> list[str]:
-    """Sentences on where the spread of each contender's metric comes from, or on why that can't be told.
+def spread_in_words(repeats: Mapping[str, Any]) -> list[str]:
+    """Sentences on where the spread of each contender's first metric comes from, or on why that can't be told.
 
     Parameters
     ----------
-    summaries
-        The summary of the metric by contender, with what `nested` adds.
-    metric
-        What it is called in a sentence.
-    one_split, same_parts, same_test
-        There is only one split; the parts are given and never change; the test part is given.
+    repeats
+        What `summarise_repeats` gives, without or with its sentences.
     """
-    if same_parts:
+    if repeats["varied"] == "nothing":
         return [tr("The parts are given and can't vary: the whole spread is that of the initialisation.")]
-    if one_split:
-        return [
-            tr("There is one split, so that the whole spread is that of the initialisation; repeats vary the split.")
-        ]
+    if repeats["varied"] == "initialisation":
+        return [tr("There is one split, so that the whole spread is that of the initialisation; repeats vary the split.")]
+    metric, validation = repeats["metrics"][0], repeats["varied"] == "validation"
+    summaries = {name: own[metric] for name, own in repeats["contenders"].items()}
     told = {name: own["sources"] for name, own in summaries.items() if "sources" in own}
     if told:
-        return [_sentence(name, metric, found, confidence, same_test) for name, found in told.items()]
-    if same_test:
+        word, confidence = metric_word(metric), repeats["confidence"]
+        return [_sentence(name, word, found, confidence, validation) for name, found in told.items()]
+    if validation:
         return [
             tr(
                 "Validation part and initialisation change together here: [evaluation] initialisations = 2 tells them "
@@ -153,9 +142,9 @@ def spread_in_words(
     return [tr("Split and initialisation change together here: [evaluation] initialisations = 2 tells them apart.")]
 
 
-def _sentence(name: str, metric: str, found: Mapping[str, Any] | None, confidence: float, same_test: bool) -> str:
+def _sentence(name: str, metric: str, found: Mapping[str, Any] | None, confidence: float, validation: bool) -> str:
     """How much of one contender's spread comes from the split."""
-    values: dict[str, Any] = {"name": name, "metric": tr(metric)}
+    values: dict[str, Any] = {"name": name, "metric": metric}
     if found is None or found["share"]["value"] is None:
         return tr("Where the spread of {name}'s {metric} comes from can't be told: too few values differ.", **values)
     share, low, high = (found["share"][key] for key in ("value", "low", "high"))
@@ -168,7 +157,7 @@ def _sentence(name: str, metric: str, found: Mapping[str, Any] | None, confidenc
             low=round(100 * low),
             high=round(100 * high),
         )
-    if same_test:
+    if validation:
         return tr(
             "Of the spread of {name}'s {metric}, about {first} % comes from the validation part and {second} % from "
             "the initialisation ({splits} validation parts × {trained} initialisations{limits}).",

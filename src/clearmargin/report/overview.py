@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clearmargin.evaluation.rounds import alone
+from clearmargin.evaluation.rounds import alone, first_round
+from clearmargin.language import tr
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import RunFiles, StudyFiles, TrainedFiles
 from clearmargin.report.marking import unmarked
@@ -21,7 +22,9 @@ from clearmargin.report.wording import (
     plural,
     points,
     probability_value,
+    retold_text,
     seconds,
+    sentences,
     short,
 )
 
@@ -36,11 +39,27 @@ class Metric:
     """
 
     key: str
-    title: str
+    english: str
     higher_is_better: bool
     lowest: float
     highest: float
     scale: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its name in the language of the moment; what has none there is an abbreviation."""
+        return metric_title(self.english)
+
+
+def metric_title(english: str) -> str:
+    """The name of a metric in the language of the moment; abbreviations are the same everywhere."""
+    words = {
+        "Accuracy": tr("Accuracy"),
+        "Balanced accuracy": tr("Balanced accuracy"),
+        "Macro F1": tr("Macro F1"),
+        "Log loss": tr("Log loss"),
+    }
+    return words.get(english, english)
 
 
 METRICS = (
@@ -173,7 +192,7 @@ def differences(run: RunFiles) -> tuple[list[Difference], Scale]:
 def _points(difference: Mapping[str, Any]) -> str:
     if not is_number(difference.get("low")):
         return points(difference.get("value"))
-    between = f"{points(difference['low'])} to {points(difference['high'])}"
+    between = tr("{low} to {high}", low=points(difference["low"]), high=points(difference["high"]))
     return f"{points(difference['value'])} ({between})"
 
 
@@ -186,24 +205,26 @@ def verdict(run: RunFiles) -> tuple[list[str], int]:
     told = sorted(
         pairs, key=lambda pair: (leader not in (pair["first"], pair["second"]), pair["difference"]["value"] or 0)
     )
-    sentences = [alone(run.evaluation, unmarked(pair["sentence"])) for pair in told[:VERDICTS_SHOWN]]
-    return sentences, len(pairs) - len(sentences)
+    told_first = [alone(run.evaluation, unmarked(pair["sentence"])) for pair in told[:VERDICTS_SHOWN]]
+    return told_first, len(pairs) - len(told_first)
 
 
 def _single(run: RunFiles) -> str:
     contender, baseline = run.contenders[0], run.evaluation.get("baseline", {})
     reached = contender.result["metrics"]["balanced_accuracy"]
-    sentence = (
-        f"{contender.name} reaches a balanced accuracy of {estimate(reached)} on "
-        f"{plural(run.evaluation['n'], 'test image')}."
-    )
+    sentence = tr(
+        "{name} reaches a balanced accuracy of {value} on {images}.",
+        name=contender.name, value=estimate(reached), images=plural(run.evaluation["n"], "test image"),
+    )  # fmt: skip
     floor = baseline.get("balanced_accuracy")
     if not is_number(floor):
         return sentence
-    answering = f"always answering “{short(baseline['class'])}”"
+    values = {"label": short(baseline["class"]), "value": decimal(floor)}
     if is_number(reached.get("low")) and reached["low"] <= floor:
-        return f"{sentence} That cannot be told apart from {answering}, which reaches {decimal(floor)}."
-    return f"{sentence} For comparison: {answering} would reach {decimal(floor)}."
+        return sentences(
+            sentence, tr("That cannot be told apart from always answering “{label}”, which reaches {value}.", **values)
+        )
+    return sentences(sentence, tr("For comparison: always answering “{label}” would reach {value}.", **values))
 
 
 def contender_costs(contenders: Iterable[TrainedFiles]) -> list[dict[str, str]]:
@@ -229,7 +250,25 @@ def interval_methods(run: RunFiles) -> str:
             cell = contender.result["metrics"].get(metric.key) or {}
             if cell.get("method"):
                 methods.setdefault(cell["method"], {})[metric.title] = None
-    return "; ".join(f"{method} for {listed(list(titles))}" for method, titles in methods.items())
+    return tr("; ").join(
+        tr("{method} for {metrics}", method=retold_text(method), metrics=listed(list(titles)))
+        for method, titles in methods.items()
+    )
+
+
+def table_caption(evaluation: Mapping[str, Any], noun: str) -> str:
+    """What the table of the comparison shows."""
+    told = first_round(evaluation)
+    values = {
+        "things": plural(evaluation["n"], noun),
+        "percent": f"{100 * evaluation.get('confidence', 0.95):g}",
+        "round": retold_text(told),
+    }
+    if not told:
+        return tr("On {things} of the test part, each value with its {percent} % interval", **values)
+    if told.startswith("seed"):
+        return tr("With {round}, on {things} of the test part, each value with its {percent} % interval", **values)
+    return tr("On {round}, on {things} of the test part, each value with its {percent} % interval", **values)
 
 
 def p_values(pair: Mapping[str, Any], pairs: int) -> tuple[str, str]:

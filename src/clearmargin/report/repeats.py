@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from clearmargin.evaluation.repeats import METRICS
+from clearmargin.evaluation.spread import spread_in_words
 from clearmargin.language import tr
 from clearmargin.report.drawing import draw, draw_grid, inline
 from clearmargin.report.figures import Look
@@ -18,7 +19,18 @@ from clearmargin.report.folder import StudyFiles
 from clearmargin.report.marking import unmarked
 from clearmargin.report.overview import p_values
 from clearmargin.report.strips import Strip, plot_seeds
-from clearmargin.report.wording import fitting_digits, is_number, measured, numbers
+from clearmargin.report.wording import (
+    capitalized,
+    fitting_digits,
+    is_number,
+    listed,
+    measured,
+    numbers,
+    plural,
+    retold_text,
+    sentences,
+    short,
+)
 
 SENTENCES = 3
 _WIDTH, _LEFT = 5.4, 0.3
@@ -77,7 +89,7 @@ class Repeats:
     method: str
     headline: str
     note: str
-    initialisations: int
+    legend: str
     spread: tuple[str, ...]
 
 
@@ -90,7 +102,7 @@ def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
     shown = [metric for metric in found["metrics"] if metric != "errors"][:4]
     digits = {metric: _digits(metric, summaries) for metric in shown}
     own = {name: looks.get(name, Look(len(looks) + k)) for k, name in enumerate(summaries)}
-    pairs, unit = found["comparisons"], found.get("unit", "seed")
+    pairs, unit = found["comparisons"], _unit(found)
     return Repeats(
         unit=unit,
         seeds=_rounds(found),
@@ -113,13 +125,13 @@ def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
             )
             for pair in pairs
         ),
-        figure=inline(_draw(run, own), "seeds", f"{title(shown[0])} of every contender for every {unit}"),
+        figure=inline(_draw(run, own), "seeds", _described(shown[0], found, summaries, digits[shown[0]])),
         same_test=bool(found.get("same_test")),
         method=_method(found),
         headline=_headline(run, shown[0], digits[shown[0]]),
         note=found.get("note") or "",
-        initialisations=found.get("initialisations", 1),
-        spread=tuple(found.get("spread") or ()),
+        legend=_legend(found),
+        spread=tuple(spread_in_words(found)) if "varied" in found else (),
     )
 
 
@@ -148,8 +160,8 @@ def _method(found: Mapping[str, Any]) -> str:
     cut = any(_within(metric, one[metric]) != one[metric] for one in parts for metric in found["metrics"])
     cut |= any(_within_difference(found["metrics"][0], pair["difference"]) != pair["difference"] for pair in pairs)
     method = next((pair["p_method"] for pair in pairs if is_number(pair["p_value"])), "")
-    note = "intervals are cut off where the metric ends (evaluation.json has them whole)" if cut else ""
-    return "; ".join(filter(None, [method, note]))
+    note = tr("intervals are cut off where the metric ends (evaluation.json has them whole)") if cut else ""
+    return tr("; ").join(filter(None, [retold_text(method), note]))
 
 
 def _rounds(found: Mapping[str, Any]) -> int:
@@ -159,8 +171,32 @@ def _rounds(found: Mapping[str, Any]) -> int:
 
 def title(metric: str) -> str:
     """A metric's name at the head of a column."""
-    name = METRICS[metric][0]
-    return name[0].upper() + name[1:]
+    return capitalized(metric_name(metric))
+
+
+def metric_name(metric: str) -> str:
+    """A metric's name in the middle of a sentence."""
+    words = {
+        "accuracy": tr("accuracy"),
+        "balanced_accuracy": tr("balanced accuracy"),
+        "macro_f1": tr("macro F1"),
+        "log_loss": tr("log loss"),
+        "errors": tr("errors"),
+    }
+    return words.get(metric, METRICS[metric][0])
+
+
+def _described(metric: str, found: Mapping[str, Any], summaries: Mapping[str, Any], digits: int | None) -> str:
+    """What the figure says, for those who can't see it."""
+    means = [
+        tr("{name} {value}", name=short(name), value=_spread(one[metric], digits)) for name, one in summaries.items()
+    ]
+    values = {"metric": title(metric), "rounds": plural(_rounds(found), _unit(found)), "values": listed(means)}
+    return tr("{metric} of every contender over {rounds}, mean ± standard deviation: {values}", **values)
+
+
+def _unit(found: Mapping[str, Any]) -> str:
+    return str(found.get("unit", "seed"))
 
 
 def _digits(metric: str, summaries: Mapping[str, Any]) -> int | None:
@@ -178,8 +214,8 @@ def _summary(figures: Mapping[str, Any], digits: int | None) -> Summary:
     mean, sd, low, high, least, most = (
         measured(figures.get(key), digits) for key in ("mean", "sd", "low", "high", "min", "max")
     )
-    between = f"({low} to {high})" if is_number(figures.get("low")) else ""
-    return Summary(mean, sd, between, f"{least} to {most}")
+    between = tr("({low} to {high})", low=low, high=high) if is_number(figures.get("low")) else ""
+    return Summary(mean, sd, between, tr("{low} to {high}", low=least, high=most))
 
 
 def _references(run: StudyFiles, shown: Sequence[str]) -> list[Mapping[str, Any]]:
@@ -216,7 +252,7 @@ def _difference(difference: Mapping[str, Any]) -> str:
     ends = numbers(difference[key] for key in ("value", "low", "high"))
     digits = fitting_digits([max(map(abs, ends))])
     value, *limits = (measured(end, digits) for end in ends)
-    return f"{value} ({' to '.join(limits)})" if limits else value
+    return tr("{value} ({low} to {high})", value=value, low=limits[0], high=limits[1]) if limits else value
 
 
 def _headline(run: StudyFiles, metric: str, digits: int | None) -> str:
@@ -225,10 +261,19 @@ def _headline(run: StudyFiles, metric: str, digits: int | None) -> str:
     leader, floor = _best(found, "contenders"), _best(found, "baselines")
     if leader is None:
         return ""
-    told = f"{leader} has a mean {METRICS[metric][0]} of {_spread(found['contenders'][leader][metric], digits)}"
-    if floor is not None:
-        told += f"; the best baseline, {floor}, {_spread(found['baselines'][floor][metric], digits)}"
-    return f"Over {_rounds(found)} {found.get('unit', 'seed')}s, {told} (mean ± standard deviation)."
+    values = {
+        "rounds": plural(_rounds(found), _unit(found)),
+        "name": leader,
+        "metric": metric_name(metric),
+        "value": _spread(found["contenders"][leader][metric], digits),
+    }
+    if floor is None:
+        return tr("Over {rounds}, {name} has a mean {metric} of {value} (mean ± standard deviation).", **values)
+    return tr(
+        "Over {rounds}, {name} has a mean {metric} of {value}; the best baseline, {baseline}, {floor} "
+        "(mean ± standard deviation).",
+        **values, baseline=floor, floor=_spread(found["baselines"][floor][metric], digits),
+    )  # fmt: skip
 
 
 def _spread(figures: Mapping[str, Any], digits: int | None) -> str:
@@ -253,14 +298,28 @@ def _strip(name: str, look: Look, figures: Mapping[str, Any]) -> Strip:
 def _plot(run: StudyFiles, metric: str, looks: Mapping[str, Look]) -> Any:
     beside = {one["name"]: one["value"] for one in _references(run, [metric])}
     found = run.evaluation["repeats"]
-    said = tr(
-        "{metric}, one dot a {unit} ({rounds})",
-        metric=tr(title(metric)),
-        unit=tr(found.get("unit", "seed")),
-        rounds=_rounds(found),
-    )
+    heading = _heading(_unit(found), metric=title(metric), n=_rounds(found))
     strips = _strips(run, metric, looks)
-    return lambda axes: plot_seeds(axes, strips, said, beside)
+    return lambda axes: plot_seeds(axes, strips, heading, beside)
+
+
+def _heading(unit: str, **values: object) -> str:
+    if unit == "fold":
+        return tr("{metric}, one dot a fold ({n})", **values)
+    if unit == "initialisation":
+        return tr("{metric}, one dot an initialisation ({n})", **values)
+    return tr("{metric}, one dot a seed ({n})", **values)
+
+
+def _legend(found: Mapping[str, Any]) -> str:
+    """What the marks of the figure are."""
+    unit, trained = _unit(found), found.get("initialisations", 1)
+    if trained > 1:
+        own = tr("Rings: initialisations of one split, on its line; their mean is a dot.")
+        return sentences(own, tr("Bar: the mean of all."))
+    if unit == "initialisation":
+        return tr("Dots: initialisations; bar: their mean.")
+    return tr("Dots: folds; bar: their mean.") if unit == "fold" else tr("Dots: seeds; bar: their mean.")
 
 
 def _draw(run: StudyFiles, looks: Mapping[str, Look]) -> str:
