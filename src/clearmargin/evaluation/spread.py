@@ -20,6 +20,7 @@ import numpy as np
 from scipy import stats
 
 from clearmargin.evaluation.paired import ROUNDING
+from clearmargin.evaluation.repeats_verdict import metric_name
 from clearmargin.language import tr
 
 METHOD = "one-way random effects, analysis of variance; exact interval of the share (Searle et al. 1992)"
@@ -125,12 +126,14 @@ def spread_in_words(repeats: Mapping[str, Any]) -> list[str]:
     if repeats["varied"] == "nothing":
         return [tr("The parts are given and can't vary: the whole spread is that of the initialisation.")]
     if repeats["varied"] == "initialisation":
-        return [tr("There is one split, so that the whole spread is that of the initialisation; repeats vary the split.")]
+        return [
+            tr("There is one split, so that the whole spread is that of the initialisation; repeats vary the split.")
+        ]
     metric, validation = repeats["metrics"][0], repeats["varied"] == "validation"
     summaries = {name: own[metric] for name, own in repeats["contenders"].items()}
     told = {name: own["sources"] for name, own in summaries.items() if "sources" in own}
     if told:
-        word, confidence = metric_word(metric), repeats["confidence"]
+        word, confidence = metric_name(metric), repeats["confidence"]
         return [_sentence(name, word, found, confidence, validation) for name, found in told.items()]
     if validation:
         return [
