@@ -154,7 +154,7 @@ def _first_screen(run: RunFiles) -> dict[str, Any]:
         "differences": rows,
         "difference_scale": scale,
         "interval_methods": overview.interval_methods(run),
-        "checks": checks,
+        "checks": [*checks, *proof.control_check(run)],
         "leaks": not all(check.holds for check in checks),
         "looks": [Look(k) for k in range(len(run.contenders))],
         "series": SERIES,
