@@ -34,12 +34,12 @@ class EvaluationSettings(Settings):
     repeats: int = Field(default=1, ge=1, le=1000)
     initialisations: int = Field(default=1, ge=1, le=100)
     references: list[Reference] = Field(default=[], max_length=20)
+    prevalence: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default={})
+    subgroups: list[Annotated[str, Field(min_length=1)]] = Field(default=[], max_length=50)
     error_rate: float = Field(default=0.1, ge=0.001, le=0.5)
     conformal: Literal["marginal", "class-conditional"] = "marginal"
     abstain_error: float = Field(default=0.05, ge=0.001, le=0.5)
     gate_false_alarms: float = Field(default=0.05, ge=0.001, le=0.5)
-    prevalence: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default={})
-    subgroups: list[Annotated[str, Field(min_length=1)]] = Field(default=[], max_length=50)
 
     @model_validator(mode="after")
     def _settings_go_together(self) -> EvaluationSettings:

@@ -30,9 +30,9 @@ def evaluate(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
-    decisions: Mapping[str, Decision] | None = None,
     prevalence: Mapping[str, float] | None = None,
     columns: Columns | None = None,
+    decisions: Mapping[str, Decision] | None = None,
 ) -> dict[str, Any]:
     """Score the contenders on the test part, with intervals, and compare every pair.
 
@@ -47,13 +47,13 @@ def evaluate(
         several the first) to everything.
     confidence, resamples, seed
         Of all intervals, between 0 and 1; of the bootstrap and the test by groups; 0 or larger.
-    decisions
-        What each contender fixed on the validation part; of one without, calibration, conformal sets, abstention and
-        decision curve are left out.
     prevalence
         Share of a class where the model will be used, by class, for the predictive values there.
     columns
         What is known of each sample, by column, to look at part of the samples: text, None where nothing is stated.
+    decisions
+        What each contender fixed on the validation part; of one without, calibration, conformal sets, abstention and
+        decision curve are left out.
 
     Returns
     -------
@@ -74,7 +74,17 @@ def evaluate(
     _check_columns(columns or {}, len(aligned.truth))
     resampled = bootstrap(aligned, resamples, seed)
     judged = {
-        name: _contender(aligned, probabilities, resampled[name], confidence, stated)
+        name: {
+            **_contender(aligned, probabilities, resampled[name], confidence, stated),
+            **confidence_blocks(
+                aligned,
+                probabilities,
+                (decisions or {}).get(name),
+                confidence=confidence,
+                resamples=resamples,
+                seed=seed,
+            ),
+        }
         for name, probabilities in aligned.probabilities.items()
     }
     return {
@@ -91,20 +101,7 @@ def evaluate(
         "baseline": _baseline(aligned, train_labels),
         "prevalence": stated or None,
         "sample_size": _sample_size(aligned, judged, resampled, confidence),
-        "contenders": {
-            name: {
-                **figures,
-                **confidence_blocks(
-                    aligned,
-                    aligned.probabilities[name],
-                    (decisions or {}).get(name),
-                    confidence=confidence,
-                    resamples=resamples,
-                    seed=seed,
-                ),
-            }
-            for name, figures in judged.items()
-        },
+        "contenders": judged,
         "comparisons": compare(aligned, resampled, confidence=confidence, seed=seed),
         "subgroups": subgroups(aligned, columns or {}, confidence=confidence, resamples=resamples, seed=seed),
     }
