@@ -64,6 +64,12 @@ SetOption = Annotated[
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on with the interrupted run in --out, if there is one.")
 ]
+RepeatsOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Split, train and evaluate over N seeds; as --set evaluation.repeats=N.", show_default=False
+    ),
+]
 TargetOption = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="For a table of numbers: the column to be predicted.")
 ]
@@ -111,12 +117,14 @@ def run(
     out: OutOption = None,
     changes: SetOption = None,
     group_pattern: GroupPatternOption = None,
+    repeats: RepeatsOption = None,
     resume: ResumeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a study from data to report. It audits, splits, trains, compares and shows every mistake."""
     pattern = [] if group_pattern is None else [f"data.group_pattern={json.dumps(group_pattern)}"]
-    _run(recipe, data, out, [*(changes or []), *pattern], resume, as_json)
+    times = [] if repeats is None else [f"evaluation.repeats={repeats}"]
+    _run(recipe, data, out, [*(changes or []), *pattern, *times], resume, as_json)
 
 
 def _run(recipe: str, data: str | None, out: Path | None, changes: list[str], resume: bool, as_json: bool) -> None:

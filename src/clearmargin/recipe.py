@@ -197,8 +197,8 @@ class Recipe(Settings):
 
     @property
     def rounds(self) -> int:
-        """How often the study is done: once for each seed, or for each fold of each seed."""
-        return self.evaluation.repeats * max(1, self.split.folds)
+        """How often the study is done: for each seed, each fold of it, and each initialisation on that split."""
+        return self.evaluation.repeats * max(1, self.split.folds) * self.evaluation.initialisations
 
     def without_paths(self) -> Recipe:
         """The same as a run folder keeps it: of a path, only the last name, and for a split file the run's own.

@@ -15,9 +15,12 @@ from clearmargin.files import write_bytes, write_text
 from clearmargin.language import tr
 from clearmargin.records import PARTS
 from clearmargin.report import (
+    calibration,
     data_flow,
+    decision,
     findings,
     insides,
+    knowing,
     leakage,
     methods,
     mistakes,
@@ -25,6 +28,7 @@ from clearmargin.report import (
     proof,
     repeats,
     results,
+    subgroups,
     wording,
 )
 from clearmargin.report.figures import SERIES, Look
@@ -94,6 +98,8 @@ def _drawn(run: RunFiles, pictures: Pictures | None) -> dict[str, Any]:
     panels, roc_note = results.roc_panels(run)
     looks = {contender.name: Look(k) for k, contender in enumerate(run.contenders)}
     files = {**results.figure_files(run, panels), **repeats.figure_files(run, looks)}
+    for room in (calibration, knowing, decision):
+        files |= room.figure_files(run)
     for name, svg in files.items():
         write_text(run.folder / "figures" / name, svg)
     seen = insides.read_insides(run)
@@ -106,6 +112,10 @@ def _drawn(run: RunFiles, pictures: Pictures | None) -> dict[str, Any]:
         "roc": results.roc_figures(panels),
         "roc_note": roc_note,
         "repeats": repeats.repeats(run, looks),
+        "calibration": calibration.calibration(run),
+        "knowing": knowing.knowing(run),
+        "decision": decision.decision_curves(run),
+        "subgroups": subgroups.subgroups(run),
     }
 
 
@@ -154,7 +164,7 @@ def _first_screen(run: RunFiles) -> dict[str, Any]:
         "differences": rows,
         "difference_scale": scale,
         "interval_methods": overview.interval_methods(run),
-        "checks": checks,
+        "checks": [*checks, *proof.control_check(run)],
         "leaks": not all(check.holds for check in checks),
         "looks": [Look(k) for k in range(len(run.contenders))],
         "series": SERIES,
