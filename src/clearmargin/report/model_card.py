@@ -23,7 +23,7 @@ def neutral(text: object) -> str:
     """A text as Markdown that stays what it is: no name in it can become a link, a tag, a heading or a table cell."""
     flat = _MARKUP.sub(r"\\\1", " ".join(visible(text).split()))
     flat = re.sub(r"(?i)(www)\.", r"\1\\.", flat.replace("://", ":\\//"))  # else some readers make links of them
-    return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", flat)  # else a list, or a line under a heading
+    return re.sub(r"^(\d+(?=[.)]\s)|(?=[-+=]))", r"\1\\", flat)  # else a list, or a line under a heading
 
 
 def model_card(run: StudyFiles, contenders: Sequence[TrainedFiles]) -> str:
