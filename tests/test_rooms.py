@@ -17,7 +17,7 @@ ROOMS = (
     ("records",),
     ("files", "atomic_folder", "cache", "cores", "weight_places"),
     ("downloads", "transfer"),
-    ("recipe", "recipe_layers", "recipe_mistakes", "recipe_conflicts", "recipe_overrides"),
+    ("recipe", "recipe_layers", "recipe_mistakes", "recipe_conflicts", "recipe_overrides", "recipe_evaluation"),
     ("sources",),
     ("appearance", "lettering", "jpeg", "miniature", "framing"),
     ("decoding", "mapped_rows", "pixels", "columns"),

@@ -99,7 +99,8 @@ def _one(
         own = place / "contenders" / slug(contender.name)
         if not (own / "predictions.csv").is_file():
             network, pretraining = first_network(contender, inputs.preprocessing.shape, task.outputs, seed)
-            train_contender(contender, network, pretraining, task, inputs, split, own, seed, progress)
+            asked = recipe.evaluation
+            train_contender(contender, network, pretraining, task, inputs, split, own, seed, asked, progress)
         forget_checkpoint(own)
         if this != Round(recipe.seed, 1):  # the figures are wanted, and twenty VGG16 would fill a disk
             (own / "model.safetensors").unlink(missing_ok=True)
