@@ -52,11 +52,12 @@ def level(run: StudyFiles) -> str:
         return tr("The split is by patient or group: each is in one part only, as are near-duplicates of one another.")
     if noun_of(run) == "row":
         return tr(
-            "The split is by row: rows with the same inputs are in one part only. Which rows belong to one person is not known."
+            "The split is by row: rows with the same inputs are in one part only. Which rows belong to one "
+            "person is not known."
         )
     return tr(
-        "The split is by image: near-duplicates are in one part only, but nobody said which images are of the same patient. An "
-        "image-level split is optimistic."
+        "The split is by image: near-duplicates are in one part only, but nobody said which images are of the same "
+        "patient. An image-level split is optimistic."
     )
 
 
@@ -114,7 +115,8 @@ def reached(run: StudyFiles, result: Mapping[str, Any]) -> str:
     """The overall figures of one contender with their intervals, as one list."""
     metrics = result["metrics"]
     keys = [key for key in OVERALL[run.evaluation["task"]] if is_number((metrics.get(key) or {}).get("value"))]
-    return listed([f"{metric_name(key)} {_written(run, metrics[key])}" for key in keys])
+    told = listed([f"{metric_name(key)} {_written(run, metrics[key])}" for key in keys])
+    return tr("{figures} (leaky split)", figures=told) if run.evaluation.get("leaky") else told
 
 
 def _written(run: StudyFiles, figure: Mapping[str, Any]) -> str:

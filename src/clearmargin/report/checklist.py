@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from clearmargin.language import tr
 from clearmargin.report import account
 from clearmargin.report.folder import StudyFiles, TrainedFiles
+from clearmargin.report.marking import unmarked
 from clearmargin.report.wording import count, listed, percent, plural, retold_text
 
 
@@ -269,7 +270,7 @@ def _evaluation(run: StudyFiles) -> list[Item]:
 
 def _results(run: StudyFiles) -> list[Item]:
     figures = [f"{name}: {account.reached(run, said)}." for name, said in run.evaluation["contenders"].items()]
-    verdicts = [retold_text(pair["sentence"]) for pair in run.evaluation["comparisons"][:3]]
+    verdicts = [retold_text(unmarked(pair["sentence"])) for pair in run.evaluation["comparisons"][:3]]
     rows = [
         _tell(tr("Flow"), "20a", "35", tr("Found, left out and used: under “Data flow”.")),
         _ask(tr("Who they were"), "20b", "36", tr("What were age, sex and severity of disease in each part?")),

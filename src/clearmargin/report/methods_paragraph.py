@@ -12,6 +12,7 @@ from typing import Any
 from clearmargin.language import tr
 from clearmargin.report import account
 from clearmargin.report.folder import StudyFiles
+from clearmargin.report.marking import unmarked
 from clearmargin.report.wording import count, plural, retold_text, sentences
 
 MOST_VERDICTS = 5
@@ -164,7 +165,7 @@ def _results(run: StudyFiles) -> list[str]:
     ]
     repeated = (run.evaluation.get("repeats") or {}).get("comparisons", [])
     verdicts = [pair["sentence"] for pair in [*repeated, *run.evaluation["comparisons"]][:MOST_VERDICTS]]
-    return [*told, *(retold_text(sentence) for sentence in verdicts)]
+    return [*told, *(retold_text(unmarked(sentence)) for sentence in verdicts)]
 
 
 def _software(run: StudyFiles) -> str:

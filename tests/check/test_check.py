@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 import re
 import shutil
 import subprocess
@@ -19,10 +18,10 @@ from scipy import stats
 
 import clearmargin as cm
 from clearmargin import check
-from clearmargin.evaluation import evaluate, write_predictions
+from clearmargin.evaluation import write_predictions
 from clearmargin.evaluation.intervals import bca_interval, clopper_pearson, wilson
 from clearmargin.evaluation.paired import holm, mcnemar_exact, mcnemar_mid_p, other_at_least_as_good
-from clearmargin.files import write_json, write_table, write_text
+from clearmargin.files import write_table, write_text
 from clearmargin.records import Predictions
 
 NUMBERS = """
@@ -41,26 +40,34 @@ resamples = 200
 repeats = 3
 references = [{ name = "elsewhere", metric = "rmse", value = 2.5 }]
 """
-QUICK = ["training.epochs=1", "audit.label_suspects=false"]
+ABC = ("alpha", "beta", "gamma")
+# Runs made without training, by what is special about them.
+MADE: dict[str, dict] = {
+    "images": {"classes": ABC},
+    "two classes": {"skills": (1.0, 1.5, 3.0)},
+    "patients": {"classes": ABC, "group_size": 3, "prevalence": {"alpha": 0.1}},
+    "few patients": {"classes": ABC, "group_size": 15},
+    "one patient": {"group_size": 90},
+    "one contender": {"skills": (2.0,)},
+    "without mistakes": {"skills": (50.0, 50.0)},
+    "sets by class": {"classes": ABC, "asked": {"conformal": "class-conditional", "error_rate": 0.2}},
+    "many classes": {"classes": tuple(f"class {k}" for k in range(55)), "n": 165, "skills": (3.0, 4.0)},
+}
+TRAINED = ["repeats", "folds", "numbers"]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, class_folder: Path, tiny_recipe: Path, draw_images) -> dict[str, Path]:
-    """Finished runs of every kind, by what is special about them."""
+def runs(tmp_path_factory, class_folder: Path, tiny_recipe: Path) -> dict[str, Path]:
+    """Finished runs, by what is special about them."""
     home = tmp_path_factory.mktemp("checked")
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(90, 3)), columns=["a", "b", "c"])
-    frame.assign(y=frame["a"] * 3 + rng.normal(size=90), patient=np.arange(90) // 3).to_csv(
-        home / "table.csv", index=False
-    )
+    frame.assign(y=frame["a"] * 3 + rng.normal(size=90)).to_csv(home / "table.csv", index=False)
     write_text(home / "numbers.toml", NUMBERS)
-    patients = draw_images(home / "people", {"alpha": 60, "beta": 60})
-    grouped = [*QUICK, r"data.group_pattern=(\w+/\d\d)\d\.png"]
+    quick = ["training.epochs=1", "audit.label_suspects=false"]
     asked = {
-        "images": (tiny_recipe, class_folder, ["training.epochs=2"]),
-        "patients": (tiny_recipe, patients, grouped),
-        "repeats": (tiny_recipe, class_folder, [*QUICK, "evaluation.repeats=3"]),
-        "folds": (tiny_recipe, class_folder, [*QUICK, "split.folds=3"]),
+        "repeats": (tiny_recipe, class_folder, [*quick, "evaluation.repeats=3"]),
+        "folds": (tiny_recipe, class_folder, [*quick, "split.folds=3"]),
         "numbers": (home / "numbers.toml", home / "table.csv", []),
     }
     return {
@@ -69,12 +76,14 @@ def runs(tmp_path_factory, class_folder: Path, tiny_recipe: Path, draw_images) -
     }
 
 
-KINDS = ["images", "patients", "repeats", "folds", "numbers"]
+@pytest.fixture(scope="module")
+def images(tmp_path_factory, made_run) -> Path:
+    """A run of three classes, made without training."""
+    return made_run(tmp_path_factory.mktemp("made") / "images", classes=ABC)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_it_agrees_with_a_finished_run(runs, kind, capsys):
-    status = check.main([str(runs[kind])])
+def agrees(run: Path, capsys) -> None:
+    status = check.main([str(run)])
     out = capsys.readouterr().out
     assert status == 0, out
     counted = re.search(r"([\d,]+) numbers re-derived, largest deviation (\S+); (\d+) taken as given", out)
@@ -85,15 +94,21 @@ def test_it_agrees_with_a_finished_run(runs, kind, capsys):
     assert out.endswith("Everything agrees.\n")
 
 
-def test_the_run_of_patients_is_clustered_and_the_other_is_not(runs):
-    clustered = [
-        json.loads((runs[kind] / "evaluation.json").read_text())["clustered"] for kind in ("images", "patients")
-    ]
-    assert clustered == [False, True]
+@pytest.mark.parametrize("kind", MADE)
+def test_it_agrees_with_the_figures_of_the_program(made_run, tmp_path, kind, capsys):
+    run = made_run(tmp_path / "run", **MADE[kind])
+    figures = json.loads((run / "evaluation.json").read_text())
+    assert figures["clustered"] == ("patient" in kind)
+    agrees(run, capsys)
+
+
+@pytest.mark.parametrize("kind", TRAINED)
+def test_it_agrees_with_a_finished_run(runs, kind, capsys):
+    agrees(runs[kind], capsys)
 
 
 def test_the_copy_in_the_run_folder_needs_numpy_alone(runs):
-    copy = runs["images"] / "check.py"
+    copy = runs["repeats"] / "check.py"
     assert copy.read_bytes() == Path(check.__file__).read_bytes()
     code = (
         "import runpy, sys\n"
@@ -150,50 +165,64 @@ def cut_ledger(run: Path) -> None:
     (run / "ledger.jsonl").write_text("".join(f"{line}\n" for line in lines[:-1]))
 
 
+def put(*path: str | int, to: object) -> Callable[[Path], None]:
+    """Write another value at a place of evaluation.json."""
+
+    def change(content: dict) -> None:
+        for step in path[:-1]:
+            content = content[step]
+        content[path[-1]] = to
+
+    return in_json("evaluation.json", change)
+
+
+def other_weights(run: Path) -> None:
+    sorted(run.glob("contenders/*/model.safetensors"))[0].write_bytes(b"other")
+
+
+ONE = ("contenders", "model 0")
+PREDICTIONS = "contenders/*/predictions.csv"
 EDITS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "a probability": (in_text("contenders/*/predictions.csv", r'("test".*?),0\.\d\d', r"\1,0.11"), "SHA-256|sum to one"),
-    "a label in the predictions": (in_text("contenders/*/predictions.csv", '"test",(".*?"),"alpha"', r'"test",\1,"beta"'), "split.csv"),
+    "a probability": (in_text(PREDICTIONS, r'("test".*?),0\.\d\d', r"\1,0.11"), "SHA-256|sum to one"),
+    "a label in the predictions": (in_text(PREDICTIONS, '"test",(".*?"),"alpha"', r'"test",\1,"beta"'), "split.csv"),
     "a split row": (in_text("split.csv", '"train"', '"test"'), "not those of split.csv|is not the file"),
     "a label in the split": (in_text("split.csv", '"alpha"', '"beta"'), "is not the file"),
-    "a metric": (in_json("evaluation.json", lambda c: c["contenders"]["one layer"]["metrics"]["auc"].update(value=0.9912345)), "auc > value is 0.9912345"),
-    "a limit": (in_json("evaluation.json", lambda c: c["contenders"]["one layer"]["metrics"]["mcc"].update(high=0.99)), "mcc > high"),
-    "a missing limit": (in_json("evaluation.json", lambda c: c["contenders"]["one layer"]["metrics"]["accuracy"].pop("low")), "low is missing"),
-    "a cell of a confusion matrix": (in_json("evaluation.json", lambda c: c["contenders"]["one layer"]["confusion"][0].__setitem__(0, 99)), "confusion > 0 > 0"),
-    "a p-value": (in_json("evaluation.json", lambda c: c["comparisons"][0].update(p_value=0.0123)), "p_value is 0.0123"),
-    "a verdict": (in_json("evaluation.json", lambda c: c["comparisons"][0].update(distinguishable=not c["comparisons"][0]["distinguishable"])), "distinguishable"),
-    "a sentence": (in_json("evaluation.json", lambda c: c["comparisons"][0].update(sentence="one layer is better by 77.7 points")), "sentence says 77.7"),
-    "a number that nothing computes": (in_json("evaluation.json", lambda c: c.update(new={"figure": 0.5})), "new > figure was not re-derived"),
-    "the number of the evaluation": (in_json("evaluation.json", lambda c: c.update(evaluation_number=4)), "evaluation_number is 4"),
-    "weights": (lambda run: sorted(run.glob("contenders/*/model.safetensors"))[0].write_bytes(b"other"), "weights are not those"),
-    "model.json": (in_text("contenders/*/model.json", '"epochs_run": 2', '"epochs_run": 3'), "no entry of the models"),
-    "an entry of the ledger": (in_text("ledger.jsonl", '"number": 1', '"number": 2'), "ledger.jsonl was edited: entry 1"),
+    "a metric": (put(*ONE, "metrics", "auc", "value", to=0.9912345), "auc > value is 0.9912345"),
+    "a limit": (put(*ONE, "metrics", "mcc", "high", to=0.99), "mcc > high"),
+    "a limit taken out": (put(*ONE, "metrics", "accuracy", to={"value": 0.5}), "low is missing"),
+    "a cell of a confusion matrix": (put(*ONE, "confusion", 0, 0, to=99), "confusion > 0 > 0"),
+    "a temperature": (put(*ONE, "calibration", "temperature", to=1.25), "temperature is 1.25"),
+    "a point of a curve": (put(*ONE, "abstention", "curve", 0, 1, to=0.77), "curve > 0 > 1 is 0.77"),
+    "a conformal threshold": (put(*ONE, "conformal", "threshold", to=0.123), "conformal > threshold is 0.123"),
+    "a net benefit": (put(*ONE, "decision_curve", 0, "net_benefit", 3, to=0.9), "net_benefit > 3 is 0.9"),
+    "a p-value": (put("comparisons", 0, "p_value", to=0.0123), "p_value is 0.0123"),
+    "a verdict": (put("comparisons", 0, "distinguishable", to="yes"), "distinguishable"),
+    "a sentence": (put("comparisons", 0, "sentence", to="better by 77.7 points"), "sentence says 77.7"),
+    "a number that nothing computes": (put("new", to={"figure": 0.5}), "new > figure was not re-derived"),
+    "the number of the evaluation": (put("evaluation_number", to=4), "evaluation_number is 4"),
+    "weights": (other_weights, "weights are not those"),
+    "model.json": (in_text("contenders/*/model.json", r"\A{", "{ "), "no entry of the models"),
+    "a decision": (in_text("contenders/*/model.json", '"error_rate": 0.1', '"error_rate": 0.2'), "was edited"),
+    "an entry of the ledger": (in_text("ledger.jsonl", '"number": 1', '"number": 2'), "was edited: entry 1"),
     "the end of the ledger": (cut_ledger, "cut off or replaced"),
     "the whole ledger": (lambda run: (run / "ledger.jsonl").unlink(), "ledger.jsonl is missing"),
-    "the table of the report": (in_text("report.html", r'(<table class="comparison">.*?<td>.*?)0\.\d\d\d', r"\g<1>0.999"), "report.html"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_every_kind_of_tampering_is_noticed(runs, tmp_path, capsys, edit):
+def test_every_kind_of_tampering_is_noticed(images, tmp_path, capsys, edit):
     run = tmp_path / "run"
-    shutil.copytree(runs["images"], run)
+    shutil.copytree(images, run)
     change, said = EDITS[edit]
-    if edit == "the table of the report":
-        text = (run / "report.html").read_text()
-        start = text.index('<table class="comparison">')
-        place = re.compile(r"<td><b>0\.\d\d\d").search(text, start)
-        assert place is not None
-        (run / "report.html").write_text(f"{text[: place.end() - 3]}987{text[place.end() :]}")
-    else:
-        change(run)
+    change(run)
     assert check.main([str(run)]) == 1
     assert re.search(said, capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("edit", ["a probability", "a label in the predictions", "a split row", "a label in the split"])
-def test_tampering_is_noticed_without_the_hashes_too(runs, tmp_path, capsys, edit):
+def test_tampering_is_noticed_without_the_hashes_too(images, tmp_path, capsys, edit):
     run = tmp_path / "run"
-    shutil.copytree(runs["images"], run)
+    shutil.copytree(images, run)
     EDITS[edit][0](run)
     no_rests_on(run)
     assert check.main([str(run)]) == 1
@@ -210,6 +239,18 @@ def test_a_prediction_of_a_repeat_is_checked(runs, tmp_path, capsys):
     assert "repeats > contenders > one layer > auc > sd is 0.123" in capsys.readouterr().out
 
 
+def test_another_figure_in_the_report_is_noticed(runs, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(runs["repeats"], run)
+    text = (run / "report.html").read_text()
+    start = text.index('<table class="comparison">')
+    place = re.compile(r"<td><b>[01]\.\d\d\d").search(text, start)
+    assert place is not None
+    (run / "report.html").write_text(f"{text[: place.end() - 5]}0.987{text[place.end() :]}")
+    assert check.main([str(run)]) == 1
+    assert re.search("report.html: .* has 0.987", capsys.readouterr().out)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -222,9 +263,9 @@ def test_a_prediction_of_a_repeat_is_checked(runs, tmp_path, capsys):
         lambda run: (run / "split.csv").unlink(),
     ],
 )
-def test_what_is_no_run_can_not_be_checked(runs, tmp_path, capsys, spoil):
+def test_what_is_no_run_can_not_be_checked(images, tmp_path, capsys, spoil):
     run = tmp_path / "run"
-    shutil.copytree(runs["images"], run)
+    shutil.copytree(images, run)
     spoil(run)
     assert check.main([str(run)]) == 2
     assert capsys.readouterr().err.startswith("Can't be checked: ")
@@ -253,9 +294,8 @@ def test_its_tests_and_intervals_against_scipy():
 def test_areas_count_pairs():
     rng = np.random.default_rng(2)
     scores, positive = rng.integers(0, 6, 60) / 7, rng.random(60) < 0.4
-    pairs = [
-        math.copysign(1, up - down) / 2 * (up != down) + 0.5 for up in scores[positive] for down in scores[~positive]
-    ]
+    sides = [(up, down) for up in scores[positive] for down in scores[~positive]]
+    pairs = [1.0 if up > down else 0.5 if up == down else 0.0 for up, down in sides]
     found = check.area(check.block_numbers(scores), positive, np.ones(60))
     assert found == pytest.approx(np.mean(pairs), rel=1e-12)
 
