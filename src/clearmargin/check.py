@@ -331,8 +331,8 @@ def hash_problems(study: Study) -> Iterator[str]:
         path = study.folder / name
         if not path.is_file() or sha256(path) != digest:
             yield f"{name} is not the file that the figures were computed from (another SHA-256)."
-    paths = [study.folder / "leakage.json", *(place / "model.json" for place in study.places.values())]
-    for path in filter(Path.is_file, paths):
+    patterns = ("leakage.json", "control.json", "external/*/external.json", "contenders/*/model.json")
+    for path in sorted(path for pattern in patterns for path in study.folder.glob(pattern)):
         for sealed in sealed_records(read_json(path)):
             bare = {key: value for key, value in sealed.items() if key != "content_sha256"}
             if json_sha256(bare) != sealed["content_sha256"]:
