@@ -213,7 +213,7 @@ def _models(run: StudyFiles, contenders: Sequence[TrainedFiles]) -> list[Item]:
             tr("By the validation part; the test part was looked at afterwards."),
         ),
         _tell(tr("Software"), "18f", "23", f"{', '.join(versions)}."),
-        _tell(tr("Classes out of balance"), "13", "10", account.classes_by_part(run))
+        _tell(tr("Classes out of balance"), "13", "", account.classes_by_part(run))
         if account.noun_of(run) == "image"
         else _tell(
             tr("Outcome"), "8a", "", tr("The column “{target}”, in its own unit.", target=str(run.evaluation["target"]))
