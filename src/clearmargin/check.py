@@ -9,6 +9,8 @@ with the seed of the study), so that the same resamples come up and the limits a
     python check.py [RUN]            RUN is the folder this file lies in when it is not given
     python -m clearmargin.check RUN
 
+In a run folder that somebody else gave you, this file is theirs: check it with a copy of your own.
+
 What it does, in this order; each part is a section of this file:
 
 1. reads predictions.csv of every contender, split.csv, model.json, recipe.toml and evaluation.json;
