@@ -29,10 +29,11 @@ from clearmargin.split import crossing_groups
 from clearmargin.task import Classification, Task
 
 LEAKY = "Leaky split"
-# What figures are computed from. Repeats lie in repeats/seed-N, or, of folds, in repeats/seed-N/fold-F.
+# What figures are computed from. Repeats lie in repeats/seed-N, of folds in fold-F below it, and of further
+# initialisations in init-M below that.
 RESTS_ON = tuple(
     f"{place}{name}"
-    for place in ("", "repeats/*/", "repeats/*/*/")
+    for place in ("", "repeats/*/", "repeats/*/*/", "repeats/*/*/*/")
     for name in ("split.csv", "contenders/*/predictions.csv", "baselines/*/predictions.csv")
 )
 

@@ -31,6 +31,7 @@ from clearmargin.report import (
     subgroups,
     wording,
 )
+from clearmargin.report.companions import for_authors, write_companions
 from clearmargin.report.figures import SERIES, Look
 from clearmargin.report.folder import RunFiles, StudyFiles, read_evaluation, read_run
 from clearmargin.report.marking import mark_page, marked
@@ -69,7 +70,7 @@ def write_report(run_folder: Path, pictures: Pictures | None = None) -> Path:
     template = templates().get_template("regression/page.html" if regression else "page.html")
     try:
         facts = regression_facts(run_folder) if regression else _classification_facts(run_folder, pictures)
-        page = template.render(facts)
+        page = template.render({**facts, **for_authors(facts["run"], facts["how"]["steps"])})
     except (LookupError, TypeError, AttributeError, OverflowError, jinja2.UndefinedError) as error:
         raise RunFolderError(
             f"The files of {run_folder} don't hold what a page needs ({type(error).__name__}: {error}): one of them is "
@@ -78,6 +79,7 @@ def write_report(run_folder: Path, pictures: Pictures | None = None) -> Path:
     content = (mark_page(page) if facts["leaks"] else page).encode("utf-8")
     if len(content) > LARGEST_REPORT:
         raise _too_large(len(content), facts["run"])
+    write_companions(facts["run"], facts["how"]["steps"])
     path = run_folder / "report.html"
     write_bytes(path, content)
     return path
