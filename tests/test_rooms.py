@@ -17,7 +17,7 @@ ROOMS = (
     ("records",),
     ("files", "atomic_folder", "cache", "cores", "weight_places"),
     ("downloads", "transfer"),
-    ("recipe", "recipe_layers", "recipe_mistakes", "recipe_conflicts", "recipe_overrides"),
+    ("recipe", "recipe_layers", "recipe_mistakes", "recipe_conflicts", "recipe_overrides", "recipe_evaluation"),
     ("sources",),
     ("appearance", "lettering", "jpeg", "miniature", "framing"),
     ("decoding", "mapped_rows", "pixels", "columns"),
@@ -45,7 +45,7 @@ ROOMS = (
     ("study", "splitting"),
 )
 DOORS = (
-    *("__init__", "__main__", "cli", "data_commands", "split_command", "outcome"),
+    *("__init__", "__main__", "cli", "data_commands", "split_command", "outcome", "check"),
     *("estimators", "serving", "cluster", "learn"),
 )
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}

@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clearmargin.evaluation.assessment import evaluate
+from clearmargin.errors import UsageError
+from clearmargin.evaluation.assessment import check_prevalence, evaluate
 from clearmargin.evaluation.baselines import baseline_estimates
 from clearmargin.evaluation.bootstrap import headline
+from clearmargin.evaluation.decision import Decision
 from clearmargin.evaluation.estimates import write_estimates
 from clearmargin.evaluation.metrics import label_index, predicted_index
 from clearmargin.evaluation.regression import evaluate_estimates
 from clearmargin.evaluation.regression_metrics import error_figures
+from clearmargin.files import file_sha256
 from clearmargin.recipe import Recipe, slug
+from clearmargin.recipe_evaluation import EvaluationSettings
 from clearmargin.records import Estimates, Inputs, Predictions, Split
 from clearmargin.split import crossing_groups
 from clearmargin.task import Classification, Task
 
 LEAKY = "Leaky split"
+# What figures are computed from. Repeats lie in repeats/seed-N, or, of folds, in repeats/seed-N/fold-F.
+RESTS_ON = tuple(
+    f"{place}{name}"
+    for place in ("", "repeats/*/", "repeats/*/*/")
+    for name in ("split.csv", "contenders/*/predictions.csv", "baselines/*/predictions.csv")
+)
 
 
 def judge_contenders(
-    said: Mapping[str, Any], task: Task, inputs: Inputs, split: Split, recipe: Recipe, folder: Path
+    said: Mapping[str, Any],
+    task: Task,
+    inputs: Inputs,
+    split: Split,
+    recipe: Recipe,
+    folder: Path,
+    decisions: Mapping[str, Decision],
 ) -> dict[str, Any]:
     """The content of ``evaluation.json``; baselines of a regression are written beside the contenders' predictions.
 
@@ -32,6 +49,8 @@ def judge_contenders(
     ----------
     said
         What each contender says of the test part: `Predictions` or `Estimates`.
+    decisions
+        What each fixed on the validation part; of a regression none.
     """
     asked = recipe.evaluation
     references = [reference.model_dump() for reference in asked.references]
@@ -41,13 +60,45 @@ def judge_contenders(
         "seed": recipe.seed,
     }
     if isinstance(task, Classification):
-        figures = evaluate(said, train_labels=split.labels[split.rows("train")], **settings)
+        figures = evaluate(
+            said,
+            train_labels=split.labels[split.rows("train")],
+            prevalence=asked.prevalence,
+            decisions=decisions,
+            columns=_columns(asked.subgroups, inputs, split.names[split.rows("test")]),
+            **settings,
+        )
         return called_leaky({**figures, "references": references}, split)
     baselines = baselines_on_test(inputs, split, recipe.seed, list(said))
     for name, estimates in baselines.items():
         write_estimates(folder / "baselines" / slug(name) / "predictions.csv", {"test": estimates})
     figures = evaluate_estimates(said, baselines=baselines, target=task.name, **settings)
     return called_leaky({**figures, "references": references}, split)
+
+
+def check_asked(asked: EvaluationSettings, task: Task, inputs: Inputs) -> None:
+    """Refuse what the data can't answer before anything is trained, not after.
+
+    Raises
+    ------
+    UsageError
+        When a stated prevalence is of no class, or a column of subgroups is not there.
+    """
+    if isinstance(task, Classification):
+        check_prevalence(asked.prevalence, task.classes)
+    known = sorted({name for sample in inputs.samples for name in sample.attributes})
+    for column in asked.subgroups:
+        if column not in known:
+            there = f"expected some of {', '.join(map(repr, known))}" if known else "these data have no columns"
+            near = difflib.get_close_matches(column, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            raise UsageError(f"There is no column {column!r} for [evaluation] subgroups: {there}{hint}")
+
+
+def _columns(asked: Sequence[str], inputs: Inputs, names: np.ndarray) -> dict[str, list[str | None]]:
+    """What the columns asked for say of the named samples; None where a sample lacks one."""
+    attributes = {sample.name: sample.attributes for sample in inputs.samples} if asked else {}
+    return {column: [attributes[name].get(column) for name in names] for column in asked}
 
 
 def called_leaky(figures: Mapping[str, Any], split: Split) -> dict[str, Any]:
@@ -62,6 +113,20 @@ def called_leaky(figures: Mapping[str, Any], split: Split) -> dict[str, Any]:
         for name, said in figures["contenders"].items()
     }
     return {**figures, "contenders": marked, "comparisons": told, "leaky": leaky}
+
+
+def test_content(inputs: Inputs, split: Split) -> list[str]:
+    """One hash of the content of each test sample: by these the ledger knows a test part again.
+
+    Of an image, its pixels before any preprocessing; of a row of a table, its inputs.
+    """
+    return [str(digest) for digest in inputs.facts["pixel_sha256"].to_numpy()[split.rows("test")]]
+
+
+def rests_on_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file that the figures of a run were computed from, by its name within the run folder."""
+    paths = sorted({path for pattern in RESTS_ON for path in folder.glob(pattern)})
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
 
 
 def baselines_on_test(inputs: Inputs, split: Split, seed: int, contenders: Sequence[str]) -> dict[str, Estimates]:

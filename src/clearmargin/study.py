@@ -22,7 +22,7 @@ from clearmargin.journal import Journal
 from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs, tied
 from clearmargin.recipe import Contender, Data, Recipe, dump_recipe, load_recipe, slug
 from clearmargin.records import Inputs, Preprocessing, Progress, Source, Split
-from clearmargin.runs import Run, is_finished, open_run, read_json
+from clearmargin.runs import Run, is_finished, open_run, read_json, stored_decisions
 from clearmargin.sources import Table
 from clearmargin.split import require_same_split, write_split
 
@@ -191,6 +191,7 @@ class _Study:
         if self.recipe.audit.leakage:
             self._require_groups(found, findings)
         task = self._task(split)
+        self._require_answers(task, inputs)
         networks = self._networks(task, inputs)
         with sole_writer(self.folder):
             check_claim(self.folder, self.recipe, self.resume)  # again: now nobody else can write
@@ -270,41 +271,58 @@ class _Study:
         if not stored.is_file():
             journal.log(f"training '{contender.name}'")
             with journal.timed(f"train {contender.name}"):
-                train_contender(contender, network, pretraining, task, inputs, split, folder, seed, self.progress)
+                asked = self.recipe.evaluation
+                train_contender(
+                    contender, network, pretraining, task, inputs, split, folder, seed, asked, self.progress
+                )
         forget_checkpoint(folder)  # also one that a run left which was stopped in just this moment
         return task.read(stored)["test"]
 
     def _evaluate(self, journal: Journal, said: dict[str, Any], task: Task, inputs: Inputs, split: Split) -> None:
-        from clearmargin.evaluation.ledger import enter
-        from clearmargin.judgement import judge_contenders
+        from clearmargin.evaluation.ledger import enter, evaluated
+        from clearmargin.judgement import judge_contenders, rests_on_files, test_content
 
         self.progress("Evaluating", 0, 0, "")
-        figures = judge_contenders(said, task, inputs, split, self.recipe, self.folder)
-        weights = {
-            contender.name: read_json(self.folder / "contenders" / slug(contender.name) / "model.json")[
-                "weights_sha256"
-            ]
-            for contender in self.recipe.contender
+        decisions = stored_decisions(self.folder, self.recipe)
+        figures = judge_contenders(said, task, inputs, split, self.recipe, self.folder, decisions)
+        places = {
+            contender.name: self.folder / "contenders" / slug(contender.name) for contender in self.recipe.contender
         }
-        number = enter(self.folder / "ledger.jsonl", split.names[split.rows("test")], weights, leaky=figures["leaky"])
-        write_json(self.folder / "evaluation.json", {**figures, "evaluation_number": number})
+        number = enter(
+            self.folder / "ledger.jsonl",
+            test_content(inputs, split),
+            {name: evaluated(place) for name, place in places.items()},
+            leaky=figures["leaky"],
+        )
+        rests_on = {"rests_on": rests_on_files(self.folder)}
+        write_json(self.folder / "evaluation.json", {**figures, **number.as_json(), **rests_on})
         for comparison in figures["comparisons"]:
             journal.log(comparison["sentence"])
 
     def _repeat(self, task: Task, inputs: Inputs, copies: np.ndarray, split: Split) -> None:
         """Do it again with other seeds, and add what came out to the evaluation."""
+        from clearmargin.evaluation.ledger import head
+        from clearmargin.judgement import rests_on_files
         from clearmargin.repetition import repeat
 
         figures = read_json(self.folder / "evaluation.json")
         if "repeats" not in figures:
             summary = repeat(self.recipe, task, inputs, copies, split, self.folder, self.progress)
-            write_json(self.folder / "evaluation.json", {**figures, "repeats": summary})
+            renewed = {"repeats": summary, "ledger_head": head(self.folder / "ledger.jsonl")}
+            rests_on = {"rests_on": rests_on_files(self.folder)}
+            write_json(self.folder / "evaluation.json", {**figures, **renewed, **rests_on})
 
     def _require_groups(self, inputs: Inputs, audited: Audit) -> None:
         """Refuse to measure the price of leakage before anything is trained, not after."""
         from clearmargin.leakage import require_groups
 
         require_groups(inputs.samples, audited.units)
+
+    def _require_answers(self, task: Task, inputs: Inputs) -> None:
+        """Refuse an evaluation that the data can't answer before anything is trained, not after."""
+        from clearmargin.judgement import check_asked
+
+        check_asked(self.recipe.evaluation, task, inputs)
 
     def _leakage(self, inputs: Inputs, audited: Audit) -> None:
         """Measure what leaks would be worth, unless an interrupted run did; given parts are those of a split file."""

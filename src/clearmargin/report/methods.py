@@ -376,8 +376,16 @@ def repeats_step(run: StudyFiles) -> list[tuple[str, str]]:
 
 def evaluation_number(result: Mapping[str, Any]) -> str:
     """How often the test part was looked at, as a sentence."""
-    number = result.get("evaluation_number")
-    return tr("This is evaluation number {n} of this run.", n=number) if number is not None else ""
+    number, over_runs = result.get("evaluation_number"), result.get("evaluation_number_machine")
+    if number is None:
+        return ""
+    if over_runs is None:
+        return tr("This is evaluation number {n} of this test part in this run folder.", n=number)
+    return tr(
+        "This is evaluation number {n} of this test part in this run folder, and number {n_machine} on this machine.",
+        n=number,
+        n_machine=over_runs,
+    )
 
 
 def settings_of(run: StudyFiles, name: str) -> Mapping[str, Any]:

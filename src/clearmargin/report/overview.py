@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from clearmargin.evaluation.rounds import alone, first_round
+from clearmargin.evaluation.verdict import single_sentence
 from clearmargin.language import tr
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import RunFiles, StudyFiles, TrainedFiles
 from clearmargin.report.marking import unmarked
 from clearmargin.report.wording import (
     decimal,
-    estimate,
     is_number,
     large,
     listed,
@@ -24,8 +24,6 @@ from clearmargin.report.wording import (
     probability_value,
     retold_text,
     seconds,
-    sentences,
-    short,
 )
 
 VERDICTS_SHOWN = 3
@@ -200,31 +198,13 @@ def verdict(run: RunFiles) -> tuple[list[str], int]:
     """The sentences a hurried reader takes home, and how many further ones the table of pairs holds."""
     pairs = run.evaluation["comparisons"]
     if not pairs:
-        return [alone(run.evaluation, _single(run))], 0
+        return [alone(run.evaluation, single_sentence(run.evaluation))], 0
     leader = max(run.contenders, key=lambda c: c.result["metrics"]["balanced_accuracy"]["value"] or 0).name
     told = sorted(
         pairs, key=lambda pair: (leader not in (pair["first"], pair["second"]), pair["difference"]["value"] or 0)
     )
     told_first = [alone(run.evaluation, unmarked(pair["sentence"])) for pair in told[:VERDICTS_SHOWN]]
     return told_first, len(pairs) - len(told_first)
-
-
-def _single(run: RunFiles) -> str:
-    contender, baseline = run.contenders[0], run.evaluation.get("baseline", {})
-    reached = contender.result["metrics"]["balanced_accuracy"]
-    sentence = tr(
-        "{name} reaches a balanced accuracy of {value} on {images}.",
-        name=contender.name, value=estimate(reached), images=plural(run.evaluation["n"], "test image"),
-    )  # fmt: skip
-    floor = baseline.get("balanced_accuracy")
-    if not is_number(floor):
-        return sentence
-    values = {"label": short(baseline["class"]), "value": decimal(floor)}
-    if is_number(reached.get("low")) and reached["low"] <= floor:
-        return sentences(
-            sentence, tr("That cannot be told apart from always answering “{label}”, which reaches {value}.", **values)
-        )
-    return sentences(sentence, tr("For comparison: always answering “{label}” would reach {value}.", **values))
 
 
 def contender_costs(contenders: Iterable[TrainedFiles]) -> list[dict[str, str]]:

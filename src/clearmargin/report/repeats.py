@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from clearmargin.evaluation.repeats import METRICS
+from clearmargin.evaluation.repeats_verdict import METRICS
 from clearmargin.language import tr
 from clearmargin.report.drawing import draw, draw_grid, inline
 from clearmargin.report.figures import Look
