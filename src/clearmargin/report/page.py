@@ -12,7 +12,7 @@ from clearmargin.evaluation.intervals import too_few_groups
 from clearmargin.evaluation.misclassified import confident_mistakes
 from clearmargin.evaluation.rounds import first_round, tested_in_all
 from clearmargin.files import write_bytes, write_text
-from clearmargin.language import tr
+from clearmargin.language import tr, using
 from clearmargin.records import PARTS
 from clearmargin.report import (
     data_flow,
@@ -28,7 +28,7 @@ from clearmargin.report import (
     wording,
 )
 from clearmargin.report.figures import SERIES, Look
-from clearmargin.report.folder import RunFiles, StudyFiles, read_evaluation, read_run
+from clearmargin.report.folder import RunFiles, StudyFiles, read_evaluation, read_run, recipe_language
 from clearmargin.report.marking import mark_page, marked
 from clearmargin.report.regression.page import regression_facts
 from clearmargin.report.templates import templates
@@ -38,7 +38,7 @@ LARGEST_REPORT = 15_000_000  # bytes
 CLASSES_SPREAD_OUT = 12  # more classes go into boxes of their own that scroll
 
 
-def write_report(run_folder: Path, pictures: Pictures | None = None) -> Path:
+def write_report(run_folder: Path, pictures: Pictures | None = None, language: str | None = None) -> Path:
     """Write ``report.html`` and ``figures/*.svg`` from the files of a finished run.
 
     Parameters
@@ -49,6 +49,8 @@ def write_report(run_folder: Path, pictures: Pictures | None = None) -> Path:
         Gives images by name as uint8 arrays of shape (height, width, 1 or 3), for the gallery of mistakes and the
         findings of the audit; those it does not have are absent from its answer. Thumbnails are kept in
         ``figures/mistakes`` and ``figures/audit``, so that a later call without ``pictures`` still shows them.
+    language
+        ``en`` or ``zh``; None for that of the run's own recipe.
 
     Returns
     -------
@@ -56,11 +58,18 @@ def write_report(run_folder: Path, pictures: Pictures | None = None) -> Path:
 
     Raises
     ------
+    UsageError
+        When there is no such language.
     RunFolderError
         When a file is missing or damaged, or when two files contradict each other.
     DiskError
         When the file system refuses.
     """
+    with using(language or recipe_language(run_folder)):
+        return _write(run_folder, pictures)
+
+
+def _write(run_folder: Path, pictures: Pictures | None) -> Path:
     regression = read_evaluation(run_folder)["task"] == "regression"
     template = templates().get_template("regression/page.html" if regression else "page.html")
     try:
