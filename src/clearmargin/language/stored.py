@@ -51,12 +51,18 @@ def retold(english: str) -> str | None:
     if whole is not None:
         return whole
     for place in _BOUNDARY.finditer(english):
-        first = _one(english[: place.start()])
+        first = _head(english[: place.start()])
         if first is not None:
             rest = retold(english[place.end() :])
             if rest is not None:
                 return first + rest
     return None
+
+
+def _head(english: str) -> str | None:
+    """What stands before a boundary; a semicolon belongs to none of the texts."""
+    told = _one(english.removesuffix(";"))
+    return f"{told}；" if told is not None and english.endswith(";") else told
 
 
 def _one(english: str) -> str | None:
