@@ -89,7 +89,7 @@ def chosen(contender: ContenderFiles, limit: int) -> np.ndarray:
     if len(rows) <= limit:
         return rows
     cells = contender.truth[rows] * len(contender.predictions.classes) + contender.predicted[rows]
-    turn = pd.Series(cells).groupby(cells).cumcount().to_numpy()
+    turn = pd.Series(cells).groupby(cells).cumcount().to_numpy(copy=True)
     turn[:SUREST] = -1
     return rows[np.sort(np.argsort(turn, kind="stable")[:limit])]
 
