@@ -61,6 +61,10 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, e.g. training.epochs=3. Repeatable."),
 ]
+LanguageOption = Annotated[
+    str | None,
+    typer.Option(metavar="en|zh", help="Of the report: English, or Simplified Chinese. As the recipe says by default."),
+]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on with the interrupted run in --out, if there is one.")
 ]
@@ -105,9 +109,10 @@ def demo(
     out: OutOption = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the images, the split and the training.")] = 0,
     resume: ResumeOption = False,
+    language: LanguageOption = None,
 ) -> None:
     """Run a small study on simulated images, offline."""
-    _run("demo", None, out, [f"seed={seed}"], resume, as_json=False)
+    _run("demo", None, out, [f"seed={seed}", *_language(language)], resume, as_json=False)
 
 
 @app.command("run")
@@ -120,11 +125,17 @@ def run(
     repeats: RepeatsOption = None,
     resume: ResumeOption = False,
     as_json: JsonOption = False,
+    language: LanguageOption = None,
 ) -> None:
     """Run a study from data to report. It audits, splits, trains, compares and shows every mistake."""
     pattern = [] if group_pattern is None else [f"data.group_pattern={json.dumps(group_pattern)}"]
     times = [] if repeats is None else [f"evaluation.repeats={repeats}"]
-    _run(recipe, data, out, [*(changes or []), *pattern, *times], resume, as_json)
+    _run(recipe, data, out, [*(changes or []), *pattern, *times, *_language(language)], resume, as_json)
+
+
+def _language(language: str | None) -> list[str]:
+    """The language of the report as a setting of the recipe."""
+    return [] if language is None else [f"report.language={json.dumps(language)}"]
 
 
 def _run(recipe: str, data: str | None, out: Path | None, changes: list[str], resume: bool, as_json: bool) -> None:
@@ -298,12 +309,12 @@ def leakage(
 
 
 @app.command("report")
-def report(run: RunFolder) -> None:
+def report(run: RunFolder, language: LanguageOption = None) -> None:
     """Write the report of a finished run anew."""
     from clearmargin.report import write_report
     from clearmargin.runs import open_run
 
-    typer.echo(f"Report: {write_report(open_run(run).folder)}")
+    typer.echo(f"Report: {write_report(open_run(run).folder, language=language)}")
 
 
 @app.command("learn")

@@ -182,6 +182,12 @@ class Contender(Settings):
         return self
 
 
+class ReportSettings(Settings):
+    """How the report is written: English, or Simplified Chinese."""
+
+    language: Literal["en", "zh"] = "en"
+
+
 class Recipe(Settings):
     """A study, from data to report."""
 
@@ -194,6 +200,7 @@ class Recipe(Settings):
     contender: Annotated[list[Contender], Field(min_length=1, max_length=50)]
     training: Training = Training()
     evaluation: EvaluationSettings = EvaluationSettings()
+    report: ReportSettings = ReportSettings()
 
     @property
     def rounds(self) -> int:

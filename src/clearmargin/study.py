@@ -364,7 +364,8 @@ class _Study:
 
         self.progress("Writing the report", 0, 0, "")
         journal.save(finished=True)
-        write_report(self.folder, lambda names: _pictures(found, names))
+        language = self.recipe.report.language
+        write_report(self.folder, lambda names: _pictures(found, names), language)
 
 
 def _require_same_data(folder: Path, source: Source | Table) -> None:

@@ -250,6 +250,11 @@ def read_json(path: Path, needed: tuple[str, ...] | None = None) -> dict[str, An
     return content
 
 
+def recipe_language(folder: Path) -> str:
+    """The language that the run's recipe asks for; English where it says nothing."""
+    return str(_read_recipe(folder / "recipe.toml").get("report", {}).get("language", "en"))
+
+
 def _read_recipe(path: Path) -> dict[str, Any]:
     return _parsed(path, tomllib.loads)
 

@@ -16,9 +16,9 @@ from clearmargin.language import tr
 from clearmargin.report.drawing import draw, draw_grid, inline
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import StudyFiles
-from clearmargin.report.marking import unmarked
 from clearmargin.report.overview import p_values
 from clearmargin.report.strips import Strip, plot_seeds
+from clearmargin.report.verdicts import repeats_sentence
 from clearmargin.report.wording import (
     capitalized,
     fitting_digits,
@@ -115,7 +115,7 @@ def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
             (reference["name"], tuple(_reference(reference, metric, digits[metric]) for metric in shown))
             for reference in _references(run, shown)
         ),
-        sentences=_sentences(found),
+        sentences=_sentences(run.evaluation),
         pairs=tuple(
             Pair(
                 pair,
@@ -226,8 +226,9 @@ def _reference(reference: Mapping[str, Any], metric: str, digits: int | None) ->
     return measured(reference["value"], digits) if reference["metric"] == metric else ""
 
 
-def _sentences(found: Mapping[str, Any]) -> tuple[str, ...]:
+def _sentences(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
     """The best contender against the others, then against the baselines, the strongest first."""
+    found = evaluation["repeats"]
     leader = _best(found, "contenders")
     if leader is None:
         return ()
@@ -237,7 +238,7 @@ def _sentences(found: Mapping[str, Any]) -> tuple[str, ...]:
         return pair["baseline"] is not None, ahead if pair["first"] == leader else -ahead
 
     told = [pair for pair in found["comparisons"] if leader in (pair["first"], pair["second"])]
-    return tuple(unmarked(pair["sentence"]) for pair in sorted(told, key=lead)[:SENTENCES])
+    return tuple(repeats_sentence(evaluation, pair) for pair in sorted(told, key=lead)[:SENTENCES])
 
 
 def _best(found: Mapping[str, Any], kind: str) -> str | None:
