@@ -201,6 +201,9 @@ def describe(
 def _print_network(network: NetworkDescription, study: StudyDescription) -> None:
     from rich.table import Table
 
+    if not network.layers:
+        typer.echo(f"{_plain(network.name)}: trained elsewhere, {network.frozen:,} parameters.\n")
+        return
     table = Table(title=_plain(network.name), title_justify="left")
     table.add_column("layer", overflow="fold")
     kinds = ["trained", "frozen"] if network.frozen else ["parameters"]

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clearmargin.contest import first_network, forget_checkpoint, train_contender
+from clearmargin.contest import forget_checkpoint
+from clearmargin.entrants import Views, entrant, forget_weights
 from clearmargin.evaluation.ledger import enter
 from clearmargin.evaluation.repeats import summarise_repeats
 from clearmargin.files import write_table
-from clearmargin.judgement import baselines_on_test, called_leaky, point_figures
+from clearmargin.judgement import baselines_on_test, called_foreign, called_leaky, point_figures
 from clearmargin.preparation import divide
 from clearmargin.recipe import Recipe, slug
 from clearmargin.records import Inputs, Progress, Split
@@ -29,13 +30,20 @@ METRICS = {
 
 
 def repeat(
-    recipe: Recipe, task: Task, inputs: Inputs, copies: np.ndarray, split: Split, folder: Path, progress: Progress
+    recipe: Recipe,
+    task: Task,
+    inputs: Inputs,
+    copies: np.ndarray,
+    split: Split,
+    folder: Path,
+    progress: Progress,
+    views: Views,
 ) -> dict[str, Any]:
     """Split and train anew with the seeds that follow the recipe's; write ``repeats.csv`` and sum it up.
 
     With folds, each seed is done for every fold. ``repeats/seed-N`` (of folds, ``fold-F`` in it) keeps the split and
     the predictions, from which all figures can be computed again, and not the weights. What has predictions there is
-    not trained again.
+    not trained again. ``views`` gives the images in the size of a contender that was trained elsewhere.
     """
     folds = recipe.split.folds
     rounds = [
@@ -48,7 +56,7 @@ def repeat(
     for number, one in enumerate(rounds):
         place = folder if number == 0 else folder / "repeats" / one.place(folds)
         shown = partial(_shown, progress, number, len(rounds), one.told(folds))
-        figures, n_test = _one(recipe, one, inputs, copies, place, folder / "ledger.jsonl", shown)
+        figures, n_test = _one(recipe, one, inputs, copies, place, folder / "ledger.jsonl", shown, views)
         rows += figures
         sizes.append(n_test)
     progress("Repeats", len(rounds), len(rounds), "")
@@ -66,7 +74,7 @@ def repeat(
         same_test=split.given,
         tested=sizes,
     )
-    return called_leaky(summary, split)
+    return called_foreign(called_leaky(summary, split), recipe)
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,14 @@ class Round:
 
 
 def _one(
-    recipe: Recipe, this: Round, inputs: Inputs, copies: np.ndarray, place: Path, ledger: Path, progress: Progress
+    recipe: Recipe,
+    this: Round,
+    inputs: Inputs,
+    copies: np.ndarray,
+    place: Path,
+    ledger: Path,
+    progress: Progress,
+    views: Views,
 ) -> tuple[list[dict[str, Any]], int]:
     """The figures of one round, a row for each contender and baseline; and how many samples it tested."""
     seed, which = this.seed, {"seed": this.seed, **({"fold": this.fold} if recipe.split.folds else {})}
@@ -98,11 +113,10 @@ def _one(
     for contender in recipe.contender:
         own = place / "contenders" / slug(contender.name)
         if not (own / "predictions.csv").is_file():
-            network, pretraining = first_network(contender, inputs.preprocessing.shape, task.outputs, seed)
-            train_contender(contender, network, pretraining, task, inputs, split, own, seed, progress)
+            entrant(contender, inputs, task, seed, views).contend(task, inputs, split, own, seed, progress)
         forget_checkpoint(own)
         if this != Round(recipe.seed, 1):  # the figures are wanted, and twenty VGG16 would fill a disk
-            (own / "model.safetensors").unlink(missing_ok=True)
+            forget_weights(own)
         weights[contender.name] = read_json(own / "model.json")["weights_sha256"]
         figures = point_figures(task.read(own / "predictions.csv")["test"])
         rows.append({**which, "contender": contender.name, "kind": "contender", **figures})

@@ -9,6 +9,7 @@ from typing import Any
 import tomli_w
 
 from clearmargin.evaluation.rounds import first_round
+from clearmargin.report.elsewhere import elsewhere_method
 from clearmargin.report.folder import ContenderFiles, RunFiles, StudyFiles, TrainedFiles
 from clearmargin.report.proof import of_learned_groups
 from clearmargin.report.wording import count, decimal, large, listed, plural, seconds, without_folders
@@ -49,7 +50,7 @@ def steps(run: RunFiles) -> list[tuple[str, str]]:
         ("Preprocessing", _preprocessing(run)),
         ("Split", _split(run)),
         *((contender.name, _contender(run, contender)) for contender in run.contenders),
-        *training_steps(run, run.contenders),
+        *training_steps(run, [contender for contender in run.contenders if contender.learned_here]),
         ("Evaluation", _evaluation(run)),
         *repeats_step(run),
     ]
@@ -96,7 +97,8 @@ def _data(run: RunFiles) -> str:
 
 
 def _preprocessing(run: RunFiles) -> str:
-    done = run.contenders[0].model.get("preprocessing", {})
+    own = [contender for contender in run.contenders if contender.learned_here] or run.contenders
+    done = own[0].model.get("preprocessing", {})
     size, fit = done.get("size_px"), str(done.get("fit"))
     colors = "three colour channels" if done.get("color") == "rgb" else "one grey channel"
     first = "Blank margins were cut off. " if done.get("trim") else ""
@@ -176,6 +178,8 @@ def tested_on(run: StudyFiles, noun: str) -> str:
 
 
 def _contender(run: RunFiles, contender: ContenderFiles) -> str:
+    if not contender.learned_here:
+        return elsewhere_method(contender)
     asked = settings_of(run, contender.name)
     built = contender.model.get("architecture", {}).get("architecture", "A network")
     architecture = str(asked.get("architecture") or built)
