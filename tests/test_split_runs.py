@@ -261,7 +261,7 @@ def test_training_passes_that_door(rows: Path) -> None:
     contender, task = recipe.contender[0], task_of(torn, "y")
     network, _ = first_network(contender, inputs.preprocessing.shape, task.outputs, 0)
     with pytest.raises(SourceError, match="The split leaks"):
-        train_contender(contender, network, None, task, inputs, torn, rows / "door", 0, silent)
+        train_contender(contender, network, None, task, inputs, torn, rows / "door", 0, recipe.evaluation, silent)
     assert not (rows / "door").exists()
 
 

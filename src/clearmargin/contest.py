@@ -15,12 +15,14 @@ import torch
 
 from clearmargin.cache import cache_folder
 from clearmargin.columns import column_statistics
+from clearmargin.evaluation.calibration import fit_temperature
+from clearmargin.evaluation.decision import Decision, fit_decision
 from clearmargin.files import file_sha256, write_json, write_table, write_tensors
 from clearmargin.mapped_rows import Subset
 from clearmargin.models import Network, Pretraining, build_network, set_first_weights
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics
 from clearmargin.models.precision import choose_precision
-from clearmargin.recipe import Contender
+from clearmargin.recipe import Contender, EvaluationSettings
 from clearmargin.records import Columns, Estimates, Inputs, Part, Predictions, Progress, Split
 from clearmargin.split import check_division, crossing_groups
 from clearmargin.task import Classification, Task
@@ -54,11 +56,13 @@ def train_contender(
     split: Split,
     folder: Path,
     seed: int,
+    asked: EvaluationSettings,
     progress: Progress,
 ) -> None:
     """Train, write ``model.safetensors``, ``model.json`` and ``history.csv``, then ``predictions.csv``.
 
-    A checkpoint in ``folder`` is gone on from. Only after the model is on the disk, the test part is looked at.
+    A checkpoint in ``folder`` is gone on from. Temperature and thresholds are fixed on the validation part and travel
+    in ``model.json``; only after that is on the disk, the test part is looked at.
 
     Raises
     ------
@@ -102,9 +106,14 @@ def train_contender(
             **_course(fitted, feeds.trunk_seconds),
             "leaky": crossing_groups(split) > 0,
         }
-        _write_model(folder, network, fitted, description)
-        judged: tuple[Part, ...] = ("validation", "test")
-        said = {part: predict_part(feeds, task, split, part, precision, trunk) for part in judged}
+        _write_weights(folder, network, fitted)
+        said: dict[Part, Predictions | Estimates] = {}
+        outputs = part_outputs(feeds, split, "validation", precision, trunk)
+        decided = decide(task, split, outputs, asked)
+        said["validation"] = answers(task, split, "validation", outputs, decided)
+        _write_description(folder, description, decided)
+        outputs = part_outputs(feeds, split, "test", precision, trunk)
+        said["test"] = answers(task, split, "test", outputs, decided)
     task.write(folder / "predictions.csv", said)
     forget_checkpoint(folder)
 
@@ -121,12 +130,29 @@ def _labelled(
     return Labelled(feed(rows, report), task.targets(split, rows))
 
 
-def predict_part(
-    feeds: Feeds, task: Task, split: Split, part: Part, precision: torch.dtype, report: Report | None = None
+def part_outputs(
+    feeds: Feeds, split: Split, part: Part, precision: torch.dtype, report: Report | None = None
+) -> torch.Tensor:
+    """What a trained network gives for one part, in the order of the split: float32 (samples, outputs)."""
+    return forward(feeds.model, feeds.plain(split.rows(part), report), precision)
+
+
+def decide(task: Task, split: Split, outputs: torch.Tensor, asked: EvaluationSettings) -> Decision | None:
+    """Fix temperature and thresholds from the outputs for the validation part; a regression has none."""
+    if not isinstance(task, Classification):
+        return None
+    truth = task.targets(split, split.rows("validation")).numpy()
+    temperature = fit_temperature(outputs.numpy(), truth)
+    scaled = task.answers(split, split.rows("validation"), outputs.double() / temperature.value)
+    return fit_decision(scaled, temperature, asked)
+
+
+def answers(
+    task: Task, split: Split, part: Part, outputs: torch.Tensor, decided: Decision | None
 ) -> Predictions | Estimates:
-    """What a trained network says of one part, in the order of the split."""
-    rows = split.rows(part)
-    return task.answers(split, rows, forward(feeds.model, feeds.plain(rows, report), precision))
+    """What outputs for a part mean, probabilities after temperature scaling."""
+    scaled = outputs if decided is None else outputs.double() / decided.temperature.value
+    return task.answers(split, split.rows(part), scaled)
 
 
 def contender_seed(seed: int, contender: Contender) -> int:
@@ -186,9 +212,13 @@ def _course(fitted: Fitted, trunk_seconds: float) -> dict[str, Any]:
     }
 
 
-def _write_model(folder: Path, network: Network, fitted: Fitted, description: dict[str, Any]) -> None:
-    """Weights first, then the description that binds them by hash."""
-    weights = folder / "model.safetensors"
-    write_tensors(weights, network.state_dict())
+def _write_weights(folder: Path, network: Network, fitted: Fitted) -> None:
+    write_tensors(folder / "model.safetensors", network.state_dict())
     write_table(folder / "history.csv", pd.DataFrame(fitted.history))
-    write_json(folder / "model.json", {**description, "weights_sha256": file_sha256(weights)})
+
+
+def _write_description(folder: Path, description: dict[str, Any], decided: Decision | None) -> None:
+    """``model.json``, which binds the weights by hash."""
+    decision = {} if decided is None else {"decision": decided.as_json()}
+    weights = {"weights_sha256": file_sha256(folder / "model.safetensors")}
+    write_json(folder / "model.json", {**description, **weights, **decision})

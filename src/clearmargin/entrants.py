@@ -11,11 +11,13 @@ import numpy as np
 
 from clearmargin.contest import first_network, forget_checkpoint, train_contender
 from clearmargin.errors import UsageError, WorkError
+from clearmargin.evaluation.calibration import Temperature
+from clearmargin.evaluation.decision import fit_decision
 from clearmargin.files import write_bytes, write_json
 from clearmargin.foreign import ForeignModel, foreign_preprocessing, open_foreign
 from clearmargin.judgement import point_figures
 from clearmargin.models import Network, Pretraining
-from clearmargin.recipe import AnyContender, Contender
+from clearmargin.recipe import AnyContender, Contender, EvaluationSettings
 from clearmargin.recipe_foreign import ForeignContender
 from clearmargin.records import Columns, Inputs, Part, Predictions, Preprocessing, Progress, Split
 from clearmargin.split import check_division, crossing_groups
@@ -29,16 +31,20 @@ Views = Callable[[Preprocessing], Inputs]  # the same images, decoded in another
 class Entrant(Protocol):
     """A contender that is ready: what can't work was said when it was made."""
 
-    def contend(self, task: Task, inputs: Inputs, split: Split, folder: Path, seed: int, progress: Progress) -> None:
+    def contend(self, task: Task, inputs: Inputs, split: Split, folder: Path, progress: Progress) -> None:
         """Learn, if there is anything to learn, and write the model and ``predictions.csv`` into ``folder``."""
         ...
 
 
-def entrant(contender: AnyContender, inputs: Inputs, task: Task, seed: int, views: Views) -> Entrant:
+def entrant(
+    contender: AnyContender, inputs: Inputs, task: Task, seed: int, asked: EvaluationSettings, views: Views
+) -> Entrant:
     """Make a contender ready.
 
     Parameters
     ----------
+    asked
+        Error rates, for the thresholds that are fixed on the validation part.
     views
         Gives the images of the study in another size, for one that was trained on them so.
 
@@ -48,10 +54,11 @@ def entrant(contender: AnyContender, inputs: Inputs, task: Task, seed: int, view
         When its layers, its pretrained weights or its file can't work.
     """
     if isinstance(contender, Contender):
-        return Learner(contender, *first_network(contender, inputs.preprocessing.shape, task.outputs, seed))
+        network, pretraining = first_network(contender, inputs.preprocessing.shape, task.outputs, seed)
+        return Learner(contender, network, pretraining, seed, asked)
     if not isinstance(task, Classification) or isinstance(inputs.preprocessing, Columns):
         raise UsageError(f"'{contender.name}' takes images, and this study learns numbers from a table.")
-    return Published(contender, open_foreign(contender, task.classes), inputs.preprocessing, views)
+    return Published(contender, open_foreign(contender, task.classes), inputs.preprocessing, asked, views)
 
 
 @dataclass(frozen=True)
@@ -61,10 +68,14 @@ class Learner:
     contender: Contender
     network: Network
     pretraining: Pretraining | None
+    seed: int
+    asked: EvaluationSettings
 
-    def contend(self, task: Task, inputs: Inputs, split: Split, folder: Path, seed: int, progress: Progress) -> None:
+    def contend(self, task: Task, inputs: Inputs, split: Split, folder: Path, progress: Progress) -> None:
         """Train it, then show it the test part."""
-        train_contender(self.contender, self.network, self.pretraining, task, inputs, split, folder, seed, progress)
+        train_contender(
+            self.contender, self.network, self.pretraining, task, inputs, split, folder, self.seed, self.asked, progress
+        )
 
 
 @dataclass(frozen=True)
@@ -74,10 +85,13 @@ class Published:
     settings: ForeignContender
     model: ForeignModel
     preprocessing: Preprocessing
+    asked: EvaluationSettings
     views: Views
 
-    def contend(self, task: Task, inputs: Inputs, split: Split, folder: Path, seed: int, progress: Progress) -> None:
-        """Write its file and ``model.json``, and only then show it the test part.
+    def contend(self, task: Task, inputs: Inputs, split: Split, folder: Path, progress: Progress) -> None:
+        """Fix thresholds on the validation part, write its file and ``model.json``, then show it the test part.
+
+        Its probabilities stay as they were published: the temperature is 1.
 
         Raises
         ------
@@ -134,6 +148,7 @@ class Published:
             },
             "leaky": crossing_groups(split) > 0,
             "weights_sha256": self.model.sha256,
+            "decision": fit_decision(validation, Temperature(), self.asked).as_json(),
         }
 
 

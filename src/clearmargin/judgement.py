@@ -11,6 +11,7 @@ import numpy as np
 from clearmargin.evaluation.assessment import evaluate
 from clearmargin.evaluation.baselines import baseline_estimates
 from clearmargin.evaluation.bootstrap import headline
+from clearmargin.evaluation.decision import Decision
 from clearmargin.evaluation.estimates import write_estimates
 from clearmargin.evaluation.metrics import label_index, predicted_index
 from clearmargin.evaluation.regression import evaluate_estimates
@@ -26,7 +27,13 @@ LEAKY = "Leaky split"
 
 
 def judge_contenders(
-    said: Mapping[str, Any], task: Task, inputs: Inputs, split: Split, recipe: Recipe, folder: Path
+    said: Mapping[str, Any],
+    task: Task,
+    inputs: Inputs,
+    split: Split,
+    recipe: Recipe,
+    folder: Path,
+    decisions: Mapping[str, Decision],
 ) -> dict[str, Any]:
     """The content of ``evaluation.json``; baselines of a regression are written beside the contenders' predictions.
 
@@ -34,6 +41,8 @@ def judge_contenders(
     ----------
     said
         What each contender says of the test part: `Predictions` or `Estimates`.
+    decisions
+        What each fixed on the validation part; of a regression none.
     """
     asked = recipe.evaluation
     references = [reference.model_dump() for reference in asked.references]
@@ -43,7 +52,7 @@ def judge_contenders(
         "seed": recipe.seed,
     }
     if isinstance(task, Classification):
-        figures = evaluate(said, train_labels=split.labels[split.rows("train")], **settings)
+        figures = evaluate(said, train_labels=split.labels[split.rows("train")], decisions=decisions, **settings)
         return called_foreign(called_leaky({**figures, "references": references}, split), recipe)
     baselines = baselines_on_test(inputs, split, recipe.seed, list(said))
     for name, estimates in baselines.items():

@@ -207,13 +207,18 @@ class EvaluationSettings(Settings):
     """How figures get their intervals, and over how many seeds the study is repeated.
 
     Each of the ``repeats`` after the first splits and trains anew with the next seed; its predictions are kept, its
-    weights are not.
+    weights are not. ``error_rate`` is that of conformal sets, ``abstain_error`` that of answers which are not withheld,
+    ``gate_false_alarms`` the share of usual images that may be called unlike the training part.
     """
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     resamples: int = Field(default=2000, ge=200, le=1_000_000)
     repeats: int = Field(default=1, ge=1, le=1000)
     references: list[Reference] = Field(default=[], max_length=20)
+    error_rate: float = Field(default=0.1, ge=0.001, le=0.5)
+    conformal: Literal["marginal", "class-conditional"] = "marginal"
+    abstain_error: float = Field(default=0.05, ge=0.001, le=0.5)
+    gate_false_alarms: float = Field(default=0.05, ge=0.001, le=0.5)
 
     @model_validator(mode="after")
     def _resamples_reach_the_tails(self) -> EvaluationSettings:

@@ -113,7 +113,8 @@ def _one(
     for contender in recipe.contender:
         own = place / "contenders" / slug(contender.name)
         if not (own / "predictions.csv").is_file():
-            entrant(contender, inputs, task, seed, views).contend(task, inputs, split, own, seed, progress)
+            ready = entrant(contender, inputs, task, seed, recipe.evaluation, views)
+            ready.contend(task, inputs, split, own, progress)
         forget_checkpoint(own)
         if this != Round(recipe.seed, 1):  # the figures are wanted, and twenty VGG16 would fill a disk
             forget_weights(own)

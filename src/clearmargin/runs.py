@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from clearmargin.errors import RecipeError, RunFolderError
+from clearmargin.evaluation.decision import Decision, read_decision
 from clearmargin.files import read_table
 from clearmargin.published import PublishedContender
 from clearmargin.recipe import Recipe, check_recipe, load_stored_recipe, slug
@@ -135,12 +136,29 @@ def read_json(path: Path) -> Any:
         raise RunFolderError(f"{path} is missing or damaged ({error}): run the study again.") from error
 
 
+def stored_decisions(folder: Path, recipe: Recipe) -> dict[str, Decision]:
+    """What each contender of a run folder fixed on its validation part; of an older run, nothing.
+
+    Raises
+    ------
+    RunFolderError
+        When a ``model.json`` is damaged, or its decision was changed since.
+    """
+    found = {}
+    for contender in recipe.contender:
+        place = folder / "contenders" / slug(contender.name)
+        decision = read_decision(read_json(place / "model.json"), place)
+        if decision is not None:
+            found[contender.name] = decision
+    return found
+
+
 def _contenders(folder: Path, recipe: Recipe) -> Iterator[TrainedContender]:
     for contender in recipe.contender:
         place = folder / "contenders" / slug(contender.name)
         description = _checked(read_json(place / "model.json"), place)
         kind = PublishedContender if description.get("kind") == "onnx" else TrainedContender
-        yield kind(contender.name, place, description)
+        yield kind(contender.name, place, description, read_decision(description, place))
 
 
 def _checked(description: Any, place: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from clearmargin.pixels import open_pixels
 from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs, tied
 from clearmargin.recipe import Data, Recipe, dump_recipe, load_recipe, slug
 from clearmargin.records import Inputs, Preprocessing, Progress, Source, Split
-from clearmargin.runs import Run, is_finished, open_run, read_json
+from clearmargin.runs import Run, is_finished, open_run, read_json, stored_decisions
 from clearmargin.sources import Table
 from clearmargin.split import require_same_split, write_split
 
@@ -236,7 +236,8 @@ class _Study:
         """All contenders, made ready: what can't work is said before anything is trained."""
         from clearmargin.entrants import entrant
 
-        return [entrant(contender, inputs, task, self.recipe.seed, views) for contender in self.recipe.contender]
+        seed, asked = self.recipe.seed, self.recipe.evaluation
+        return [entrant(contender, inputs, task, seed, asked, views) for contender in self.recipe.contender]
 
     def _begin(self, journal: Journal, findings: Audit, split: Split, source: Source | Table) -> None:
         """Write what was asked for and found: from here on there is something to resume."""
@@ -273,7 +274,7 @@ class _Study:
         if not stored.is_file():
             journal.log(f"training '{name}'")
             with journal.timed(f"train {name}"):
-                entrant.contend(task, inputs, split, folder, self.recipe.seed, self.progress)
+                entrant.contend(task, inputs, split, folder, self.progress)
         forget_checkpoint(folder)  # also one that a run left which was stopped in just this moment
         return task.read(stored)["test"]
 
@@ -282,7 +283,8 @@ class _Study:
         from clearmargin.judgement import judge_contenders
 
         self.progress("Evaluating", 0, 0, "")
-        figures = judge_contenders(said, task, inputs, split, self.recipe, self.folder)
+        decisions = stored_decisions(self.folder, self.recipe)
+        figures = judge_contenders(said, task, inputs, split, self.recipe, self.folder, decisions)
         weights = {
             contender.name: read_json(self.folder / "contenders" / slug(contender.name) / "model.json")[
                 "weights_sha256"

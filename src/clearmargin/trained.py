@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
+    from clearmargin.evaluation.decision import Decision
     from clearmargin.models import Network
     from clearmargin.task import Task
 
@@ -46,11 +47,14 @@ class TrainedContender:
         ``contenders/SLUG`` of the run.
     description
         What ``model.json`` says: classes, preprocessing, parameters, how training went.
+    decision
+        Temperature and thresholds, fixed on the validation part; None for a regression and for runs of older versions.
     """
 
     name: str
     folder: Path
     description: Mapping[str, Any]
+    decision: Decision | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -172,11 +176,13 @@ class TrainedContender:
             raise ImageError(f"{name} can't be used: {error}") from error
 
     def probabilities(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
-        """Class probabilities, float64 (images, classes), of prepared images."""
+        """Class probabilities after temperature scaling, float64 (images, classes), of prepared images."""
         from clearmargin.evaluation.inference import softmax
 
+        temperature = 1.0 if self.decision is None else self.decision.temperature.value
         batches = (np.stack(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH))
-        return np.concatenate([np.empty((0, len(self.classes))), *map(softmax, self._outputs(batches))])
+        said = (softmax(outputs.double() / temperature) for outputs in self._outputs(batches))
+        return np.concatenate([np.empty((0, len(self.classes))), *said])
 
     def estimates(self, rows: np.ndarray) -> np.ndarray:
         """Values in the unit of the target, float64 (rows,), for rows of a table, float64 (rows, columns).

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from clearmargin.contest import predict_part
+from clearmargin.contest import answers, part_outputs
 from clearmargin.models import build_network
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, to_input
 from clearmargin.models.layers import initialise
@@ -104,7 +104,8 @@ def test_predictions_are_those_of_the_part_in_the_order_of_the_split(pictures, t
     text = np.array([f"{number}.png" for number in range(6)], dtype=object)
     parts = np.array(["train", "test", "train", "test", "validation", "test"], dtype=object)
     split = Split(text, np.array(list("abcabc"), dtype=object), text, parts, (0.8, 0.1, 0.1), False)
-    said = predict_part(feeds, Classification(("a", "b", "c")), split, "test", torch.float32)
+    outputs = part_outputs(feeds, split, "test", torch.float32)
+    said = answers(Classification(("a", "b", "c")), split, "test", outputs, None)
     assert said.names.tolist() == ["1.png", "3.png", "5.png"]
     assert said.labels.tolist() == ["b", "a", "c"]
     with torch.inference_mode():

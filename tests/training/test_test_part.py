@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from clearmargin.contest import first_network, train_contender
 from clearmargin.evaluation import read_predictions
 from clearmargin.models.weight_files import TRUNK_SHAPES
-from clearmargin.recipe import Contender
+from clearmargin.recipe import Contender, EvaluationSettings
 from clearmargin.records import Inputs, Preprocessing, Sample, Split
 from clearmargin.task import Classification
 
@@ -63,7 +63,9 @@ def train(tmp_path, monkeypatch):
         contender = Contender.model_validate(described)
         network, pretraining = first_network(contender, (3, values.shape[1], values.shape[2]), 2, seed=1)
         task = Classification(("no", "yes"))
-        train_contender(contender, network, pretraining, task, pixels, split, folder, 1, lambda *_: None)
+        train_contender(
+            contender, network, pretraining, task, pixels, split, folder, 1, EvaluationSettings(), lambda *_: None
+        )
         return folder
 
     return train

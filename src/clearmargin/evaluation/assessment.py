@@ -12,6 +12,8 @@ from clearmargin.evaluation import metrics
 from clearmargin.evaluation.alignment import AlignedPredictions, align
 from clearmargin.evaluation.bootstrap import HEADLINE, bootstrap, headline
 from clearmargin.evaluation.comparison import compare
+from clearmargin.evaluation.confidence import confidence_blocks
+from clearmargin.evaluation.decision import Decision
 from clearmargin.evaluation.intervals import bootstrap_figure, share_figure
 from clearmargin.evaluation.roc import one_vs_rest_auc
 from clearmargin.records import Predictions
@@ -24,6 +26,7 @@ def evaluate(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
+    decisions: Mapping[str, Decision] | None = None,
 ) -> dict[str, Any]:
     """Score the contenders on the test part, with intervals, and compare every pair.
 
@@ -38,6 +41,9 @@ def evaluate(
         several the first) to everything.
     confidence, resamples, seed
         Of all intervals, between 0 and 1; of the bootstrap and the test by groups; 0 or larger.
+    decisions
+        What each contender fixed on the validation part; of one without, calibration, conformal sets, abstention and
+        decision curve are left out.
 
     Returns
     -------
@@ -66,7 +72,17 @@ def evaluate(
         "seed": seed,
         "baseline": _baseline(aligned, train_labels),
         "contenders": {
-            name: _contender(aligned, probabilities, resampled[name], confidence)
+            name: {
+                **_contender(aligned, probabilities, resampled[name], confidence),
+                **confidence_blocks(
+                    aligned,
+                    probabilities,
+                    (decisions or {}).get(name),
+                    confidence=confidence,
+                    resamples=resamples,
+                    seed=seed,
+                ),
+            }
             for name, probabilities in aligned.probabilities.items()
         },
         "comparisons": compare(aligned, resampled, confidence=confidence, seed=seed),
