@@ -47,7 +47,7 @@ ROOMS = (
     ("study", "splitting"),
 )
 DOORS = (
-    *("__init__", "__main__", "cli", "data_commands", "split_command", "outcome"),
+    *("__init__", "__main__", "cli", "data_commands", "split_command", "outcome", "check"),
     *("estimators", "serving", "cluster", "learn"),
 )
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}

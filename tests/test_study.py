@@ -79,13 +79,18 @@ def test_predict_takes_every_kind_of_picture(finished: Run, class_folder: Path) 
         finished.best.predict("nowhere.png")
 
 
+def timeless(run: Run) -> dict[str, object]:
+    """The figures of a run; not the hash of its ledger, which holds the time."""
+    return {key: value for key, value in run.evaluation.items() if key != "ledger_head"}
+
+
 def test_the_same_seed_gives_the_same_weights(
     finished: Run, class_folder: Path, tiny_recipe: Path, tmp_path: Path
 ) -> None:
     again = cm.run(tiny_recipe, data=class_folder, out=tmp_path / "again")
     for name, contender in finished.contenders.items():
         assert again.contenders[name].description["weights_sha256"] == contender.description["weights_sha256"]
-    assert again.evaluation == finished.evaluation
+    assert timeless(again) == timeless(finished)
     other = cm.run(tiny_recipe, data=class_folder, out=tmp_path / "other", overrides=["seed=1", "training.epochs=1"])
     assert other.evaluation != finished.evaluation
 
@@ -107,7 +112,7 @@ def test_an_interrupted_run_resumes_to_the_same_result(
     with pytest.raises(RunFolderError, match="another recipe"):
         cm.run(tiny_recipe, data=class_folder, out=out, overrides=["training.epochs=4"], resume=True)
     resumed = cm.run(tiny_recipe, data=class_folder, out=out, resume=True)
-    assert resumed.evaluation == finished.evaluation
+    assert timeless(resumed) == timeless(finished)
     for name, contender in finished.contenders.items():
         assert resumed.contenders[name].description["weights_sha256"] == contender.description["weights_sha256"]
 

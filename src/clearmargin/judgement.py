@@ -16,7 +16,11 @@ from clearmargin.evaluation.estimates import write_estimates
 from clearmargin.evaluation.metrics import label_index, predicted_index
 from clearmargin.evaluation.regression import evaluate_estimates
 from clearmargin.evaluation.regression_metrics import error_figures
+<<<<<<< HEAD
 from clearmargin.language import tr
+=======
+from clearmargin.files import file_sha256
+>>>>>>> record
 from clearmargin.recipe import Recipe, slug
 from clearmargin.recipe_foreign import ForeignContender
 from clearmargin.records import Estimates, Inputs, Predictions, Split
@@ -24,6 +28,12 @@ from clearmargin.split import crossing_groups
 from clearmargin.task import Classification, Task
 
 LEAKY = "Leaky split"
+# What figures are computed from. Repeats lie in repeats/seed-N, or, of folds, in repeats/seed-N/fold-F.
+RESTS_ON = tuple(
+    f"{place}{name}"
+    for place in ("", "repeats/*/", "repeats/*/*/")
+    for name in ("split.csv", "contenders/*/predictions.csv", "baselines/*/predictions.csv")
+)
 
 
 def judge_contenders(
@@ -75,6 +85,7 @@ def called_leaky(figures: Mapping[str, Any], split: Split) -> dict[str, Any]:
     return {**figures, "contenders": marked, "comparisons": told, "leaky": leaky}
 
 
+<<<<<<< HEAD
 def called_foreign(figures: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     """Figures in which contenders that were trained elsewhere are called so, and sentences about them too.
 
@@ -96,6 +107,20 @@ def called_foreign(figures: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]
         ]
         comparisons.append({**pair, "sentence": " ".join([pair["sentence"], *cautions])})
     return {**figures, "contenders": contenders, "comparisons": comparisons}
+=======
+def test_content(inputs: Inputs, split: Split) -> list[str]:
+    """One hash of the content of each test sample: by these the ledger knows a test part again.
+
+    Of an image, its pixels before any preprocessing; of a row of a table, its inputs.
+    """
+    return [str(digest) for digest in inputs.facts["pixel_sha256"].to_numpy()[split.rows("test")]]
+
+
+def rests_on_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file that the figures of a run were computed from, by its name within the run folder."""
+    paths = sorted({path for pattern in RESTS_ON for path in folder.glob(pattern)})
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
+>>>>>>> record
 
 
 def baselines_on_test(inputs: Inputs, split: Split, seed: int, contenders: Sequence[str]) -> dict[str, Estimates]:

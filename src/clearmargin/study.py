@@ -279,10 +279,11 @@ class _Study:
         return task.read(stored)["test"]
 
     def _evaluate(self, journal: Journal, said: dict[str, Any], task: Task, inputs: Inputs, split: Split) -> None:
-        from clearmargin.evaluation.ledger import enter
-        from clearmargin.judgement import judge_contenders
+        from clearmargin.evaluation.ledger import enter, evaluated
+        from clearmargin.judgement import judge_contenders, rests_on_files, test_content
 
         self.progress("Evaluating", 0, 0, "")
+<<<<<<< HEAD
         decisions = stored_decisions(self.folder, self.recipe)
         figures = judge_contenders(said, task, inputs, split, self.recipe, self.folder, decisions)
         weights = {
@@ -290,20 +291,40 @@ class _Study:
                 "weights_sha256"
             ]
             for contender in self.recipe.contender
+=======
+        figures = judge_contenders(said, task, inputs, split, self.recipe, self.folder)
+        places = {
+            contender.name: self.folder / "contenders" / slug(contender.name) for contender in self.recipe.contender
+>>>>>>> record
         }
-        number = enter(self.folder / "ledger.jsonl", split.names[split.rows("test")], weights, leaky=figures["leaky"])
-        write_json(self.folder / "evaluation.json", {**figures, "evaluation_number": number})
+        number = enter(
+            self.folder / "ledger.jsonl",
+            test_content(inputs, split),
+            {name: evaluated(place) for name, place in places.items()},
+            leaky=figures["leaky"],
+        )
+        rests_on = {"rests_on": rests_on_files(self.folder)}
+        write_json(self.folder / "evaluation.json", {**figures, **number.as_json(), **rests_on})
         for comparison in figures["comparisons"]:
             journal.log(comparison["sentence"])
 
     def _repeat(self, task: Task, inputs: Inputs, copies: np.ndarray, split: Split, views: Views) -> None:
         """Do it again with other seeds, and add what came out to the evaluation."""
+        from clearmargin.evaluation.ledger import head
+        from clearmargin.judgement import rests_on_files
         from clearmargin.repetition import repeat
 
         figures = read_json(self.folder / "evaluation.json")
         if "repeats" not in figures:
+<<<<<<< HEAD
             summary = repeat(self.recipe, task, inputs, copies, split, self.folder, self.progress, views)
             write_json(self.folder / "evaluation.json", {**figures, "repeats": summary})
+=======
+            summary = repeat(self.recipe, task, inputs, copies, split, self.folder, self.progress)
+            renewed = {"repeats": summary, "ledger_head": head(self.folder / "ledger.jsonl")}
+            rests_on = {"rests_on": rests_on_files(self.folder)}
+            write_json(self.folder / "evaluation.json", {**figures, **renewed, **rests_on})
+>>>>>>> record
 
     def _require_groups(self, inputs: Inputs, audited: Audit) -> None:
         """Refuse to measure the price of leakage before anything is trained, not after."""

@@ -9,7 +9,11 @@ from typing import Any
 import tomli_w
 
 from clearmargin.evaluation.rounds import first_round
+<<<<<<< HEAD
 from clearmargin.report.elsewhere import elsewhere_method
+=======
+from clearmargin.language import tr
+>>>>>>> record
 from clearmargin.report.folder import ContenderFiles, RunFiles, StudyFiles, TrainedFiles
 from clearmargin.report.proof import of_learned_groups
 from clearmargin.report.wording import count, decimal, large, listed, plural, seconds, without_folders
@@ -295,8 +299,17 @@ def repeats_step(run: StudyFiles) -> list[tuple[str, str]]:
 
 def evaluation_number(result: Mapping[str, Any]) -> str:
     """How often the test part was looked at, as a sentence with a space behind it."""
-    number = result.get("evaluation_number")
-    return f"This is evaluation number {number} of this run. " if number is not None else ""
+    number, over_runs = result.get("evaluation_number"), result.get("evaluation_number_machine")
+    if number is None:
+        return ""
+    if over_runs is None:
+        return tr("This is evaluation number {number} of this test part in this run folder. ", number=number)
+    return tr(
+        "This is evaluation number {number} of this test part in this run folder, and number {over_runs} on this "
+        "machine. ",
+        number=number,
+        over_runs=over_runs,
+    )
 
 
 def settings_of(run: StudyFiles, name: str) -> Mapping[str, Any]:

@@ -1,0 +1,1299 @@
+"""Check a run folder: every number of ``evaluation.json`` is computed anew from the predictions.
+
+Needs Python 3.11 and numpy, nothing else: this file imports nothing of the program that wrote the run, and a copy of it
+lies in every run folder. It was written apart from that program, with other algorithms where there are any: areas under
+curves by counting pairs in blocks of equal scores, binomial tests in whole numbers, quantiles of Student's t by
+bisection over a continued fraction. The bootstrap's draws are those that the program documents (numpy's ``default_rng``
+with the seed of the study), so that the same resamples come up and the limits agree to the last digits.
+
+    python check.py [RUN]            RUN is the folder this file lies in when it is not given
+    python -m clearmargin.check RUN
+
+What it does, in this order; each part is a section of this file:
+
+1. reads predictions.csv of every contender, split.csv, model.json, recipe.toml and evaluation.json;
+2. looks at what holds the files together: groups in one part only, the same samples in split and predictions, hashes of
+   weights, of files and of sealed records, the chain of the ledger;
+3. computes every block of evaluation.json (the table BLOCKS), and compares it number by number;
+4. compares the numbers printed in the first table of report.html.
+
+A number of evaluation.json that no block computes is a failure, unless the table GIVEN says why it can't be computed
+from these files. Exit status: 0 all agrees, 1 something differs, 2 the folder can't be checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import math
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from html.parser import HTMLParser
+from itertools import combinations
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+RELATIVE, ABSOLUTE = 1e-9, 1e-12  # two numbers agree when they are as near as one of these says
+ROUNDING = 1e-12  # the program takes smaller differences for none
+PARTS = ("train", "validation", "test")
+Tree = Any  # what JSON holds
+Path_ = tuple[str | int, ...]
+
+
+class BadInput(Exception):
+    """The folder can't be checked: the message says why."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 1. Reading
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def read_json(path: Path) -> Tree:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(f"{path} is missing or damaged: {error}") from error
+
+
+def read_columns(path: Path) -> dict[str, list[str]]:
+    """Columns of a CSV file as text. An apostrophe in front keeps a cell from being a formula: it is taken off."""
+    try:
+        with path.open(encoding="utf-8", errors="surrogatepass", newline="") as file:
+            rows = list(csv.reader(file, strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise BadInput(f"{path} is missing or damaged: {error}") from error
+    if not rows or any(len(row) != len(rows[0]) for row in rows):
+        raise BadInput(f"{path} is not a table: its rows are not all of the same length.")
+    names = [name.removeprefix("'") for name in rows[0]]
+    return {name: [row[place].removeprefix("'") for row in rows[1:]] for place, name in enumerate(names)}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one contender says of one part.
+
+    ``values`` are probabilities (samples, classes), or of a regression the predicted numbers (samples,).
+    """
+
+    names: list[str]
+    labels: list[str]
+    groups: list[str]
+    predicted: list[str]
+    classes: list[str]
+    values: np.ndarray
+
+    @cached_property
+    def truth(self) -> np.ndarray:
+        """Column of the true class, (samples,); of a regression the true numbers."""
+        if not self.classes:
+            return np.array(self.labels, dtype=np.float64)
+        place = {name: number for number, name in enumerate(self.classes)}
+        return np.array([place[label] for label in self.labels], dtype=np.int64)
+
+    @cached_property
+    def units(self) -> np.ndarray:
+        """Group of each sample, numbered as they appear; a sample without one is its own, (samples,)."""
+        seen: dict[Any, int] = {}
+        keys = (group or ("alone", row) for row, group in enumerate(self.groups))
+        return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
+
+
+def read_answers(path: Path) -> dict[str, Answers]:
+    """By part."""
+    table = read_columns(path)
+    true = "label" if "label" in table else "target"
+    classes = [name[2:-1] for name in table if name.startswith("P(") and name.endswith(")")]
+    needed = ["part", "name", true, "group", "predicted"]
+    if list(table) != needed + [f"P({name})" for name in classes]:
+        raise BadInput(f"{path} has other columns than predictions have: {list(table)[:8]}")
+    try:
+        own = [table[f"P({name})"] for name in classes] or [table["predicted"]]
+        values = np.array(own, dtype=np.float64).T
+    except ValueError as error:
+        raise BadInput(f"{path} holds what is not a number: {error}") from error
+    if not np.isfinite(values).all():
+        raise BadInput(f"{path} holds a number that is not finite.")
+    found = {}
+    for part in dict.fromkeys(table["part"]):
+        rows = [row for row, own_part in enumerate(table["part"]) if own_part == part]
+        names, labels, groups, predicted = ([table[name][row] for row in rows] for name in needed[1:])
+        own_values = values[rows] if classes else values[rows, 0]
+        found[part] = Answers(names, labels, groups, predicted, classes, own_values)
+    return found
+
+
+class Round:
+    """A folder with a split and what contenders said on it: the run itself, or one of its repeats."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.split = read_columns(folder / "split.csv")
+        self.places = {}
+        for path in sorted(folder.glob("contenders/*/model.json")):
+            self.places[str(read_json(path)["name"])] = path.parent
+        if not self.places:
+            raise BadInput(f"{folder} holds no contenders/*/model.json: is it a finished run?")
+
+    @cached_property
+    def models(self) -> dict[str, Tree]:
+        return {name: read_json(place / "model.json") for name, place in self.places.items()}
+
+    @cached_property
+    def answers(self) -> dict[str, dict[str, Answers]]:
+        """By contender and part."""
+        return {name: read_answers(place / "predictions.csv") for name, place in self.places.items()}
+
+    @cached_property
+    def baselines(self) -> dict[str, Answers]:
+        """What simple methods say of the test part of a regression, by the name of their folder."""
+        paths = sorted(self.folder.glob("baselines/*/predictions.csv"))
+        return {path.parent.name: read_answers(path)["test"] for path in paths}
+
+    @cached_property
+    def leaky(self) -> bool:
+        """Whether a group is in two parts."""
+        return bool(crossing(self.split))
+
+
+class Study(Round):
+    """The run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        if not (folder / "evaluation.json").is_file():
+            raise BadInput(f"{folder} holds no evaluation.json: expected the folder of a finished run.")
+        self.evaluation = read_json(folder / "evaluation.json")
+        if not isinstance(self.evaluation, dict) or self.evaluation.get("format") != 1:
+            raise BadInput(f"{folder / 'evaluation.json'} is not of format 1, which this checker knows.")
+        super().__init__(folder)
+        try:
+            self.recipe = tomllib.loads((folder / "recipe.toml").read_text(encoding="utf-8", errors="surrogateescape"))
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{folder / 'recipe.toml'} is missing or damaged: {error}") from error
+        self.asked: dict[str, Any] = self.recipe.get("evaluation", {})
+        self.confidence = float(self.asked.get("confidence", 0.95))
+        self.resamples = int(self.asked.get("resamples", 2000))
+        self.seed = int(self.recipe.get("seed", 0))
+        order = [str(one["name"]) for one in self.recipe.get("contender", [])]
+        self.names = [name for name in order if name in self.places]
+        self.task = str(self.evaluation.get("task"))
+
+    @cached_property
+    def test(self) -> dict[str, Answers]:
+        """What each contender says of the test part."""
+        return {name: self.answers[name]["test"] for name in self.names}
+
+    @cached_property
+    def first(self) -> Answers:
+        return self.test[self.names[0]]
+
+    @property
+    def n(self) -> int:
+        return len(self.first.names)
+
+    @property
+    def n_units(self) -> int:
+        return int(self.first.units.max()) + 1
+
+    @property
+    def clustered(self) -> bool:
+        return self.n_units < self.n
+
+    def draws(self, row_elements: int) -> Iterator[np.ndarray]:
+        """How often each group comes up in each resample, (some resamples, groups): the documented draws."""
+        rng = np.random.default_rng([self.seed, 0])
+        for size in chunks(self.resamples, row_elements):
+            drawn = rng.integers(0, self.n_units, size=(size, self.n_units))
+            yield np.stack([np.bincount(row, minlength=self.n_units) for row in drawn]).astype(np.float64)
+
+    @cached_property
+    def resampled(self) -> dict[str, dict[str, np.ndarray]]:
+        """By contender and metric, (resamples, …)."""
+        return resample_classification(self)
+
+    @cached_property
+    def rounds(self) -> list[tuple[int, int, Round]]:
+        """Seed, fold (0 without folds) and files of each time the study was done."""
+        told = self.evaluation["repeats"]
+        folds = int(told.get("folds") or 0)
+        found: list[tuple[int, int, Round]] = []
+        for seed in range(self.seed, self.seed + int(self.asked.get("repeats", 1))):
+            for fold in range(1, folds + 1) if folds else (0,):
+                place = self.folder / "repeats" / f"seed-{seed}" / (f"fold-{fold}" if folds else "")
+                found.append((seed, fold, Round(place) if found else self))
+        return found
+
+
+def chunks(resamples: int, row_elements: int) -> Iterator[int]:
+    """The documented sizes of the pieces that resamples are drawn in."""
+    size = max(1, 2**20 // row_elements)
+    for done in range(0, resamples, size):
+        yield min(size, resamples - done)
+
+
+def crossing(split: Mapping[str, Sequence[str]]) -> set[str]:
+    """Groups that are in more than one part."""
+    parts: dict[str, set[str]] = {}
+    for group, part in zip(split["group"], split["part"], strict=True):
+        parts.setdefault(group, set()).add(part)
+    return {group for group, own in parts.items() if len(own) > 1}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 2. What holds the files together
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def file_problems(study: Study) -> Iterator[str]:
+    """What does not belong together, as sentences."""
+    rounds: list[tuple[str, Round]] = [(study.folder.name, study)]
+    if "repeats" in study.evaluation:
+        rounds += [(f"seed {seed}" + f", fold {fold}" * bool(fold), one) for seed, fold, one in study.rounds[1:]]
+    if set(study.names) != set(study.evaluation.get("contenders", {})):
+        yield f"evaluation.json speaks of {list(study.evaluation.get('contenders', {}))}, the folders of {study.names}."
+    for told, one in rounds:
+        for problem in [*split_problems(one), *prediction_problems(one), *weight_problems(one)]:
+            yield f"{told}: {problem}"
+    if study.leaky != bool(study.evaluation.get("leaky")):
+        yield f"split.csv has groups in two parts: {study.leaky}; evaluation.json says leaky: {not study.leaky}."
+    yield from hash_problems(study)
+    yield from ledger_problems(study, [one for _, one in rounds])
+
+
+def split_problems(one: Round) -> Iterator[str]:
+    across = crossing(one.split)
+    if len(set(one.split["name"])) != len(one.split["name"]):
+        yield "split.csv names a sample twice."
+    if set(one.split["part"]) - set(PARTS):
+        yield "split.csv has a part that is none of train, validation and test."
+    path = one.folder / "split.json"
+    told = read_json(path) if path.is_file() else {}
+    if across and not told.get("given"):
+        yield f"split.csv: {len(across)} group(s) are in two parts, such as {sorted(across)[0]!r}."
+    if told.get("crossing_groups", len(across)) != len(across):
+        yield f"split.csv has {len(across)} group(s) in two parts, split.json says {told['crossing_groups']}."
+    for part in PARTS:
+        counted = one.split["part"].count(part)
+        if "counts" in told and sum(told["counts"].get(part, {}).values()) != counted:
+            yield f"split.csv has {counted} samples in {part}, split.json another number."
+
+
+def prediction_problems(one: Round) -> Iterator[str]:
+    where: dict[str, dict[str, tuple[str, str]]] = {part: {} for part in PARTS}
+    for name, label, group, part in zip(*(one.split[key] for key in ("name", "label", "group", "part")), strict=True):
+        where[part][name] = (label, group)
+    sets = [(name, part, said) for name, parts in one.answers.items() for part, said in parts.items()]
+    sets += [(name, "test", said) for name, said in one.baselines.items()]
+    for name, part, said in sets:
+        numeric = not said.classes
+        same = len(said.names) == len(where[part])
+        for sample, label, group in zip(said.names, said.labels, said.groups, strict=True):
+            known = where[part].get(sample)
+            if known is None or known[1] != group:
+                same = False
+                continue
+            same = same and (float(known[0]) == float(label) if numeric else known[0] == label)
+        if not same:
+            yield f"{name}: the {part} samples of predictions.csv are not those of split.csv, with label and group."
+        if said.classes and [said.classes[k] for k in said.values.argmax(axis=1)] != said.predicted:
+            yield f"{name}: a predicted class of the {part} part is not the most probable one."
+        if said.classes and np.abs(said.values.sum(axis=1) - 1).max(initial=0) > 1e-6:
+            yield f"{name}: probabilities of the {part} part don't sum to one."
+
+
+def weight_problems(one: Round) -> Iterator[str]:
+    for name, place in one.places.items():
+        kept = [place / file for file in ("model.safetensors", "model.onnx") if (place / file).is_file()]
+        if isinstance(one, Study) and not kept:
+            yield f"{name}: its weights are missing."
+        if any(sha256(path) != one.models[name].get("weights_sha256") for path in kept):
+            yield f"{name}: its weights are not those that model.json names by SHA-256."
+
+
+def hash_problems(study: Study) -> Iterator[str]:
+    """Files that the figures rest on, and sealed records."""
+    for name, digest in study.evaluation.get("rests_on", {}).items():
+        path = study.folder / name
+        if not path.is_file() or sha256(path) != digest:
+            yield f"{name} is not the file that the figures were computed from (another SHA-256)."
+    paths = [study.folder / "leakage.json", *(place / "model.json" for place in study.places.values())]
+    for path in filter(Path.is_file, paths):
+        for sealed in sealed_records(read_json(path)):
+            bare = {key: value for key, value in sealed.items() if key != "content_sha256"}
+            if json_sha256(bare) != sealed["content_sha256"]:
+                yield f"{path.relative_to(study.folder)} was edited: its content_sha256 is that of other figures."
+
+
+def sealed_records(tree: Tree) -> Iterator[dict[str, Any]]:
+    if isinstance(tree, dict):
+        if "content_sha256" in tree:
+            yield tree
+        for value in tree.values():
+            yield from sealed_records(value)
+
+
+def read_chain(path: Path) -> list[dict[str, Any]]:
+    """Entries of a ledger as far as its chain holds; the number of the first that does not follow is an error."""
+    if not path.is_file():
+        raise ValueError("ledger.jsonl is missing.")
+    previous, entries = "0" * 64, []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+            bare = {key: value for key, value in entry.items() if key != "hash"}
+            sound = entry["previous"] == previous and entry["hash"] == json_sha256(bare)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            sound = False
+        if not sound:
+            raise ValueError(f"ledger.jsonl was edited: entry {number} does not follow from the one before.")
+        previous = entry["hash"]
+        entries.append(entry)
+    return entries
+
+
+def ledger_problems(study: Study, rounds: Sequence[Round]) -> Iterator[str]:
+    try:
+        entries = read_chain(study.folder / "ledger.jsonl")
+    except ValueError as error:
+        yield str(error)
+        return
+    heads = [study.evaluation.get("ledger_head")]
+    heads += [read_json(path).get("ledger_head") for path in sorted(study.folder.glob("external/**/*.json"))]
+    for head in filter(None, heads):
+        if head not in {entry["hash"] for entry in entries}:
+            yield "ledger.jsonl was cut off or replaced: the entry that the figures name is not in it."
+    for one in rounds:
+        if not any(is_of(entry, one) for entry in entries):
+            yield f"ledger.jsonl has no entry of the models in {one.folder.name}: one of them was changed."
+    for place, entry in enumerate(entries):
+        if entry["number"] != 1 + sum(one["test_part"] == entry["test_part"] for one in entries[:place]):
+            yield f"ledger.jsonl: entry {place + 1} is not evaluation number {entry['number']} of its test part."
+
+
+def is_of(entry: Mapping[str, Any], one: Round) -> bool:
+    """Whether an entry of the ledger is of the models that a folder holds."""
+    weights = {name: model.get("weights_sha256") for name, model in one.models.items()}
+    models = {name: sha256(place / "model.json") for name, place in one.places.items()}
+    return entry["weights"] == weights and entry.get("models", models) == models
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_sha256(content: Tree) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 3a. Distributions and tests
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def incomplete_beta(a: float, b: float, x: float) -> float:
+    """Regularised incomplete beta function, by its continued fraction (Press et al., Numerical Recipes, 6.4)."""
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):
+        return 1 - incomplete_beta(b, a, 1 - x)
+    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x))
+    tiny, c, d = 1e-300, 1.0, 1 / (1 - (a + b) * x / (a + 1))
+    fraction = d
+    for m in range(1, 10_000):
+        for top in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d = 1 / ((1 + top * d) or tiny)
+            c = (1 + top / c) or tiny
+            fraction *= c * d
+        if abs(c * d - 1) < 1e-16:
+            break
+    return front * fraction / a
+
+
+def bisected(rising: Callable[[float], float], goal: float, low: float, high: float) -> float:
+    """Where a rising function reaches the goal."""
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) < goal else (low, middle)
+    return (low + high) / 2
+
+
+def t_tail(t: float, degrees: float) -> float:
+    """P(T > t) for t of 0 or more."""
+    return incomplete_beta(degrees / 2, 0.5, degrees / (degrees + t * t)) / 2
+
+
+def t_quantile(tail: float, degrees: float) -> float:
+    high = 1.0
+    while t_tail(high, degrees) > tail:
+        high *= 2
+    return bisected(lambda t: -t_tail(t, degrees), -tail, 0.0, high)
+
+
+def binomial_lower(most: int, n: int) -> tuple[int, int]:
+    """How many of the 2**n outcomes of n coins show at most ``most`` heads, and exactly so many."""
+    total, ways = 0, 1
+    for heads in range(most + 1):
+        total += ways
+        last, ways = ways, ways * (n - heads) // (heads + 1)
+    return total, last
+
+
+def mcnemar(one: int, other: int) -> tuple[float, float, float]:
+    """Exact p, mid-p, and P(Beta(more + 1, fewer + 1) < 1/2), in whole numbers until the last division."""
+    n, fewer = one + other, min(one, other)
+    total, seen = binomial_lower(fewer, n)
+    exact = min(1.0, 2 * total / 2**n)
+    mid = min(1.0, (2 * total - seen) / 2**n) if n else 1.0
+    return exact, mid, binomial_lower(fewer, n + 1)[0] / 2 ** (n + 1)
+
+
+def sign_flips(differences: np.ndarray, flips: int, seed: int) -> float:
+    """Share of random sign patterns (the observed one among them) whose sum is as far from zero."""
+    moving = differences[differences != 0]
+    if not moving.size:
+        return 1.0
+    rng, as_far = np.random.default_rng([seed, 1]), 1
+    for size in chunks(flips, moving.size):
+        signs = np.where(rng.integers(0, 2, size=(size, moving.size)) == 1, 1.0, -1.0)
+        as_far += int((np.abs((signs * moving).sum(axis=1)) >= abs(moving.sum()) - ROUNDING).sum())
+    return as_far / (flips + 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The largest of (m − j) p_j over all p_j that are no larger."""
+    ordered = sorted(p_values)
+    m = len(ordered)
+    return [max(min(1.0, (m - j) * q) for j, q in enumerate(ordered[: ordered.index(p) + 1])) for p in p_values]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 3b. Intervals
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def figure(value: float, low: float | None = None, high: float | None = None) -> dict[str, float | None]:
+    return {"value": known(value), "low": known(low), "high": known(high)}
+
+
+def known(value: Any) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def wilson(successes: int, n: int, confidence: float) -> tuple[float, float]:
+    """The two shares p at which (successes/n − p)² = z² p (1 − p) / n: roots of a quadratic."""
+    z2 = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
+    a, b, c = n + z2, -(2 * successes + z2), successes**2 / n
+    root = math.sqrt(max(b * b - 4 * a * c, 0.0))
+    high = (-b + root) / (2 * a)
+    low = c / (a * high) if high else 0.0
+    return (0.0 if successes == 0 else low), (1.0 if successes == n else high)
+
+
+def all_or_none(successes: int, n: int, confidence: float) -> tuple[float, float]:
+    """Clopper-Pearson for no success, or for successes only: an n-th root."""
+    edge = ((1 - confidence) / 2) ** (1 / n)
+    return (edge, 1.0) if successes else (0.0, 1 - edge)
+
+
+def percentiles(values: np.ndarray, confidence: float) -> tuple[float, float]:
+    defined = values[~np.isnan(values)]
+    if not defined.size:
+        return math.nan, math.nan
+    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def spread_figure(value: float, limits: tuple[float, float]) -> dict[str, float | None]:
+    """No limits where the resamples show no spread."""
+    low, high = limits
+    return figure(value, low, high) if high - low > 1e-12 * abs(value) else figure(value)
+
+
+def share(
+    right: np.ndarray, units: np.ndarray, resampled: np.ndarray, confidence: float, clustered: bool
+) -> dict[str, float | None]:
+    """A share of right answers: Wilson; of clustered samples the bootstrap, or Clopper-Pearson over groups."""
+    n, successes = len(right), int(right.sum())
+    if not n:
+        return figure(math.nan)
+    if not clustered:
+        return figure(successes / n, *wilson(successes, n, confidence))
+    if successes in (0, n):
+        return figure(successes / n, *all_or_none(successes, len(set(units.tolist())), confidence))
+    return spread_figure(successes / n, percentiles(resampled, confidence))
+
+
+def paired(value: float, apart: np.ndarray, study: Study) -> dict[str, float | None]:
+    return figure(value) if study.n_units == 1 else figure(value, *percentiles(apart, study.confidence))
+
+
+def bca(value: float, resampled: np.ndarray, jackknife: np.ndarray, confidence: float) -> tuple[float, float]:
+    """Bias-corrected and accelerated; the plain percentiles where the correction is not finite."""
+    defined, left = resampled[~np.isnan(resampled)], jackknife[~np.isnan(jackknife)]
+    plain = percentiles(resampled, confidence)
+    if not defined.size or not left.size:
+        return plain
+    below = ((defined < value).sum() + (defined <= value).sum()) / (2 * defined.size)
+    away = left.mean() - left
+    if not 0 < below < 1 or not np.abs(away).max() > 0:
+        return plain
+    away = away / np.abs(away).max()
+    normal, a = NormalDist(), float((away**3).sum() / (6 * (away**2).sum() ** 1.5))
+    levels = []
+    for tail in ((1 - confidence) / 2, (1 + confidence) / 2):
+        reach = normal.inv_cdf(below) + normal.inv_cdf(tail)
+        if 1 - a * reach <= 0:
+            return plain
+        levels.append(normal.cdf(normal.inv_cdf(below) + reach / (1 - a * reach)))
+    low, high = np.quantile(defined, levels)
+    return float(low), float(high)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 3c. Classification
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def over(top: Any, bottom: Any) -> np.ndarray:
+    """A ratio; NaN where the bottom is 0."""
+    top, bottom = np.broadcast_arrays(np.asarray(top, dtype=np.float64), bottom)
+    return np.divide(top, bottom, out=np.full(bottom.shape, np.nan), where=bottom != 0)
+
+
+def mean_of_defined(values: np.ndarray) -> np.ndarray:
+    return over(np.nansum(values, axis=-1), (~np.isnan(values)).sum(axis=-1))
+
+
+def confusion_of(said: Answers) -> np.ndarray:
+    counts = np.zeros((len(said.classes),) * 2)
+    np.add.at(counts, (said.truth, said.values.argmax(axis=1)), 1)
+    return counts
+
+
+def class_figures(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Of each class against the rest, (…, classes)."""
+    hit = np.einsum("...kk->...k", confusion)
+    true, said = confusion.sum(axis=-1), confusion.sum(axis=-2)
+    total = true.sum(axis=-1)[..., None]
+    rejected = total - true - said + hit  # rightly
+    return {
+        "recall": over(hit, true),
+        "precision": over(hit, said),
+        "specificity": over(rejected, total - true),
+        "npv": over(rejected, total - said),
+        "f1": over(2 * hit, true + said),
+    }
+
+
+def overall_figures(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Of all classes together, (…)."""
+    each = class_figures(confusion)
+    hit, total = np.einsum("...kk->...", confusion), confusion.sum(axis=(-2, -1))
+    true, said = confusion.sum(axis=-1), confusion.sum(axis=-2)
+    chance = (true * said).sum(axis=-1)
+    spread = np.sqrt(total**2 - (true**2).sum(axis=-1)) * np.sqrt(total**2 - (said**2).sum(axis=-1))
+    mcc = np.where(spread == 0, np.where(total > 0, 0.0, np.nan), np.clip(over(hit * total - chance, spread), -1, 1))
+    return {
+        "accuracy": over(hit, total),
+        "balanced_accuracy": mean_of_defined(each["recall"]),
+        "macro_f1": mean_of_defined(each["f1"]),
+        "mcc": mcc,
+    }
+
+
+def block_numbers(scores: np.ndarray) -> np.ndarray:
+    """Samples with the same score share a number, ascending, (samples,)."""
+    return np.unique(scores, return_inverse=True)[1]
+
+
+def area(blocks: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> float:
+    """Area under the ROC curve: pairs in which the positive has the higher score, ties one half, over all pairs."""
+    ups = np.bincount(blocks, weights * positive)
+    downs = np.bincount(blocks, weights * ~positive)
+    below = np.cumsum(downs) - downs / 2
+    pairs = ups.sum() * downs.sum()
+    return float((ups * below).sum() / pairs) if pairs else math.nan
+
+
+def areas(said: Answers) -> np.ndarray:
+    """Of each class against the rest."""
+    whole = np.ones(len(said.names))
+    return np.array([area(block_numbers(said.values[:, k]), said.truth == k, whole) for k in range(len(said.classes))])
+
+
+def sample_losses(said: Answers) -> np.ndarray:
+    given = said.values[np.arange(len(said.names)), said.truth]
+    return -np.log(np.maximum(given, np.finfo(np.float64).eps).clip(max=1.0))
+
+
+def point_figures(said: Answers) -> dict[str, float]:
+    """The figures of one contender on the samples as they are."""
+    values = {name: float(value) for name, value in overall_figures(confusion_of(said)).items()}
+    mistakes = int((said.values.argmax(axis=1) != said.truth).sum())
+    return {
+        **values,
+        "auc": float(mean_of_defined(areas(said))),
+        "log_loss": float(sample_losses(said).mean()),
+        "errors": mistakes,
+    }
+
+
+def resample_classification(study: Study) -> dict[str, dict[str, np.ndarray]]:
+    """Every contender's figures on the documented resamples of the groups."""
+    k = len(study.first.classes)
+    found: dict[str, dict[str, list[Any]]] = {name: {} for name in study.names}
+    prepared = {}
+    for name, said in study.test.items():
+        cells = said.truth * k + said.values.argmax(axis=1)
+        ranks = [(block_numbers(said.values[:, c]), said.truth == c) for c in range(k)]
+        prepared[name] = (cells, ranks, sample_losses(said))
+    for weights in study.draws(max(study.n, k * k)):
+        for row in weights:
+            own = row[study.first.units]  # of each sample
+            for name, (cells, ranks, losses) in prepared.items():
+                confusion = np.bincount(cells, own, minlength=k * k).reshape(k, k)
+                figures = {
+                    **overall_figures(confusion),
+                    "recall": class_figures(confusion)["recall"],
+                    "auc": mean_of_defined(np.array([area(blocks, yes, own) for blocks, yes in ranks])),
+                    "log_loss": own @ losses / own.sum(),
+                }
+                for metric, value in figures.items():
+                    found[name].setdefault(metric, []).append(value)
+    return {name: {metric: np.array(values) for metric, values in own.items()} for name, own in found.items()}
+
+
+def frame_block(study: Study) -> Tree:
+    """What the evaluation was done on."""
+    return {
+        "classes": study.first.classes,
+        "n": study.n,
+        "groups": study.n_units,
+        "clustered": study.clustered,
+        "confidence": study.confidence,
+        "resamples": study.resamples,
+        "seed": study.seed,
+    }
+
+
+def baseline_block(study: Study) -> Tree:
+    """Always the commonest class of the training part."""
+    said = study.first
+    learned = [label for label, part in zip(study.split["label"], study.split["part"], strict=True) if part == "train"]
+    counts = [learned.count(name) for name in said.classes]
+    majority = counts.index(max(counts))
+    present = np.unique(said.truth)
+    return {
+        "class": said.classes[majority],
+        "accuracy": float((said.truth == majority).mean()),
+        "balanced_accuracy": float(majority in present) / len(present),
+    }
+
+
+def metrics_block(study: Study, name: str) -> Tree:
+    said, resampled = study.test[name], study.resampled[name]
+    values = point_figures(said)
+    right = said.values.argmax(axis=1) == said.truth
+    record: dict[str, Any] = {
+        "accuracy": share(right, said.units, resampled["accuracy"], study.confidence, study.clustered)
+    }
+    for metric in ("balanced_accuracy", "macro_f1", "mcc", "auc", "log_loss"):
+        record[metric] = spread_figure(values[metric], percentiles(resampled[metric], study.confidence))
+    return record
+
+
+def per_class_block(study: Study, name: str) -> Tree:
+    said, resampled = study.test[name], study.resampled[name]
+    figures = {**class_figures(confusion_of(said)), "auc": areas(said)}
+    predicted = said.values.argmax(axis=1)
+    rows = []
+    for k, label in enumerate(said.classes):
+        own = said.truth == k
+        sensitivity = share(
+            predicted[own] == k, said.units[own], resampled["recall"][:, k], study.confidence, study.clustered
+        )
+        shown = ("precision", "recall", "specificity", "f1", "auc")
+        row = {key: known(figures[key][k]) for key in shown}
+        limits = {"recall_low": sensitivity["low"], "recall_high": sensitivity["high"]}
+        rows.append({"class": label, "n": int(own.sum()), **row, **limits})
+    return rows
+
+
+def confusion_block(study: Study, name: str) -> Tree:
+    return confusion_of(study.test[name]).astype(int).tolist()
+
+
+def errors_block(study: Study, name: str) -> Tree:
+    return point_figures(study.test[name])["errors"]
+
+
+def without_rounding(values: Any) -> Any:
+    return np.where(np.abs(values) < ROUNDING, 0.0, values)
+
+
+def comparisons_block(study: Study) -> Tree:
+    """Every pair: the one with the higher balanced accuracy first."""
+    records = [pair_record(study, *pair) for pair in combinations(study.names, 2)]
+    adjusted = holm([record["p_value"] for record in records])
+    level = round(1 - study.confidence, 12)
+    for record, p_holm in zip(records, adjusted, strict=True):
+        clear = (record["difference"]["low"] or 0) > 0 and p_holm < level
+        record["p_holm"] = p_holm
+        record["distinguishable"] = clear and record["only_first_right"] >= record["only_second_right"]
+    return records
+
+
+def pair_record(study: Study, one: str, other: str) -> dict[str, Any]:
+    values = {name: point_figures(study.test[name]) for name in (one, other)}
+    if values[other]["balanced_accuracy"] - values[one]["balanced_accuracy"] > ROUNDING:
+        one, other = other, one
+    right = {name: study.test[name].values.argmax(axis=1) == study.first.truth for name in (one, other)}
+    only_first = int((right[one] & ~right[other]).sum())
+    only_second = int((right[other] & ~right[one]).sum())
+    differences = {}
+    for key, metric in (("difference", "balanced_accuracy"), ("accuracy_difference", "accuracy")):
+        apart = without_rounding(study.resampled[one][metric] - study.resampled[other][metric])
+        value = float(without_rounding(values[one][metric] - values[other][metric]))
+        differences[key] = paired(value, apart, study)
+    exact, mid, as_good = mcnemar(only_first, only_second)
+    return {
+        "first": one,
+        "second": other,
+        **differences,
+        "only_first_right": only_first,
+        "only_second_right": only_second,
+        "mcnemar_exact_p": exact,
+        "mcnemar_mid_p": mid,
+        "p_other_at_least_as_good": as_good,
+        "p_value": flips_by_group(study, right[one], right[other]) if study.clustered else mid,
+    }
+
+
+def flips_by_group(study: Study, first: np.ndarray, second: np.ndarray) -> float:
+    """Each class has the same weight in all, as in balanced accuracy."""
+    truth, present = study.first.truth, len(set(study.first.truth.tolist()))
+    won = (first.astype(float) - second) / (np.bincount(truth)[truth] * present)
+    return sign_flips(np.bincount(study.first.units, won), study.resamples, study.seed)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 3d. Regression
+# ---------------------------------------------------------------------------------------------------------------------
+
+ERRORS = ("rmse", "mae", "mse", "r2")
+
+
+def error_figures(truth: np.ndarray, values: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Figures for each weighting of the rows, weights (weightings, rows): each (weightings,)."""
+    total = weights.sum(axis=1)
+    squared = weights @ (truth - values) ** 2
+    centred = truth - np.median(truth)
+    squares = weights @ centred**2
+    about_mean = squares - over((weights @ centred) ** 2, total)
+    spread = np.where(about_mean > 1e-12 * squares, about_mean, 0.0)
+    mse = over(squared, total)
+    return {
+        "mse": mse,
+        "rmse": np.sqrt(mse),
+        "mae": over(weights @ np.abs(truth - values), total),
+        "r2": 1 - over(squared, spread),
+    }
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Figures of one contender or baseline of a regression: as they are, resampled, and without each group."""
+
+    values: dict[str, float]
+    resampled: dict[str, np.ndarray]
+    jackknife: dict[str, np.ndarray]
+    squared: np.ndarray  # sum of squared errors of each group
+
+
+def answers_of(study: Study) -> dict[str, Answers]:
+    """Contenders and baselines of a regression by name."""
+    named = {name: study.baselines.get(folder_of(name)) for name in study.evaluation.get("baselines", {})}
+    return {**study.test, **{name: said for name, said in named.items() if said is not None}}
+
+
+def folder_of(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def scored(study: Study) -> dict[str, Scored]:
+    """By name; every figure on the documented resamples of the groups."""
+    found = {}
+    for name, said in answers_of(study).items():
+        units = said.units
+        everything = error_figures(said.truth, said.values, np.ones((1, study.n)))
+        pieces = [error_figures(said.truth, said.values, w[:, units]) for w in study.draws(study.n_units)]
+        left = [error_figures(said.truth, said.values, 1.0 * (units != k)[None]) for k in range(study.n_units)]
+        found[name] = Scored(
+            {metric: float(everything[metric][0]) for metric in ERRORS},
+            {metric: np.concatenate([piece[metric] for piece in pieces]) for metric in ERRORS},
+            {metric: np.concatenate([piece[metric] for piece in left]) for metric in ERRORS},
+            np.bincount(units, (said.truth - said.values) ** 2, minlength=study.n_units),
+        )
+    return found
+
+
+def estimates_block(study: Study, name: str) -> Tree:
+    one = scores_of(study)[name]
+    record = {
+        metric: spread_figure(
+            one.values[metric], bca(one.values[metric], one.resampled[metric], one.jackknife[metric], study.confidence)
+        )
+        for metric in ERRORS
+    }
+    for end in ("low", "high"):
+        squared = record["mse"][end]
+        record["rmse"][end] = None if squared is None else math.sqrt(squared)
+    return record
+
+
+def scores_of(study: Study) -> dict[str, Scored]:
+    """`scored`, computed once."""
+    if "scores" not in study.__dict__:
+        study.__dict__["scores"] = scored(study)
+    return study.__dict__["scores"]
+
+
+def error_comparisons_block(study: Study) -> Tree:
+    """Every pair with a contender in it: the one with the lower RMSE first."""
+    scores = scores_of(study)
+    pairs = [pair for pair in combinations(scores, 2) if set(pair) & set(study.names)]
+    records = [error_pair(study, scores, *pair) for pair in pairs]
+    level = round(1 - study.confidence, 12)
+    for record, p_holm in zip(records, holm([record["p_value"] for record in records]), strict=True):
+        clear = (record["difference"]["low"] or 0) > 0 and p_holm < level
+        record["p_holm"] = p_holm
+        record["distinguishable"] = bool(clear and record["mae_difference"]["value"] >= 0)
+    return records
+
+
+def error_pair(study: Study, scores: Mapping[str, Scored], one: str, other: str) -> dict[str, Any]:
+    if scores[one].values["rmse"] - scores[other].values["rmse"] > ROUNDING * scores[one].values["rmse"]:
+        one, other = other, one
+    first, second = scores[one], scores[other]
+    record: dict[str, Any] = {"first": one, "second": other}
+    record["baseline"] = next((name for name in (one, other) if name not in study.names), None)
+    for key, metric in (("difference", "rmse"), ("mae_difference", "mae")):
+        smallest = ROUNDING * max(first.values[metric], second.values[metric])
+        apart = second.resampled[metric] - first.resampled[metric]
+        value = second.values[metric] - first.values[metric]
+        apart = np.where(np.abs(apart) <= smallest, 0.0, apart)
+        record[key] = paired(0.0 if abs(value) <= smallest else value, apart, study)
+    gained = second.squared - first.squared
+    largest, scale = np.abs(gained).max(), max(first.squared.max(), second.squared.max())
+    same = largest <= ROUNDING * scale
+    record["p_value"] = 1.0 if same else sign_flips(gained / largest, study.resamples, study.seed)
+    return record
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 3e. Repeats
+# ---------------------------------------------------------------------------------------------------------------------
+
+LOWER_IS_BETTER = {"rmse", "mae", "mse", "log_loss", "errors", "brier"}
+
+
+def repeated_values(study: Study, kind: str, name: str, metric: str) -> np.ndarray:
+    """One figure of every round, (rounds,); NaN where it is undefined."""
+    values = []
+    for _, _, one in study.rounds:
+        said = one.baselines[folder_of(name)] if kind == "baselines" else one.answers[name]["test"]
+        if said.classes:
+            values.append(point_figures(said)[metric])
+        else:
+            values.append(float(error_figures(said.truth, said.values, np.ones((1, len(said.names))))[metric][0]))
+    return np.array(values, dtype=np.float64)
+
+
+def corrected_t(values: np.ndarray, extra: float, confidence: float) -> tuple[float, float, float, float] | None:
+    """Limits, t and p after Nadeau & Bengio (Machine Learning 52 (2003) 239); None without spread or of two rounds."""
+    k = len(values)
+    if k < 3:
+        return None
+    mean = math.fsum(values) / k
+    error = math.sqrt(math.fsum((values - mean) ** 2) / (k - 1) * (1 / k + extra))
+    if error <= ROUNDING * abs(mean) or error == 0:
+        return None
+    reach = t_quantile((1 - confidence) / 2, k - 1) * error
+    return mean - reach, mean + reach, mean / error, 2 * t_tail(abs(mean / error), k - 1)
+
+
+def repeats_block(study: Study) -> Tree:
+    told = study.evaluation["repeats"]
+    rounds, folds = study.rounds, int(told.get("folds") or 0)
+    samples = len(study.split["name"])
+    tested = samples / folds if folds else study.split["part"].count("test")
+    extra = tested / (samples - tested)
+    names = {"contenders": study.names, "baselines": list(study.evaluation.get("baselines", {}))}
+    names["baselines"] = names["baselines"] if study.baselines else []
+    return {
+        "rounds": len(rounds),
+        "folds": folds,
+        "seeds": sorted({seed for seed, _, _ in rounds}),
+        "n_train": round(samples - tested),
+        "n_test": round(tested),
+        "confidence": study.confidence,
+        **{
+            kind: {
+                name: {
+                    metric: repeated_summary(study, repeated_values(study, kind, name, metric), extra)
+                    for metric in told["metrics"]
+                }
+                for name in own
+            }
+            for kind, own in names.items()
+        },
+        "comparisons": [] if told["same_test"] else repeated_comparisons(study, names, told["metrics"][0], extra),
+    }
+
+
+def repeated_summary(study: Study, values: np.ndarray, extra: float) -> dict[str, Any]:
+    defined = values[~np.isnan(values)]
+    record: dict[str, Any] = dict.fromkeys(("mean", "sd", "min", "max", "low", "high"))
+    record |= {"n": len(defined), "values": [known(value) for value in values]}
+    if len(defined):
+        record |= {"mean": float(defined.mean()), "min": float(defined.min()), "max": float(defined.max())}
+    if len(defined) >= 2:
+        record["sd"] = math.sqrt(math.fsum((defined - defined.mean()) ** 2) / (len(defined) - 1))
+        found = None if study.evaluation["repeats"]["same_test"] else corrected_t(defined, extra, study.confidence)
+        if found:
+            record["low"], record["high"] = found[:2]
+    return record
+
+
+def repeated_comparisons(study: Study, names: Mapping[str, list[str]], metric: str, extra: float) -> list[Tree]:
+    own, simple = names["contenders"], names["baselines"]
+    records = []
+    for one, other in [*combinations(own, 2), *((a, b) for a in own for b in simple)]:
+        kinds = ["baselines" if name in simple else "contenders" for name in (one, other)]
+        apart = repeated_values(study, kinds[0], one, metric) - repeated_values(study, kinds[1], other, metric)
+        apart = apart[~np.isnan(apart)]
+        if len(apart) < 2:
+            continue
+        better = -apart if metric in LOWER_IS_BETTER else apart
+        first, second = (one, other) if better.mean() >= 0 else (other, one)
+        better = better if better.mean() >= 0 else -better
+        low, high, t, p_value = corrected_t(better, extra, study.confidence) or (None,) * 4
+        records.append(
+            {
+                "first": first,
+                "second": second,
+                "n": len(better),
+                "first_better": int((better > 0).sum()),
+                "difference": figure(float(better.mean()), low, high),
+                "t": t,
+                "degrees_of_freedom": len(better) - 1,
+                "p_value": p_value,
+            }
+        )
+    tested = [record for record in records if record["p_value"] is not None]
+    level = round(1 - study.confidence, 12)
+    for record in records:
+        record |= {"p_holm": None, "distinguishable": False}
+    for record, p_holm in zip(tested, holm([record["p_value"] for record in tested]), strict=True):
+        record |= {"p_holm": p_holm, "distinguishable": record["difference"]["low"] > 0 and p_holm < level}
+    return records
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 3f. The tables, and the comparison
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def references_block(study: Study) -> Tree:
+    """Figures from elsewhere, as the recipe gives them."""
+    return study.asked.get("references", [])
+
+
+def number_block(study: Study) -> Tree:
+    """The number of this evaluation, from the ledger."""
+    try:
+        entries = read_chain(study.folder / "ledger.jsonl")
+    except ValueError:
+        return None
+    return next((entry["number"] for entry in entries if is_of(entry, study)), None)
+
+
+def leaky_block(study: Study, name: str | None = None) -> Tree:
+    return study.leaky
+
+
+Block = Callable[..., Tree]
+# Where in evaluation.json (* is any key), and what computes it. Later lines may add to what earlier ones cover.
+COMMON: tuple[tuple[tuple[str, ...], Block], ...] = (
+    (("leaky",), leaky_block),
+    (("contenders", "*", "leaky"), leaky_block),
+    (("references",), references_block),
+    (("evaluation_number",), number_block),
+    (("repeats",), repeats_block),
+)
+BLOCKS: Mapping[str, tuple[tuple[tuple[str, ...], Block], ...]] = {
+    "classification": (
+        ((), frame_block),
+        (("baseline",), baseline_block),
+        (("contenders", "*", "metrics"), metrics_block),
+        (("contenders", "*", "per_class"), per_class_block),
+        (("contenders", "*", "confusion"), confusion_block),
+        (("contenders", "*", "errors"), errors_block),
+        (("comparisons",), comparisons_block),
+        *COMMON,
+    ),
+    "regression": (
+        ((), lambda study: {key: value for key, value in frame_block(study).items() if key != "classes"}),
+        (("contenders", "*", "metrics"), estimates_block),
+        (("baselines", "*", "metrics"), estimates_block),
+        (("comparisons",), error_comparisons_block),
+        *COMMON,
+    ),
+}
+# What can't be computed from these files, and why.
+GIVEN: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("format",), "the version of the file"),
+    (("evaluation_number_machine",), "counted in the ledger of the machine, over all its runs"),
+)
+
+
+@dataclass
+class Outcome:
+    """What came of the comparison."""
+
+    covered: set[Path_] = field(default_factory=set)
+    differences: list[str] = field(default_factory=list)
+    largest: float = 0.0
+
+
+def places(tree: Tree, pattern: Sequence[str], done: Path_ = ()) -> Iterator[tuple[Path_, list[str], Tree]]:
+    """Path, what the stars stand for, and what lies there."""
+    if not pattern:
+        yield done, [], tree
+        return
+    step, rest = pattern[0], pattern[1:]
+    if step == "*":
+        keys: list[Any] = list(tree) if isinstance(tree, dict) else list(range(len(tree or ())))
+        for key in keys:
+            for path, stars, found in places(tree[key], rest, (*done, key)):
+                yield path, [key, *stars], found
+    elif isinstance(tree, dict) and step in tree:
+        yield from places(tree[step], rest, (*done, step))
+
+
+def compare(expected: Tree, found: Tree, path: Path_, outcome: Outcome) -> None:
+    """Compare what was computed with what is written, leaf by leaf."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key, value in expected.items():
+            if key in found:
+                compare(value, found[key], (*path, key), outcome)
+            elif value is not None:
+                outcome.differences.append(f"{told(path)}: {key} is missing")
+        return
+    if isinstance(expected, list | tuple) and isinstance(found, list) and len(expected) == len(found):
+        for place, value in enumerate(expected):
+            compare(value, found[place], (*path, place), outcome)
+        return
+    outcome.covered.add(path)
+    if is_number(expected) and is_number(found):
+        apart = abs(expected - found)
+        size = max(abs(expected), abs(found))
+        if not (apart <= ABSOLUTE or apart <= RELATIVE * size):
+            outcome.differences.append(f"{told(path)} is {found!r}, computed anew {expected!r}")
+        else:
+            outcome.largest = max(outcome.largest, min(apart, apart / size if size else 0.0))
+    elif type(expected) is not type(found) or expected != found:
+        outcome.differences.append(f"{told(path)} is {shortened(found)}, computed anew {shortened(expected)}")
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def told(path: Path_) -> str:
+    return " > ".join(map(str, path)) or "evaluation.json"
+
+
+def shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def numeric_leaves(tree: Tree, path: Path_ = ()) -> Iterator[Path_]:
+    if isinstance(tree, dict | list):
+        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from numeric_leaves(value, (*path, key))
+    elif is_number(tree):
+        yield path
+
+
+def rederive(study: Study) -> tuple[Outcome, list[tuple[Path_, str]]]:
+    """Compute every block and compare it; what was not computed is a difference, or is taken as given and why."""
+    outcome = Outcome()
+    for pattern, block in BLOCKS[study.task]:
+        for path, stars, found in places(study.evaluation, pattern):
+            compare(block(study, *stars), found, path, outcome)
+    given: dict[Path_, str] = {}
+    for pattern, why in GIVEN:
+        for path, _, found in places(study.evaluation, pattern):
+            given |= {(*path, *rest): why for rest in numeric_leaves(found)}
+    taken = []
+    for path in numeric_leaves(study.evaluation):
+        if path in given and path not in outcome.covered:
+            taken.append((path, given[path]))
+        elif path not in outcome.covered:
+            outcome.differences.append(f"{told(path)} was not re-derived: nothing here computes it")
+    outcome.covered &= set(numeric_leaves(study.evaluation))
+    return outcome, taken
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 4. What is printed
+# ---------------------------------------------------------------------------------------------------------------------
+
+PRINTED = re.compile(r"-?\d+(?:,\d{3})+(?:\.\d+)?(?!\d)|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+def printed_numbers(text: str) -> Iterator[tuple[float, float]]:
+    """Each number in a text, and how far what it stands for may be from it."""
+    for match in PRINTED.finditer(text.replace("\u2212", "-").replace("\u202f", "")):
+        number = match.group().replace(",", "")
+        digits, _, exponent = number.partition("e")
+        decimals = len(digits.partition(".")[2])
+        yield float(number), 0.500001 * 10.0 ** (int(exponent or 0) - decimals)
+
+
+def sentence_problems(study: Study) -> Iterator[str]:
+    """Numbers of a verdict's sentence that no figure beside it rounds to."""
+    listed: list[tuple[str, list[Any]]] = [("comparisons", study.evaluation.get("comparisons", []))]
+    listed.append(("repeats > comparisons", (study.evaluation.get("repeats") or {}).get("comparisons", [])))
+    about: list[float] = [study.n, study.n_units, 100 * study.confidence, 2]
+    for where, records in listed:
+        for place, record in enumerate(records):
+            text = str(record.get("sentence", ""))
+            for name in sorted((record["first"], record["second"]), key=len, reverse=True):
+                text = text.replace(name, "")
+            figures = [float(value_at(record, path)) for path in numeric_leaves(record)]
+            allowed = [*figures, *(100 * value for value in figures), *about, len(records), 1e-4, 3]
+            for number, reach in printed_numbers(text):
+                if not any(abs(abs(value) - abs(number)) <= reach for value in allowed):
+                    yield f"{where} > {place} > sentence says {number:g}, which is none of its figures."
+
+
+def value_at(tree: Tree, path: Path_) -> Any:
+    for step in path:
+        tree = tree[step]
+    return tree
+
+
+class FirstTable(HTMLParser):
+    """Cells of the body of the first table of class "comparison", row by row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self._inside, self._done, self._cell, self._other = False, False, False, False
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        kinds = (dict(attributes).get("class") or "").split()
+        if tag == "table" and "comparison" in kinds and not self._done:
+            self._inside = True
+        if self._inside and tag == "tr":
+            self._other = "baseline" in kinds  # no contender's row
+            self.rows += [] if self._other else [[]]
+        if tag in ("td", "th", "tr"):
+            self._cell = self._inside and not self._other and tag == "td" and "cost" not in kinds
+        if self._cell and tag == "td" and self.rows:
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._cell = False
+        if tag in ("tbody", "table") and self._inside:
+            self._inside, self._done = False, True
+
+    def handle_data(self, data: str) -> None:
+        if self._cell and self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data + " "
+
+
+def report_problems(study: Study) -> Iterator[str]:
+    """Numbers in the comparison of report.html that no figure of their contender rounds to."""
+    path = study.folder / "report.html"
+    if not path.is_file() or study.task != "classification":
+        return
+    reader = FirstTable()
+    reader.feed(path.read_text(encoding="utf-8"))
+    rows = [row for row in reader.rows if row]
+    if len(rows) < len(study.names):
+        yield "report.html has no comparison of all contenders."
+    for name, row in zip(study.evaluation["contenders"], rows, strict=False):
+        metrics = study.evaluation["contenders"][name]["metrics"]
+        figures = [float(value_at(metrics, path)) for path in numeric_leaves(metrics)]
+        for cell in row:
+            for number, reach in printed_numbers(cell.replace("\u2013", " ")):
+                if not any(abs(value - number) <= reach for value in figures):
+                    yield f"report.html: {name} has {number:g} in the comparison, which is none of its figures."
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The command
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Check a run folder and say what came of it: 0 all agrees, 1 something differs, 2 it can't be checked."""
+    parser = argparse.ArgumentParser(
+        prog="check", description="Compute every number of a run folder anew from its predictions, and compare."
+    )
+    parser.add_argument("run", nargs="?", type=Path, default=Path(__file__).resolve().parent, help="the run folder")
+    parser.add_argument("--all", action="store_true", help="list what is taken as given")
+    asked = parser.parse_args(words)
+    try:
+        study = Study(asked.run)
+        if study.task not in BLOCKS:
+            raise BadInput(f"{asked.run} is of the task {study.task!r}, expected {' or '.join(BLOCKS)}.")
+        problems = list(file_problems(study))
+        outcome, given = rederive(study)
+        problems += outcome.differences
+        problems += [*sentence_problems(study), *report_problems(study)]
+    except BadInput as error:
+        sys.stderr.write(f"Can't be checked: {error}\n")
+        return 2
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        sys.stderr.write(f"Can't be checked: a file is damaged ({type(error).__name__}: {error}).\n")
+        return 2
+    sys.stdout.write("\n".join(lines_told(problems, outcome, given, asked.all)) + "\n")
+    return 1 if problems else 0
+
+
+def lines_told(
+    problems: Sequence[str], outcome: Outcome, given: Sequence[tuple[Path_, str]], all_of_them: bool
+) -> Iterator[str]:
+    """What came of it, line by line."""
+    yield from (f"DIFFERS  {problem}" for problem in problems)
+    hint = "" if all_of_them or not given else " (--all lists them)"
+    yield (
+        f"{len(outcome.covered):,} numbers re-derived, largest deviation {outcome.largest:.1g}; "
+        f"{len(given):,} taken as given{hint}."
+    )
+    if all_of_them:
+        yield from (f"  given: {told(path)} ({why})" for path, why in given)
+    yield f"{len(problems):,} difference(s) found." if problems else "Everything agrees."
+
+
+if __name__ == "__main__":
+    sys.exit(main())
