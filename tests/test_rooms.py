@@ -44,10 +44,11 @@ ROOMS = (
     ("claim", "journal"),
     ("prediction",),
     ("console",),
+    ("external",),
     ("study", "splitting"),
 )
 DOORS = (
-    *("__init__", "__main__", "cli", "data_commands", "split_command", "outcome", "check"),
+    *("__init__", "__main__", "cli", "data_commands", "split_command", "evaluate_command", "outcome", "check"),
     *("estimators", "serving", "cluster", "learn"),
 )
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}

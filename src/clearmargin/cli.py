@@ -15,6 +15,7 @@ from clearmargin.console import print_table as _print
 from clearmargin.console import say as _say
 from clearmargin.data_commands import app as data_app
 from clearmargin.errors import ClearmarginError, UsageError
+from clearmargin.evaluate_command import evaluate
 from clearmargin.split_command import GroupPatternOption, split
 
 if TYPE_CHECKING:
@@ -254,6 +255,7 @@ def audit(
 
 
 app.command("split")(split)
+app.command("evaluate")(evaluate)
 
 
 @app.command("leakage")

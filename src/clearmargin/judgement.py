@@ -16,11 +16,8 @@ from clearmargin.evaluation.estimates import write_estimates
 from clearmargin.evaluation.metrics import label_index, predicted_index
 from clearmargin.evaluation.regression import evaluate_estimates
 from clearmargin.evaluation.regression_metrics import error_figures
-<<<<<<< HEAD
-from clearmargin.language import tr
-=======
 from clearmargin.files import file_sha256
->>>>>>> record
+from clearmargin.language import tr
 from clearmargin.recipe import Recipe, slug
 from clearmargin.recipe_foreign import ForeignContender
 from clearmargin.records import Estimates, Inputs, Predictions, Split
@@ -85,7 +82,6 @@ def called_leaky(figures: Mapping[str, Any], split: Split) -> dict[str, Any]:
     return {**figures, "contenders": marked, "comparisons": told, "leaky": leaky}
 
 
-<<<<<<< HEAD
 def called_foreign(figures: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     """Figures in which contenders that were trained elsewhere are called so, and sentences about them too.
 
@@ -107,7 +103,8 @@ def called_foreign(figures: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]
         ]
         comparisons.append({**pair, "sentence": " ".join([pair["sentence"], *cautions])})
     return {**figures, "contenders": contenders, "comparisons": comparisons}
-=======
+
+
 def test_content(inputs: Inputs, split: Split) -> list[str]:
     """One hash of the content of each test sample: by these the ledger knows a test part again.
 
@@ -120,7 +117,6 @@ def rests_on_files(folder: Path) -> dict[str, str]:
     """SHA-256 of each file that the figures of a run were computed from, by its name within the run folder."""
     paths = sorted({path for pattern in RESTS_ON for path in folder.glob(pattern)})
     return {path.relative_to(folder).as_posix(): file_sha256(path) for path in paths}
->>>>>>> record
 
 
 def baselines_on_test(inputs: Inputs, split: Split, seed: int, contenders: Sequence[str]) -> dict[str, Estimates]:

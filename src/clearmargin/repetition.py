@@ -10,21 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-<<<<<<< HEAD
 from clearmargin.contest import forget_checkpoint
 from clearmargin.entrants import Views, entrant, forget_weights
-from clearmargin.evaluation.ledger import enter
-from clearmargin.evaluation.repeats import summarise_repeats
-from clearmargin.files import write_table
-from clearmargin.judgement import baselines_on_test, called_foreign, called_leaky, point_figures
-=======
-from clearmargin.contest import first_network, forget_checkpoint, train_contender
 from clearmargin.evaluation.estimates import write_estimates
 from clearmargin.evaluation.ledger import enter, evaluated
 from clearmargin.evaluation.repeats import summarise_repeats
 from clearmargin.files import write_table
-from clearmargin.judgement import baselines_on_test, called_leaky, point_figures, test_content
->>>>>>> record
+from clearmargin.judgement import baselines_on_test, called_foreign, called_leaky, point_figures, test_content
 from clearmargin.preparation import divide
 from clearmargin.recipe import Recipe, slug
 from clearmargin.records import Inputs, Progress, Split
@@ -125,13 +117,8 @@ def _one(
             ready.contend(task, inputs, split, own, progress)
         forget_checkpoint(own)
         if this != Round(recipe.seed, 1):  # the figures are wanted, and twenty VGG16 would fill a disk
-<<<<<<< HEAD
             forget_weights(own)
-        weights[contender.name] = read_json(own / "model.json")["weights_sha256"]
-=======
-            (own / "model.safetensors").unlink(missing_ok=True)
         seen[contender.name] = evaluated(own)
->>>>>>> record
         figures = point_figures(task.read(own / "predictions.csv")["test"])
         rows.append({**which, "contender": contender.name, "kind": "contender", **figures})
     enter(ledger, test_content(inputs, split), seen, leaky=crossing_groups(split) > 0)

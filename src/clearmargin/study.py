@@ -197,6 +197,7 @@ class _Study:
         with sole_writer(self.folder):
             check_claim(self.folder, self.recipe, self.resume)  # again: now nobody else can write
             self._begin(journal, findings, split, source)
+            self._keep_training_data(found, inputs, split)
             self._contend_all(journal, entrants, task, inputs, split)
             if self.recipe.rounds > 1:
                 with journal.timed("repeats"):
@@ -249,6 +250,13 @@ class _Study:
         counts, noun = findings.counts, "rows" if split.numeric else "images"
         journal.log(f"{counts['decoded']} of {counts['found']} {noun}, {len(set(split.groups))} groups")
 
+    def _keep_training_data(self, found: Inputs, inputs: Inputs, split: Split) -> None:
+        """Keep of the images that are learned from what an external test will ask for."""
+        from clearmargin.external import write_training_data
+
+        if not split.numeric:
+            write_training_data(self.folder, found, inputs, split)
+
     def _contend_all(
         self,
         journal: Journal,
@@ -283,19 +291,10 @@ class _Study:
         from clearmargin.judgement import judge_contenders, rests_on_files, test_content
 
         self.progress("Evaluating", 0, 0, "")
-<<<<<<< HEAD
         decisions = stored_decisions(self.folder, self.recipe)
         figures = judge_contenders(said, task, inputs, split, self.recipe, self.folder, decisions)
-        weights = {
-            contender.name: read_json(self.folder / "contenders" / slug(contender.name) / "model.json")[
-                "weights_sha256"
-            ]
-            for contender in self.recipe.contender
-=======
-        figures = judge_contenders(said, task, inputs, split, self.recipe, self.folder)
         places = {
             contender.name: self.folder / "contenders" / slug(contender.name) for contender in self.recipe.contender
->>>>>>> record
         }
         number = enter(
             self.folder / "ledger.jsonl",
@@ -316,15 +315,10 @@ class _Study:
 
         figures = read_json(self.folder / "evaluation.json")
         if "repeats" not in figures:
-<<<<<<< HEAD
             summary = repeat(self.recipe, task, inputs, copies, split, self.folder, self.progress, views)
-            write_json(self.folder / "evaluation.json", {**figures, "repeats": summary})
-=======
-            summary = repeat(self.recipe, task, inputs, copies, split, self.folder, self.progress)
             renewed = {"repeats": summary, "ledger_head": head(self.folder / "ledger.jsonl")}
             rests_on = {"rests_on": rests_on_files(self.folder)}
             write_json(self.folder / "evaluation.json", {**figures, **renewed, **rests_on})
->>>>>>> record
 
     def _require_groups(self, inputs: Inputs, audited: Audit) -> None:
         """Refuse to measure the price of leakage before anything is trained, not after."""

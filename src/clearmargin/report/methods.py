@@ -9,11 +9,8 @@ from typing import Any
 import tomli_w
 
 from clearmargin.evaluation.rounds import first_round
-<<<<<<< HEAD
-from clearmargin.report.elsewhere import elsewhere_method
-=======
 from clearmargin.language import tr
->>>>>>> record
+from clearmargin.report.elsewhere import elsewhere_method
 from clearmargin.report.folder import ContenderFiles, RunFiles, StudyFiles, TrainedFiles
 from clearmargin.report.proof import of_learned_groups
 from clearmargin.report.wording import count, decimal, large, listed, plural, seconds, without_folders
