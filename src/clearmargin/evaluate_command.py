@@ -76,7 +76,7 @@ def _print(found: ExternalTest) -> None:
         typer.echo(plain_text(sentence))
     _print_overlap(found.record)
     _print_shift(found.record["shift"])
-    typer.echo(f"Written: {found.folder}")
+    typer.echo(f"Written: {found.folder}\nPage: {found.folder / 'external.html'}")
 
 
 def plain_text(text: str) -> str:

@@ -79,6 +79,22 @@ def test_the_internal_figures_stand_beside_them(tested: ExternalTest, finished: 
         assert any(sentence.startswith(f"{name}: accuracy") for sentence in tested.record["sentences"])
 
 
+def test_the_page_tells_it_and_the_report_of_the_run_leads_to_it(
+    tested: ExternalTest, finished: Run, run_copy: Path, elsewhere: Path
+) -> None:
+    page = (tested.folder / "external.html").read_text(encoding="utf-8")
+    for sentence in tested.record["sentences"]:
+        assert sentence in page
+    assert "What was frozen" in page
+    assert "Internal test only" in finished.report.read_text(encoding="utf-8")
+    evaluate_external(run_copy, str(elsewhere), progress=quiet)
+    report = (run_copy / "report.html").read_text(encoding="utf-8")
+    assert "Internal test only" not in report
+    assert 'href="external/' in report
+    (written,) = (run_copy / "external").iterdir()
+    assert (written / "external.html").is_file()
+
+
 def test_strangers_overlap_with_nothing(tested: ExternalTest) -> None:
     overlap = tested.record["overlap"]
     assert (overlap["identical"], overlap["near_looked_for"]) == (0, True)

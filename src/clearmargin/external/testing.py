@@ -309,7 +309,18 @@ class _Test:
         told = sealed({**record, "sentences": sentences(figures, record)})
         write_json(self.folder / "evaluation.json", evaluation)
         write_json(self.folder / "external.json", told)
+        self._write_pages()
         return ExternalTest(self.folder, evaluation, told)
+
+    def _write_pages(self) -> None:
+        """The page of the test; and the run's report anew where the test lies in its folder, which then leads to it."""
+        from clearmargin.environment import describe_environment
+        from clearmargin.report import write_report
+        from clearmargin.report.external_page import write_external_page
+
+        write_external_page(self.folder, describe_environment()["clearmargin"])
+        if self.folder.resolve().parent == (self.opened.folder / "external").resolve():
+            write_report(self.opened.folder)
 
 
 def _metrics(figures: dict[str, Any]) -> dict[str, Any]:
