@@ -25,7 +25,7 @@ from clearmargin.files import sealed, write_json
 from clearmargin.judgement import called_foreign
 from clearmargin.language import tr
 from clearmargin.pixels import StoredMiniatures, open_pixels, stored_miniatures
-from clearmargin.preparation import named, open_data
+from clearmargin.preparation import named, only, open_data
 from clearmargin.recipe import Data, slug
 from clearmargin.records import Inputs, Predictions, Preprocessing, Progress, Source
 from clearmargin.runs import Run, open_run
@@ -146,42 +146,36 @@ class _Test:
         stored, why_not = self._stored(summary["pixels_key"], learned)
         self.progress("Looking for copies of training images", 0, 0, "")
         overlap = find_overlap(images, learned, stored, why_not)
-        asked = self._asked(images)
         own = {contender.name: self._probabilities(contender) for contender in self.chosen}
-        said = {name: self._predictions(images, overlap, asked, values) for name, values in own.items()}
+        said = {name: self._predictions(images, overlap, values) for name, values in own.items()}
         self.progress("Evaluating", 0, 0, "")
-        figures = self._figures(said, own, asked)
-        copied = overlap.copied[asked]
+        figures = self._figures(said, own)
         labels = next(iter(said.values())).labels
         record = {
             "format": 1,
             "run": self.opened.folder.resolve().name,
             "study": self.opened.recipe.name,
-            "data": self._described(images, asked),
+            "data": self._described(images),
             "classes": self._described_classes(),
             "frozen": {name: vars(one) for name, one in self.frozen.items()},
             "overlap": overlap.as_json(),
-            "without_overlap": self._without(said, copied),
-            "shift": shift_table(self._renamed(summary), summarise(images.facts.iloc[asked], labels)),
+            "without_overlap": self._without(said, overlap.copied),
+            "shift": shift_table(self._renamed(summary), summarise(images.facts, labels)),
             "internal": self._internal(),
         }
-        return self._write(said, figures, record, images.facts["pixel_sha256"].iloc[asked])
+        return self._write(said, figures, record, images.facts["pixel_sha256"])
 
     def _images(self, contender: TrainedContender) -> Inputs:
-        """The new images as a contender takes them."""
+        """The new images of tested classes, as a contender takes them."""
         how = contender.preprocessing
         if not isinstance(how, Preprocessing):
             raise UsageError(f"'{contender.name}' takes rows of a table, not images.")
         what = f"Reading images at {how.size_px} px"
-        return open_pixels(self.source, how, progress=lambda done, total: self.progress(what, done, total, ""))
-
-    def _asked(self, images: Inputs) -> np.ndarray:
-        """Rows of the images whose class is tested, ascending."""
-        kept = [self.mapping.theirs[str(sample.label)] is not None for sample in images.samples]
-        rows = np.flatnonzero(kept)
+        images = open_pixels(self.source, how, progress=lambda done, total: self.progress(what, done, total, ""))
+        rows = np.flatnonzero([self.mapping.theirs[str(sample.label)] is not None for sample in images.samples])
         if not len(rows):
             raise UsageError("None of the images that can be read has a class that is tested.")
-        return rows
+        return only(images, rows)
 
     def _stored(self, key: str, learned: Any) -> tuple[StoredMiniatures | None, str]:
         """Small pictures of the training images, or why there are none."""
@@ -191,8 +185,7 @@ class _Test:
                 progress=lambda done, total: self.progress("Reading training images", done, total, ""),
             )  # fmt: skip
             require_same_images(learned, given)
-            assert given.miniatures is not None  # images have them
-            return StoredMiniatures(tuple(sample.name for sample in given.samples), given.miniatures), ""
+            key = given.key
         stored = stored_miniatures(key)
         if stored is None or not set(learned["name"]) <= set(stored.names):
             return None, tr(
@@ -211,14 +204,14 @@ class _Test:
             said.append(contender.probabilities(list(images.rows.read(rows))))
         return np.concatenate(said)
 
-    def _predictions(self, images: Inputs, overlap: Overlap, asked: np.ndarray, values: np.ndarray) -> Predictions:
-        samples = [images.samples[row] for row in asked]
+    def _predictions(self, images: Inputs, overlap: Overlap, values: np.ndarray) -> Predictions:
+        samples = images.samples
         return Predictions(
             names=np.array([sample.name for sample in samples], dtype=object),
             labels=np.array([self.mapping.theirs[str(sample.label)] for sample in samples], dtype=object),
-            groups=np.array([f"group {number}" for number in overlap.groups[asked]], dtype=object),
+            groups=np.array([f"group {number}" for number in overlap.groups], dtype=object),
             classes=self.mapping.classes,
-            probabilities=self.mapping.merge(values[asked]),
+            probabilities=self.mapping.merge(values),
         )
 
     @property
@@ -233,7 +226,7 @@ class _Test:
             evaluate(said, train_labels=labels, decisions=decisions, **self._settings), self.opened.recipe
         )
 
-    def _figures(self, said: dict[str, Predictions], own: dict[str, np.ndarray], asked: np.ndarray) -> dict[str, Any]:
+    def _figures(self, said: dict[str, Predictions], own: dict[str, np.ndarray]) -> dict[str, Any]:
         """The figures of the test, with the rules that were fixed in the run."""
         decided = {one.name: one.decision for one in self.chosen if one.decision is not None}
         if not self.mapping.merges:
@@ -241,7 +234,7 @@ class _Test:
         figures = self._evaluate(said)
         for name, decision in decided.items():
             truth = label_index(said[name].labels, self.mapping.classes)
-            blocks = merged_blocks(self.mapping, decision, truth, own[name][asked], said[name].groups, self._settings)
+            blocks = merged_blocks(self.mapping, decision, truth, own[name], said[name].groups, self._settings)
             figures["contenders"][name] = {**figures["contenders"][name], **blocks}
         return figures
 
@@ -254,9 +247,9 @@ class _Test:
             return {"n": 0, "contenders": {}}
         rest = {
             name: Predictions(
-                all_.names[rows], all_.labels[rows], all_.groups[rows], all_.classes, all_.probabilities[rows]
+                whole.names[rows], whole.labels[rows], whole.groups[rows], whole.classes, whole.probabilities[rows]
             )
-            for name, all_ in said.items()
+            for name, whole in said.items()
         }
         figures = self._evaluate(rest)
         return {"n": len(rows), "contenders": _metrics(figures)}
@@ -273,16 +266,17 @@ class _Test:
         figures = self._evaluate(said)
         return {"n": figures["n"], "leaky": bool(self.opened.evaluation.get("leaky")), "contenders": _metrics(figures)}
 
-    def _described(self, images: Inputs, asked: np.ndarray) -> dict[str, Any]:
+    def _described(self, images: Inputs) -> dict[str, Any]:
+        left_out = sum(self.mapping.theirs[str(sample.label)] is None for sample in self.source.samples)
         return {
             "name": Path(self.data).resolve().name or self.data,
             "sha256": self.source.fingerprint(),
             "kind": self.source.kind,
             "simulated": self.source.simulated,
             "found": images.found,
-            "decoded": len(images.samples),
-            "left_out": len(images.samples) - len(asked),
-            "used": len(asked),
+            "left_out": left_out,
+            "unreadable": images.found - left_out - len(images.samples),
+            "used": len(images.samples),
         }
 
     def _described_classes(self) -> dict[str, Any]:
