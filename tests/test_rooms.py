@@ -17,7 +17,10 @@ ROOMS = (
     ("records",),
     ("files", "atomic_folder", "cache", "cores", "weight_places"),
     ("downloads", "transfer"),
-    ("recipe", "recipe_layers", "recipe_mistakes", "recipe_conflicts", "recipe_overrides", "recipe_foreign"),
+    (
+        *("recipe", "recipe_layers", "recipe_mistakes", "recipe_conflicts", "recipe_overrides"),
+        *("recipe_evaluation", "recipe_foreign"),
+    ),
     ("sources",),
     ("appearance", "lettering", "jpeg", "miniature", "framing"),
     ("decoding", "mapped_rows", "pixels", "columns"),

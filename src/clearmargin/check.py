@@ -980,7 +980,7 @@ def repeated_summary(study: Study, values: np.ndarray, extra: float) -> dict[str
 
 def repeated_comparisons(study: Study, names: Mapping[str, list[str]], metric: str, extra: float) -> list[Tree]:
     own, simple = names["contenders"], names["baselines"]
-    records = []
+    records: list[dict[str, Any]] = []
     for one, other in [*combinations(own, 2), *((a, b) for a in own for b in simple)]:
         kinds = ["baselines" if name in simple else "contenders" for name in (one, other)]
         apart = repeated_values(study, kinds[0], one, metric) - repeated_values(study, kinds[1], other, metric)

@@ -22,7 +22,8 @@ from clearmargin.mapped_rows import Subset
 from clearmargin.models import Network, Pretraining, build_network, set_first_weights
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics
 from clearmargin.models.precision import choose_precision
-from clearmargin.recipe import Contender, EvaluationSettings
+from clearmargin.recipe import Contender
+from clearmargin.recipe_evaluation import EvaluationSettings
 from clearmargin.records import Columns, Estimates, Inputs, Part, Predictions, Progress, Split
 from clearmargin.split import check_division, crossing_groups
 from clearmargin.task import Classification, Task

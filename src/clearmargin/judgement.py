@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clearmargin.evaluation.assessment import evaluate
+from clearmargin.errors import UsageError
+from clearmargin.evaluation.assessment import check_prevalence, evaluate
 from clearmargin.evaluation.baselines import baseline_estimates
 from clearmargin.evaluation.bootstrap import headline
 from clearmargin.evaluation.decision import Decision
@@ -19,6 +21,7 @@ from clearmargin.evaluation.regression_metrics import error_figures
 from clearmargin.files import file_sha256
 from clearmargin.language import tr
 from clearmargin.recipe import Recipe, slug
+from clearmargin.recipe_evaluation import EvaluationSettings
 from clearmargin.recipe_foreign import ForeignContender
 from clearmargin.records import Estimates, Inputs, Predictions, Split
 from clearmargin.split import crossing_groups
@@ -59,13 +62,45 @@ def judge_contenders(
         "seed": recipe.seed,
     }
     if isinstance(task, Classification):
-        figures = evaluate(said, train_labels=split.labels[split.rows("train")], decisions=decisions, **settings)
+        figures = evaluate(
+            said,
+            train_labels=split.labels[split.rows("train")],
+            prevalence=asked.prevalence,
+            decisions=decisions,
+            columns=_columns(asked.subgroups, inputs, split.names[split.rows("test")]),
+            **settings,
+        )
         return called_foreign(called_leaky({**figures, "references": references}, split), recipe)
     baselines = baselines_on_test(inputs, split, recipe.seed, list(said))
     for name, estimates in baselines.items():
         write_estimates(folder / "baselines" / slug(name) / "predictions.csv", {"test": estimates})
     figures = evaluate_estimates(said, baselines=baselines, target=task.name, **settings)
     return called_leaky({**figures, "references": references}, split)
+
+
+def check_asked(asked: EvaluationSettings, task: Task, inputs: Inputs) -> None:
+    """Refuse what the data can't answer before anything is trained, not after.
+
+    Raises
+    ------
+    UsageError
+        When a stated prevalence is of no class, or a column of subgroups is not there.
+    """
+    if isinstance(task, Classification):
+        check_prevalence(asked.prevalence, task.classes)
+    known = sorted({name for sample in inputs.samples for name in sample.attributes})
+    for column in asked.subgroups:
+        if column not in known:
+            there = f"expected some of {', '.join(map(repr, known))}" if known else "these data have no columns"
+            near = difflib.get_close_matches(column, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            raise UsageError(f"There is no column {column!r} for [evaluation] subgroups: {there}{hint}")
+
+
+def _columns(asked: Sequence[str], inputs: Inputs, names: np.ndarray) -> dict[str, list[str | None]]:
+    """What the columns asked for say of the named samples; None where a sample lacks one."""
+    attributes = {sample.name: sample.attributes for sample in inputs.samples} if asked else {}
+    return {column: [attributes[name].get(column) for name in names] for column in asked}
 
 
 def called_leaky(figures: Mapping[str, Any], split: Split) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -19,13 +19,14 @@ from clearmargin.recipe_conflicts import (
     IMAGE_SETTINGS,
     conflicts,
     contender_conflicts,
-    evaluation_conflicts,
     layer_conflicts,
     name_conflicts,
+    refuse,
     split_conflicts,
     task_conflicts,
     training_conflicts,
 )
+from clearmargin.recipe_evaluation import EvaluationSettings
 from clearmargin.recipe_foreign import ForeignContender, is_foreign
 from clearmargin.recipe_layers import Layer, Settings
 from clearmargin.recipe_mistakes import mistake_in_words
@@ -35,12 +36,6 @@ from clearmargin.records import Preprocessing
 Cut = Literal["none", "block1", "block2", "block3", "block4", "block5"]
 LARGEST_RECIPE_BYTES = 200_000
 MOST_DOTS_IN_A_LINE = 500  # the time tomllib takes for a dotted key grows with the square of its length
-
-
-def _refuse(conflicts: Iterable[str]) -> None:
-    found = list(conflicts)
-    if found:
-        raise ValueError("; ".join(found))
 
 
 class Augmentation(Settings):
@@ -99,7 +94,7 @@ class Training(Settings):
 
     @model_validator(mode="after")
     def _settings_go_together(self) -> Training:
-        _refuse(training_conflicts(dict(self)))
+        refuse(training_conflicts(dict(self)))
         return self
 
 
@@ -146,7 +141,7 @@ class SplitSettings(Settings):
 
     @model_validator(mode="after")
     def _fractions_sum_to_one(self) -> SplitSettings:
-        _refuse(split_conflicts(dict(self)))
+        refuse(split_conflicts(dict(self)))
         return self
 
 
@@ -184,7 +179,7 @@ class Contender(Settings):
     @model_validator(mode="after")
     def _settings_fit_the_architecture(self) -> Contender:
         settings = dict(self)
-        _refuse([*contender_conflicts(settings), *(said for _, said in layer_conflicts(settings))])
+        refuse([*contender_conflicts(settings), *(said for _, said in layer_conflicts(settings))])
         return self
 
 
@@ -193,37 +188,6 @@ AnyContender = Annotated[
     Annotated[Contender, Tag("name")] | Annotated[ForeignContender, Tag("onnx")],
     Discriminator(lambda value: "onnx" if is_foreign(value) else "name"),
 ]
-
-
-class Reference(Settings):
-    """A figure from elsewhere that the report shows beside the study's own."""
-
-    name: str = Field(min_length=1, max_length=100, pattern=r"\S")
-    metric: str = Field(min_length=1, max_length=50)
-    value: float
-
-
-class EvaluationSettings(Settings):
-    """How figures get their intervals, and over how many seeds the study is repeated.
-
-    Each of the ``repeats`` after the first splits and trains anew with the next seed; its predictions are kept, its
-    weights are not. ``error_rate`` is that of conformal sets, ``abstain_error`` that of answers which are not withheld,
-    ``gate_false_alarms`` the share of usual images that may be called unlike the training part.
-    """
-
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    resamples: int = Field(default=2000, ge=200, le=1_000_000)
-    repeats: int = Field(default=1, ge=1, le=1000)
-    references: list[Reference] = Field(default=[], max_length=20)
-    error_rate: float = Field(default=0.1, ge=0.001, le=0.5)
-    conformal: Literal["marginal", "class-conditional"] = "marginal"
-    abstain_error: float = Field(default=0.05, ge=0.001, le=0.5)
-    gate_false_alarms: float = Field(default=0.05, ge=0.001, le=0.5)
-
-    @model_validator(mode="after")
-    def _resamples_reach_the_tails(self) -> EvaluationSettings:
-        _refuse(evaluation_conflicts(dict(self)))
-        return self
 
 
 class Recipe(Settings):
@@ -258,7 +222,7 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _settings_fit_names_and_task(self) -> Recipe:
         names = name_conflicts([contender.name for contender in self.contender], slug)
-        _refuse([*names, *(said for _, said in task_conflicts(self.model_dump(exclude_unset=True)))])
+        refuse([*names, *(said for _, said in task_conflicts(self.model_dump(exclude_unset=True)))])
         return self
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from clearmargin.recipe_foreign import foreign_conflicts, is_foreign
@@ -22,6 +22,19 @@ REFERENCE_METRICS = {  # columns of the report's first table
     "regression": ("rmse", "mae", "mse", "r2"),
 }
 ACTIVATION_OF = {"pieces": "maxout", "slope": "leaky_relu", "alpha": "elu"}
+
+
+def refuse(conflicts: Iterable[str]) -> None:
+    """Refuse settings that do not go together.
+
+    Raises
+    ------
+    ValueError
+        All of them in one message; pydantic takes it up.
+    """
+    found = list(conflicts)
+    if found:
+        raise ValueError("; ".join(found))
 
 
 def contender_conflicts(contender: Mapping[str, Any]) -> Iterator[str]:
@@ -147,6 +160,13 @@ def reference_conflicts(evaluation: Mapping[str, Any], task: str) -> Iterator[st
             yield f"the 'metric' of a reference must be one of {', '.join(known)}, got {shown(metric)}{hint}"
 
 
+def _classes_only(evaluation: Mapping[str, Any]) -> Iterator[str]:
+    """Settings of [evaluation] that a regression can't have."""
+    for key in ("prevalence", "subgroups"):
+        if evaluation.get(key):
+            yield f"'{key}' is for classes: leave it out of a regression"
+
+
 def task_conflicts(content: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
     """What does not fit the task of a recipe, each with its place; what all contenders inherit only once."""
     task = content.get("task", "classification")
@@ -161,6 +181,7 @@ def task_conflicts(content: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
     yield from ((("evaluation",), said) for said in beside)
     if task == "regression":
         yield from ((("audit",), said) for said in _said(content.get("audit"), _image_checks))
+        yield from ((("evaluation",), said) for said in _said(content.get("evaluation"), _classes_only))
     shared = _said(content.get("training"), lambda training: objective_conflicts(training, task))
     yield from ((("training",), said) for said in shared)
     for number, contender in _contenders(content):
@@ -224,7 +245,12 @@ def _part_conflicts(split: Mapping[str, Any]) -> Iterator[str]:
 
 
 def evaluation_conflicts(evaluation: Mapping[str, Any]) -> Iterator[str]:
-    """Too few resamples for the tails of an interval: two must lie outside it."""
+    """Too few resamples for the tails of an interval, of which two must lie outside it; columns named twice."""
+    listed = evaluation.get("subgroups")
+    names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        yield f"'subgroups' names {', '.join(map(shown, twice))} more than once"
     confidence, resamples = evaluation.get("confidence", 0.95), evaluation.get("resamples", 2000)
     if not isinstance(confidence, float) or not 0.5 < confidence < 1 or not isinstance(resamples, int):
         return

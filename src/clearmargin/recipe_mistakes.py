@@ -20,6 +20,7 @@ _EXPECTED: dict[str, str] = {
     "bool_type": "must be true or false",
     "list_type": "must be a list",
     "model_type": "must be a table",
+    "dict_type": "must be a table",
     "greater_than_equal": "must be at least {ge}",
     "greater_than": "must be more than {gt}",
     "less_than_equal": "must be at most {le}",

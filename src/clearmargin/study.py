@@ -192,6 +192,7 @@ class _Study:
         if self.recipe.audit.leakage:
             self._require_groups(found, findings)
         task = self._task(split)
+        self._require_answers(task, inputs)
         views = self._views(source)
         entrants = self._entrants(task, inputs, views)
         with sole_writer(self.folder):
@@ -325,6 +326,12 @@ class _Study:
         from clearmargin.leakage import require_groups
 
         require_groups(inputs.samples, audited.units)
+
+    def _require_answers(self, task: Task, inputs: Inputs) -> None:
+        """Refuse an evaluation that the data can't answer before anything is trained, not after."""
+        from clearmargin.judgement import check_asked
+
+        check_asked(self.recipe.evaluation, task, inputs)
 
     def _leakage(self, inputs: Inputs, audited: Audit) -> None:
         """Measure what leaks would be worth, unless an interrupted run did; given parts are those of a split file."""

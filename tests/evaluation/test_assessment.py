@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 
 from clearmargin.errors import UsageError
 from clearmargin.evaluation import evaluate
+from clearmargin.evaluation.bootstrap import HEADLINE
 from clearmargin.evaluation.intervals import too_few_groups, wilson
 
 
@@ -48,15 +49,15 @@ def test_layout(study):
         "resamples": 200,
         "seed": 7,
     }
-    assert list(result)[10:] == ["baseline", "contenders", "comparisons"]
+    assert list(result)[10:] == ["baseline", "prevalence", "sample_size", "contenders", "comparisons", "subgroups"]
     assert list(result["contenders"]) == ["plain CNN", "VGG16"]
     one = result["contenders"]["VGG16"]
     assert list(one) == ["metrics", "per_class", "confusion", "errors"]
-    assert list(one["metrics"]) == ["accuracy", "balanced_accuracy", "macro_f1", "mcc", "auc", "log_loss"]
+    assert list(one["metrics"]) == list(HEADLINE)
     assert all(list(figure) == ["value", "low", "high", "method"] for figure in one["metrics"].values())
     (comparison,) = result["comparisons"]
     assert comparison["distinguishable"] is True
-    assert comparison["sentence"].startswith("VGG16 is better than plain CNN: balanced accuracy ")
+    assert comparison["sentence"].startswith("VGG16 is better than plain CNN (difference ")
 
 
 def test_figures_equal_scikit_learns(study):
@@ -73,8 +74,10 @@ def test_figures_equal_scikit_learns(study):
                 "balanced_accuracy": sk.balanced_accuracy_score(truth, predicted),
                 "macro_f1": sk.f1_score(truth, predicted, average="macro"),
                 "mcc": sk.matthews_corrcoef(truth, predicted),
+                "kappa": sk.cohen_kappa_score(truth, predicted),
                 "auc": sk.roc_auc_score(truth, predictions.probabilities, multi_class="ovr"),
                 "log_loss": sk.log_loss(truth, predictions.probabilities),
+                "brier": ((predictions.probabilities - np.eye(3)[truth]) ** 2).sum(axis=1).mean(),
             },
             abs=1e-12,
         )
@@ -84,6 +87,11 @@ def test_figures_equal_scikit_learns(study):
             assert row["n"] == (truth == k).sum()
             assert row["recall"] == pytest.approx((predicted[truth == k] == k).mean())
             assert (row["recall_low"], row["recall_high"]) == wilson(int((predicted[truth == k] == k).sum()), row["n"])
+            rest = predicted[truth != k] != k
+            assert row["specificity"] == pytest.approx(rest.mean())
+            assert (row["specificity_low"], row["specificity_high"]) == wilson(int(rest.sum()), len(rest))
+            assert row["npv"] == pytest.approx((truth[predicted != k] != k).mean())
+            assert row["ppv_at_prevalence"] is row["npv_at_prevalence"] is None
             assert row["auc"] == pytest.approx(sk.roc_auc_score(truth == k, predictions.probabilities[:, k]))
         for figure in found["metrics"].values():
             assert figure["low"] < figure["value"] < figure["high"]

@@ -30,8 +30,10 @@ def _by_hand(truth, probabilities):
         "balanced_accuracy": sk.balanced_accuracy_score(truth, predicted),
         "macro_f1": sk.f1_score(truth, predicted, average="macro"),
         "mcc": sk.matthews_corrcoef(truth, predicted),
+        "kappa": sk.cohen_kappa_score(truth, predicted),
         "auc": np.mean(areas) if areas else np.nan,
         "log_loss": sk.log_loss(truth, probabilities, labels=range(probabilities.shape[1])),
+        "brier": ((probabilities - np.eye(probabilities.shape[1])[truth]) ** 2).sum(axis=1).mean(),
     }
 
 
@@ -54,6 +56,9 @@ def test_same_weights_same_metrics_as_a_loop(simulate, n, n_groups, decimals):
             own = rows[truth[rows] == k]
             recall = (probabilities[own].argmax(axis=1) == k).mean() if len(own) else np.nan
             np.testing.assert_allclose(found["recall"][row, k], recall, atol=1e-12)
+            others = rows[truth[rows] != k]
+            specificity = (probabilities[others].argmax(axis=1) != k).mean() if len(others) else np.nan
+            np.testing.assert_allclose(found["specificity"][row, k], specificity, atol=1e-12)
 
 
 def test_weights_of_one_give_the_figures_of_the_samples(simulate):

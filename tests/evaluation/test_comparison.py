@@ -45,8 +45,8 @@ def test_a_clear_winner(predictions_of):
     assert record["p_holm"] == record["p_value"] == record["mcnemar_mid_p"] < 1e-10
     assert record["distinguishable"] is True
     assert re.fullmatch(
-        r"VGG16 is better than plain CNN: balanced accuracy 25\.0 points higher "
-        r"\(95 % interval \d+\.\d to \d+\.\d; McNemar mid-p < 0\.0001\)\.",
+        r"VGG16 is better than plain CNN \(difference 25\.0 points in balanced accuracy, "
+        r"95 % interval \d+\.\d to \d+\.\d, McNemar mid-p < 0\.0001\)\.",
         record["sentence"],
     )
 
@@ -81,7 +81,7 @@ def test_a_perfect_contender_is_told_from_a_constant_one(predictions_of):
     constant = predictions_of(truth, _one_hot(np.zeros(200, dtype=int), 2))
     (record,) = _compare({"perfect": perfect, "constant": constant})
     assert record["distinguishable"] is True
-    assert "50.0 points higher (95 % interval 50.0 to 50.0" in record["sentence"]
+    assert "(difference 50.0 points in balanced accuracy, 95 % interval 50.0 to 50.0" in record["sentence"]
 
 
 def test_no_winner_when_the_other_gets_more_right(predictions_of):
@@ -100,7 +100,7 @@ def test_no_winner_when_the_other_gets_more_right(predictions_of):
     assert record["p_holm"] < 0.05
     assert record["accuracy_difference"]["high"] < 0
     assert record["distinguishable"] is False
-    assert "few and many can't be ranked on 1060 images: few has the higher balanced accuracy" in record["sentence"]
+    assert "few and many can't be ranked on 1,060 images: few has the higher balanced accuracy" in record["sentence"]
     assert record["sentence"].endswith("but many the higher accuracy, by 13.2 points.")
 
 
@@ -194,7 +194,7 @@ def records(draw):
 def test_the_sentence_never_contradicts_what_it_prints(record):
     level = 1 - 0.95
     text = sentence(record, 327, None, 1, 0.95)
-    found = re.search(r"interval (\S+) to (\S+?); ", text.replace(", but ", "; ").replace(", although ", "; "))
+    found = re.search(r"interval (\S+) to (\S+?)[;,] (?:but |although )?McNemar", text)
     assert ("is better" in text) == record["distinguishable"]
     if not found:
         assert "answered rightly by both or by neither" in text

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,15 @@ import numpy as np
 from clearmargin.errors import UsageError
 from clearmargin.evaluation import metrics
 from clearmargin.evaluation.alignment import AlignedPredictions, align
-from clearmargin.evaluation.bootstrap import HEADLINE, bootstrap, headline
+from clearmargin.evaluation.bootstrap import HEADLINE, MANY_CLASSES, bootstrap, headline
 from clearmargin.evaluation.comparison import compare
 from clearmargin.evaluation.confidence import confidence_blocks
 from clearmargin.evaluation.decision import Decision
+from clearmargin.evaluation.differences import FIRST_ORDER
 from clearmargin.evaluation.intervals import bootstrap_figure, share_figure
-from clearmargin.evaluation.roc import one_vs_rest_auc
+from clearmargin.evaluation.per_class import per_class
+from clearmargin.evaluation.sample_size import accuracy_sample_size
+from clearmargin.evaluation.subgroups import Columns, subgroups
 from clearmargin.records import Predictions
 
 
@@ -26,6 +30,8 @@ def evaluate(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
+    prevalence: Mapping[str, float] | None = None,
+    columns: Columns | None = None,
     decisions: Mapping[str, Decision] | None = None,
 ) -> dict[str, Any]:
     """Score the contenders on the test part, with intervals, and compare every pair.
@@ -41,6 +47,10 @@ def evaluate(
         several the first) to everything.
     confidence, resamples, seed
         Of all intervals, between 0 and 1; of the bootstrap and the test by groups; 0 or larger.
+    prevalence
+        Share of a class where the model will be used, by class, for the predictive values there.
+    columns
+        What is known of each sample, by column, to look at part of the samples: text, None where nothing is stated.
     decisions
         What each contender fixed on the validation part; of one without, calibration, conformal sets, abstention and
         decision curve are left out.
@@ -52,13 +62,31 @@ def evaluate(
     Raises
     ------
     UsageError
-        When the samples of contenders differ, a part is empty, a label is unknown, a setting is out of range.
+        When the samples of contenders differ, a part is empty, a label is unknown, a setting is out of range, a
+        prevalence is of no class or not between 0 and 1, or a column has another length.
     WorkError
         When probabilities are not finite, negative, or don't sum to one.
     """
     check_settings(confidence, resamples, seed)
     aligned = align(contenders)
+    stated = dict(prevalence or {})
+    check_prevalence(stated, aligned.classes)
+    _check_columns(columns or {}, len(aligned.truth))
     resampled = bootstrap(aligned, resamples, seed)
+    judged = {
+        name: {
+            **_contender(aligned, probabilities, resampled[name], confidence, stated),
+            **confidence_blocks(
+                aligned,
+                probabilities,
+                (decisions or {}).get(name),
+                confidence=confidence,
+                resamples=resamples,
+                seed=seed,
+            ),
+        }
+        for name, probabilities in aligned.probabilities.items()
+    }
     return {
         "format": 1,
         "task": "classification",
@@ -71,21 +99,11 @@ def evaluate(
         "resamples": resamples,
         "seed": seed,
         "baseline": _baseline(aligned, train_labels),
-        "contenders": {
-            name: {
-                **_contender(aligned, probabilities, resampled[name], confidence),
-                **confidence_blocks(
-                    aligned,
-                    probabilities,
-                    (decisions or {}).get(name),
-                    confidence=confidence,
-                    resamples=resamples,
-                    seed=seed,
-                ),
-            }
-            for name, probabilities in aligned.probabilities.items()
-        },
+        "prevalence": stated or None,
+        "sample_size": _sample_size(aligned, judged, resampled, confidence),
+        "contenders": judged,
         "comparisons": compare(aligned, resampled, confidence=confidence, seed=seed),
+        "subgroups": subgroups(aligned, columns or {}, confidence=confidence, resamples=resamples, seed=seed),
     }
 
 
@@ -109,18 +127,60 @@ def check_settings(confidence: float, resamples: int, seed: int) -> None:
         raise UsageError(f"The 'seed' must be 0 or larger, got {seed}.")
 
 
+def check_prevalence(prevalence: Mapping[str, float], classes: Sequence[str]) -> None:
+    """Refuse shares of classes that can't be.
+
+    Raises
+    ------
+    UsageError
+        Naming the class.
+    """
+    for name, share in prevalence.items():
+        if name not in classes:
+            near = difflib.get_close_matches(name, classes, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            raise UsageError(
+                f"The 'prevalence' of [evaluation] names the class {name!r}, which the data don't have: expected some "
+                f"of {', '.join(map(repr, classes[:20]))}{' …' if len(classes) > 20 else ''}{hint}"
+            )
+        if not 0 < share < 1:
+            raise UsageError(f"The 'prevalence' of {name!r} must lie between 0 and 1, both excluded, got {share}.")
+
+
+def _check_columns(columns: Columns, n_samples: int) -> None:
+    for name, cells in columns.items():
+        if len(cells) != n_samples:
+            raise UsageError(f"The column {name!r} must have a cell for each of {n_samples} samples, got {len(cells)}.")
+
+
+def _sample_size(
+    aligned: AlignedPredictions,
+    judged: Mapping[str, dict[str, Any]],
+    resampled: Mapping[str, Mapping[str, np.ndarray]],
+    confidence: float,
+) -> dict[str, Any]:
+    """What the accuracy of the contender that needs most samples would need."""
+    n, clustered = len(aligned.truth), aligned.clustered
+    found = {
+        name: accuracy_sample_size(said["metrics"]["accuracy"], n, resampled[name]["accuracy"], clustered, confidence)
+        for name, said in judged.items()
+    }
+    name = max(found, key=lambda one: found[one]["n_for_3_points"])
+    return {"contender": name, **found[name]}
+
+
 def _baseline(aligned: AlignedPredictions, train_labels: np.ndarray) -> dict[str, Any]:
     if not len(train_labels):
         raise UsageError("The training part has no labels, so that there is no most frequent class.")
     n_classes = len(aligned.classes)
-    counts = np.bincount(metrics.label_index(train_labels, aligned.classes), minlength=n_classes)
-    majority = int(np.argmax(counts))
+    training = np.bincount(metrics.label_index(train_labels, aligned.classes), minlength=n_classes)
+    majority = int(np.argmax(training))
     answers = np.full_like(aligned.truth, majority)
-    confusion = metrics.confusion_matrix(aligned.truth, answers, n_classes)
+    counts = metrics.tally(metrics.confusion_matrix(aligned.truth, answers, n_classes))
     return {
         "class": aligned.classes[majority],
-        "accuracy": float(metrics.accuracy(confusion)),
-        "balanced_accuracy": float(metrics.balanced_accuracy(confusion)),
+        "accuracy": float(metrics.accuracy(counts)),
+        "balanced_accuracy": float(metrics.balanced_accuracy(counts)),
     }
 
 
@@ -129,6 +189,7 @@ def _contender(
     probabilities: np.ndarray,
     resampled: Mapping[str, np.ndarray],
     confidence: float,
+    prevalence: Mapping[str, float],
 ) -> dict[str, Any]:
     predicted = metrics.predicted_index(probabilities)
     right = predicted == aligned.truth
@@ -138,45 +199,12 @@ def _contender(
         for name in HEADLINE
         if name != "accuracy"
     }
+    if len(aligned.classes) > MANY_CLASSES and figures["auc"]["low"] is not None:
+        figures["auc"]["method"] += FIRST_ORDER
     share = share_figure(right, aligned.units, resampled["accuracy"], confidence, aligned.clustered)
     return {
         "metrics": {"accuracy": share, **figures},
-        "per_class": _per_class(aligned, probabilities, resampled["recall"], confidence),
+        "per_class": per_class(aligned, probabilities, resampled, confidence, prevalence),
         "confusion": metrics.confusion_matrix(aligned.truth, predicted, len(aligned.classes)).tolist(),
         "errors": int((~right).sum()),
     }
-
-
-def _per_class(
-    aligned: AlignedPredictions, probabilities: np.ndarray, recalls: np.ndarray, confidence: float
-) -> list[dict[str, Any]]:
-    predicted = metrics.predicted_index(probabilities)
-    confusion = metrics.confusion_matrix(aligned.truth, predicted, len(aligned.classes))
-    columns = {
-        "precision": metrics.precision(confusion),
-        "recall": metrics.recall(confusion),
-        "specificity": metrics.specificity(confusion),
-        "f1": metrics.f1(confusion),
-        "auc": one_vs_rest_auc(aligned.truth, probabilities),
-    }
-    rows = []
-    for index, name in enumerate(aligned.classes):
-        own = aligned.truth == index
-        share = share_figure(
-            predicted[own] == index, aligned.units[own], recalls[:, index], confidence, aligned.clustered
-        )
-        rows.append(
-            {
-                "class": name,
-                "n": int(own.sum()),
-                **{column: _or_none(values[index]) for column, values in columns.items()},
-                "recall_low": share["low"],
-                "recall_high": share["high"],
-                "recall_method": share["method"],
-            }
-        )
-    return rows
-
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

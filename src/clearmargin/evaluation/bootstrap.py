@@ -5,6 +5,11 @@ its samples. It is kept as a row of weights (how often each group was drawn), so
 resamples at once are matrix products and running sums. All contenders see the same rows: their
 differences are paired.
 
+With more than `MANY_CLASSES` classes the area under the curve, whose time grows with classes times samples times
+resamples (minutes for a thousand classes), is resampled through its linear approximation: the area plus the weighted
+sum of what each sample adds to it (`clearmargin.evaluation.roc.macro_influence`), which is DeLong's variance, over
+groups Obuchowski's (*Biometrics* 53 (1997) 567). The value itself is always exact.
+
 A class may be missing from a resample. The means over classes (balanced accuracy, macro F1, macro AUC) leave it
 out there, as they do in `clearmargin.evaluation.metrics`; its recall is NaN there.
 """
@@ -19,21 +24,50 @@ from scipy import sparse
 
 from clearmargin.evaluation.alignment import AlignedPredictions
 from clearmargin.evaluation.metrics import (
-    CONFUSION_METRICS,
+    TALLY_METRICS,
+    Tally,
+    brier,
     confusion_matrix,
     log_loss,
     mean_defined,
     predicted_index,
     ratio,
     recall,
+    sample_brier,
     sample_losses,
+    specificity,
+    tally,
 )
-from clearmargin.evaluation.roc import Ranking, macro_auc, ranking
+from clearmargin.evaluation.roc import Ranking, macro_auc, macro_influence, ranking
 
-HEADLINE = (*CONFUSION_METRICS, "auc", "log_loss")
+HEADLINE = (*TALLY_METRICS, "auc", "log_loss", "brier")
 
 # Elements of the largest array a chunk of resamples makes: 8 MB of float64, which a cache half holds.
 CHUNK_ELEMENTS = 2**20
+MANY_CLASSES = 50
+
+
+@dataclass(frozen=True)
+class ExactAreas:
+    """The macro area of each weighting, from the ranking of every class."""
+
+    rankings: tuple[Ranking, ...]
+
+    def score(self, weights: np.ndarray) -> np.ndarray:
+        """Macro AUC, float64 of shape (weightings,), for weights of shape (weightings, groups)."""
+        return mean_defined(np.stack([one.auc(weights) for one in self.rankings], axis=-1))
+
+
+@dataclass(frozen=True)
+class LinearAreas:
+    """The macro area of each weighting to first order: its value, and what each group adds, float64 (groups,)."""
+
+    value: float
+    influence: np.ndarray
+
+    def score(self, weights: np.ndarray) -> np.ndarray:
+        """As `ExactAreas.score`."""
+        return self.value + weights @ self.influence
 
 
 @dataclass(frozen=True)
@@ -46,22 +80,24 @@ class Scorer:
         Number of classes.
     sizes
         Samples in each group, float64 of shape (groups,).
-    cells
-        How often a group falls in each cell of the confusion matrix, sparse (groups, classes²).
-    losses
-        Sum of the log losses of each group, float64 of shape (groups,).
-    rankings
-        One for each class.
+    counts
+        Of each group the right samples, the samples and the answers by class, side by side: sparse
+        (groups, 3 classes).
+    losses, briers
+        Sum of the log losses, and of the Brier scores, of each group; float64 of shape (groups,).
+    areas
+        What gives the macro AUC.
     """
 
     n_classes: int
     sizes: np.ndarray
-    cells: sparse.csr_array
+    counts: sparse.csr_array
     losses: np.ndarray
-    rankings: tuple[Ranking, ...]
+    briers: np.ndarray
+    areas: ExactAreas | LinearAreas
 
     def score(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Every headline metric, and the recall of each class, for each weighting of the groups.
+        """Every headline metric, and recall and specificity of each class, for each weighting of the groups.
 
         Parameters
         ----------
@@ -70,16 +106,18 @@ class Scorer:
 
         Returns
         -------
-        Float64 arrays by name: those of `HEADLINE` of shape (weightings,), and ``recall`` of shape
+        Float64 arrays by name: those of `HEADLINE` of shape (weightings,); ``recall`` and ``specificity`` of shape
         (weightings, classes).
         """
-        shape = (len(weights), self.n_classes, self.n_classes)
-        confusion = np.asarray(weights @ self.cells).reshape(shape)
-        scores = {name: metric(confusion) for name, metric in CONFUSION_METRICS.items()}
-        areas = np.stack([one.auc(weights) for one in self.rankings], axis=-1)  # (weightings, classes)
-        scores["auc"] = mean_defined(areas)
-        scores["log_loss"] = ratio(weights @ self.losses, weights @ self.sizes)
-        scores["recall"] = recall(confusion)
+        shape = (len(weights), 3, self.n_classes)
+        counts = Tally(*np.moveaxis(np.asarray(weights @ self.counts).reshape(shape), 1, 0))
+        scores = {name: metric(counts) for name, metric in TALLY_METRICS.items()}
+        total = weights @ self.sizes
+        scores["auc"] = self.areas.score(weights)
+        scores["log_loss"] = ratio(weights @ self.losses, total)
+        scores["brier"] = ratio(weights @ self.briers, total)
+        scores["recall"] = recall(counts)
+        scores["specificity"] = specificity(counts)
         return scores
 
 
@@ -93,16 +131,38 @@ def scorer(truth: np.ndarray, probabilities: np.ndarray, units: np.ndarray, n_un
     probabilities
         float64 of shape (samples, classes).
     """
-    n_samples, n_classes = probabilities.shape
-    cell = truth * n_classes + predicted_index(probabilities)
-    counts = sparse.coo_array((np.ones(n_samples), (units, cell)), shape=(n_units, n_classes**2))
+    n_classes = probabilities.shape[1]
     return Scorer(
         n_classes=n_classes,
         sizes=np.bincount(units, minlength=n_units).astype(np.float64),
-        cells=counts.tocsr(),
+        counts=grouped_counts(truth, predicted_index(probabilities), units, n_units, n_classes),
         losses=np.bincount(units, sample_losses(truth, probabilities), minlength=n_units),
-        rankings=tuple(ranking(column, truth == k, units) for k, column in enumerate(probabilities.T)),
+        briers=np.bincount(units, sample_brier(truth, probabilities), minlength=n_units),
+        areas=_areas(truth, probabilities, units, n_units),
     )
+
+
+def grouped_counts(
+    truth: np.ndarray, predicted: np.ndarray, units: np.ndarray, n_units: int, n_classes: int
+) -> sparse.csr_array:
+    """Right samples, samples and answers of each group by class, sparse (groups, 3 classes).
+
+    Parameters
+    ----------
+    truth, predicted, units
+        int64 of shape (samples,).
+    """
+    right = np.flatnonzero(truth == predicted)
+    columns = np.concatenate([truth[right], n_classes + truth, 2 * n_classes + predicted])
+    rows = np.concatenate([units[right], units, units])
+    return sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=(n_units, 3 * n_classes)).tocsr()
+
+
+def _areas(truth: np.ndarray, probabilities: np.ndarray, units: np.ndarray, n_units: int) -> ExactAreas | LinearAreas:
+    if probabilities.shape[1] <= MANY_CLASSES:
+        return ExactAreas(tuple(ranking(column, truth == k, units) for k, column in enumerate(probabilities.T)))
+    value, influence = macro_influence(truth, probabilities)
+    return LinearAreas(value, np.bincount(units, influence, minlength=n_units))
 
 
 def headline(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
@@ -115,9 +175,13 @@ def headline(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     probabilities
         float64 of shape (samples, classes).
     """
-    confusion = confusion_matrix(truth, predicted_index(probabilities), probabilities.shape[1])
-    values = {name: float(metric(confusion)) for name, metric in CONFUSION_METRICS.items()}
-    return {**values, "auc": macro_auc(truth, probabilities), "log_loss": log_loss(truth, probabilities)}
+    counts = tally(confusion_matrix(truth, predicted_index(probabilities), probabilities.shape[1]))
+    return {
+        **{name: float(metric(counts)) for name, metric in TALLY_METRICS.items()},
+        "auc": macro_auc(truth, probabilities),
+        "log_loss": log_loss(truth, probabilities),
+        "brier": brier(truth, probabilities),
+    }
 
 
 def draw_weights(rng: np.random.Generator, resamples: int, n_units: int) -> np.ndarray:
@@ -148,7 +212,7 @@ def bootstrap(aligned: AlignedPredictions, resamples: int = 2000, seed: int = 0)
     }
     rng = np.random.default_rng([seed, 0])
     scored: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in scorers}
-    for size in chunks(resamples, max(len(aligned.truth), len(aligned.classes) ** 2)):
+    for size in chunks(resamples, max(len(aligned.truth), 3 * len(aligned.classes))):
         weights = draw_weights(rng, size, aligned.n_units)
         for name, one in scorers.items():
             scored[name].append(one.score(weights))

@@ -27,7 +27,8 @@ import numpy as np
 
 from clearmargin.evaluation.alignment import AlignedPredictions
 from clearmargin.evaluation.bootstrap import headline
-from clearmargin.evaluation.intervals import counted, paired_figure
+from clearmargin.evaluation.differences import auc_difference, difference_figure
+from clearmargin.evaluation.intervals import counted
 from clearmargin.evaluation.metrics import predicted_index
 from clearmargin.evaluation.paired import (
     ROUNDING,
@@ -38,7 +39,10 @@ from clearmargin.evaluation.paired import (
     other_at_least_as_good,
     sign_flip_p,
 )
+from clearmargin.evaluation.sample_size import n_to_see
 from clearmargin.evaluation.verdict import sentence
+
+COMPARED = ("accuracy", "balanced_accuracy", "auc", "brier", "log_loss")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,9 @@ class Pair:
         bool of shape (samples,).
     difference, accuracy_difference
         First minus second: ``value``, ``low``, ``high`` as shares (not points; None for a single group), ``method``.
+    further
+        What stands beside them in the record, without a say: differences of AUC, Brier score and log loss, and how
+        many samples would see a difference of 2 points.
     """
 
     first: str
@@ -59,6 +66,7 @@ class Pair:
     second_right: np.ndarray
     difference: dict[str, Any]
     accuracy_difference: dict[str, Any]
+    further: dict[str, Any]
 
     @property
     def only_first_right(self) -> int:
@@ -91,7 +99,8 @@ def compare(
     -------
     For each pair a record ready for JSON.
     """
-    pairs = [_pair(aligned, resampled, one, other, confidence) for one, other in combinations(aligned.probabilities, 2)]
+    values = {name: headline(aligned.truth, table) for name, table in aligned.probabilities.items()}
+    pairs = [_pair(aligned, values, resampled, *names, confidence) for names in combinations(values, 2)]
     flips = len(next(iter(resampled.values()))["accuracy"])
     p_values = [_p_value(aligned, pair, flips, seed) for pair in pairs]
     adjusted = holm(p_values)
@@ -103,26 +112,42 @@ def compare(
 
 def _pair(
     aligned: AlignedPredictions,
+    values: Mapping[str, Mapping[str, float]],
     resampled: Mapping[str, dict[str, np.ndarray]],
     one: str,
     other: str,
     confidence: float,
 ) -> Pair:
-    values = {name: headline(aligned.truth, aligned.probabilities[name]) for name in (one, other)}
     lead = values[other]["balanced_accuracy"] - values[one]["balanced_accuracy"]
     first, second = (other, one) if lead > ROUNDING else (one, other)
-    figures = {}
-    for metric in ("balanced_accuracy", "accuracy"):
-        apart = _without_rounding(resampled[first][metric] - resampled[second][metric])
-        value = float(_without_rounding(values[first][metric] - values[second][metric]))
-        figures[metric] = paired_figure(value, apart, confidence, aligned.n_units, aligned.clustered)
+    apart = {metric: _without_rounding(resampled[first][metric] - resampled[second][metric]) for metric in COMPARED}
+    lead_of = {metric: float(_without_rounding(values[first][metric] - values[second][metric])) for metric in COMPARED}
+    figures = {
+        metric: difference_figure(lead_of[metric], apart[metric], confidence, aligned)
+        for metric in COMPARED
+        if metric != "auc"
+    }
+    right = {name: predicted_index(aligned.probabilities[name]) == aligned.truth for name in (first, second)}
     return Pair(
         first=first,
         second=second,
-        first_right=predicted_index(aligned.probabilities[first]) == aligned.truth,
-        second_right=predicted_index(aligned.probabilities[second]) == aligned.truth,
+        first_right=right[first],
+        second_right=right[second],
         difference=figures["balanced_accuracy"],
         accuracy_difference=figures["accuracy"],
+        further={
+            **auc_difference(aligned, (first, second), lead_of["auc"], apart["auc"], confidence),
+            "brier_difference": figures["brier"],
+            "log_loss_difference": figures["log_loss"],
+            "n_to_see_2_points": n_to_see(
+                int((right[first] & ~right[second]).sum()),
+                int((right[second] & ~right[first]).sum()),
+                len(aligned.truth),
+                apart["accuracy"],
+                aligned.clustered,
+                confidence,
+            ),
+        },
     )
 
 
@@ -156,6 +181,7 @@ def _record(
         "second": pair.second,
         "difference": pair.difference,
         "accuracy_difference": pair.accuracy_difference,
+        **pair.further,
         "only_first_right": only_first,
         "only_second_right": only_second,
         "mcnemar_exact_p": mcnemar_exact(only_first, only_second),

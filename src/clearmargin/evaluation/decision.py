@@ -16,7 +16,7 @@ from clearmargin.evaluation.conformal import ConformalRule, fit_conformal
 from clearmargin.evaluation.gate import GateRule
 from clearmargin.evaluation.metrics import label_index, predicted_index
 from clearmargin.files import is_sealed, sealed
-from clearmargin.recipe import EvaluationSettings
+from clearmargin.recipe_evaluation import EvaluationSettings
 from clearmargin.records import Predictions
 
 

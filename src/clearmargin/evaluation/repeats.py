@@ -28,26 +28,11 @@ from scipy import stats
 
 from clearmargin.errors import UsageError, WorkError
 from clearmargin.evaluation.paired import ROUNDING, holm, level
-from clearmargin.evaluation.verdict import amounts, probability_text
+from clearmargin.evaluation.repeats_verdict import FEWEST, METRICS, sentence, why_no_test
 
-# What each metric is called in a sentence, and whether more of it is better.
-METRICS: Mapping[str, tuple[str, bool]] = {
-    "rmse": ("RMSE", False),
-    "mae": ("MAE", False),
-    "mse": ("MSE", False),
-    "r2": ("R²", True),
-    "accuracy": ("accuracy", True),
-    "balanced_accuracy": ("balanced accuracy", True),
-    "macro_f1": ("macro F1", True),
-    "mcc": ("MCC", True),
-    "auc": ("AUC", True),
-    "log_loss": ("log loss", False),
-    "errors": ("number of mistakes", False),
-}
 KINDS = ("contender", "baseline")
 _KEYS = {"seed", "fold"}
 METHOD = "corrected resampled t (Nadeau & Bengio 2003)"
-FEWEST = 3  # rounds, for an interval and a test
 UNEVEN = 2.0  # the largest test part, over the mean of all, from which the correction is only a rough one
 
 
@@ -214,15 +199,8 @@ def _summary(values: np.ndarray, extra: float, confidence: float, same_test: boo
         return {**figures, "method": "no interval: every seed was tested on the same rows"}
     found = corrected_interval(defined, extra, confidence)
     if found is None:
-        return {**figures, "method": f"no interval: {_why_none(len(defined))}"}
+        return {**figures, "method": f"no interval: {why_no_test(len(defined))}"}
     return {**figures, "low": found[0], "high": found[1], "method": METHOD}
-
-
-def _why_none(rounds: int) -> str:
-    """Why figures of so many rounds have no interval and no test."""
-    if rounds < FEWEST:
-        return f"two rounds can't tell how far they would vary, from {FEWEST} rounds on there is one"
-    return "the repeats show no spread"
 
 
 def _compare(
@@ -249,7 +227,7 @@ def _compare(
             "distinguishable": p_holm is not None
             and bool(record["difference"]["low"] > 0 and p_holm < level(confidence)),
         }
-        records.append({**whole, "sentence": _sentence(whole, len(tested), confidence)})
+        records.append({**whole, "sentence": sentence(whole, len(tested), confidence)})
     return records
 
 
@@ -259,7 +237,7 @@ def _pair(one: str, other: str, apart: np.ndarray, metric: str, extra: float, co
     first, second = (one, other) if better.mean() >= 0 else (other, one)
     better = better if better.mean() >= 0 else -better
     low, high, t, p_value = corrected_interval(better, extra, confidence) or (None, None, None, None)
-    method = METHOD if t is not None else f"none: {_why_none(len(better))}"
+    method = METHOD if t is not None else f"none: {why_no_test(len(better))}"
     return {
         "first": first,
         "second": second,
@@ -272,23 +250,3 @@ def _pair(one: str, other: str, apart: np.ndarray, metric: str, extra: float, co
         "p_value": p_value,
         "p_method": method,
     }
-
-
-def _sentence(record: Mapping[str, Any], n_pairs: int, confidence: float) -> str:
-    first, second = record["first"], record["second"]
-    word, higher = METRICS[record["metric"]]
-    figures = record["difference"]
-    over = f"Over {record['n']} splits"
-    if record["p_value"] is None:
-        (by,) = amounts([figures["value"]])
-        why = f"no test: {_why_none(record['n'])}"
-        return f"{over}, {first} and {second} can't be told apart: mean {word} differs by {by} ({why})."
-    by, low, high = amounts([figures[key] for key in ("value", "low", "high")])
-    test = f"corrected resampled t, p {probability_text(record['p_value'], level(confidence))}"
-    if n_pairs > 1:
-        test += f", adjusted for {n_pairs} comparisons {probability_text(record['p_holm'], level(confidence))}"
-    facts = f"{100 * confidence:.6g} % interval {low} to {high}; {test}"
-    if record["distinguishable"]:
-        way = "higher" if higher else "lower"
-        return f"{over}, {first} is better than {second}: mean {word} {way} by {by} ({facts})."
-    return f"{over}, {first} and {second} can't be told apart: mean {word} differs by {by} ({facts})."

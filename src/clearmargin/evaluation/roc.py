@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from clearmargin.evaluation.metrics import mean_defined, ratio
 
@@ -108,6 +109,55 @@ def one_vs_rest_auc(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 def macro_auc(truth: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean of `one_vs_rest_auc` over the classes that have samples; NaN with fewer than two of them."""
     return float(mean_defined(one_vs_rest_auc(truth, probabilities)))
+
+
+def placements(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """Share of the other side that each sample is on the right side of, ties counting one half.
+
+    Of a positive: the negatives that score lower; of a negative: the positives that score higher. The mean over either
+    side is the area. By mean ranks in O(n log n); Sun & Xu, *IEEE Signal Processing Letters* 21 (2014) 1389.
+
+    Parameters
+    ----------
+    scores
+        float64 of shape (samples,).
+    positive
+        bool of shape (samples,); both sides must have samples.
+
+    Returns
+    -------
+    float64 of shape (samples,), from 0 to 1.
+    """
+    among_all, beyond = stats.rankdata(scores), np.empty(len(scores))
+    for side in (positive, ~positive):
+        beyond[side] = among_all[side] - stats.rankdata(scores[side])  # so many of the other side score lower
+    n_positive = int(positive.sum())
+    lower = beyond / np.where(positive, len(scores) - n_positive, n_positive)
+    return np.where(positive, lower, 1.0 - lower)
+
+
+def macro_influence(truth: np.ndarray, probabilities: np.ndarray) -> tuple[float, np.ndarray]:
+    """The macro area, and what a little more weight on each sample adds to it.
+
+    The derivative of the area of a class by a sample's weight is ``(V − A) / m``, with ``V`` its `placements`, ``A``
+    the area and ``m`` the samples on its side; of the macro area, the mean over the classes that have an area.
+
+    Returns
+    -------
+    Macro AUC (NaN with fewer than two classes that have samples), and float64 of shape (samples,), whose sum is 0.
+    """
+    areas, total = [], np.zeros(len(truth))
+    for k, column in enumerate(probabilities.T):
+        positive = truth == k
+        n_positive = int(positive.sum())
+        if not 0 < n_positive < len(truth):
+            continue
+        placed = placements(column, positive)
+        areas.append(float(placed[positive].mean()))
+        total += (placed - areas[-1]) / np.where(positive, n_positive, len(truth) - n_positive)
+    if not areas:
+        return float("nan"), total
+    return float(np.mean(areas)), total / len(areas)
 
 
 def roc_points(scores: np.ndarray, positive: np.ndarray, max_points: int = 200) -> tuple[np.ndarray, np.ndarray]:

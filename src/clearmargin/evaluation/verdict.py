@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clearmargin.evaluation.intervals import counted
 from clearmargin.evaluation.paired import level
+from clearmargin.language import tr, trn
 
 SIGNIFICANT_DIGITS = 2
 SMALLEST_WRITTEN_OUT, LARGEST_WRITTEN_OUT = 1e-4, 1e7
@@ -15,6 +15,8 @@ SMALLEST_WRITTEN_OUT, LARGEST_WRITTEN_OUT = 1e-4, 1e7
 
 def sentence(record: Mapping[str, Any], n_samples: int, n_groups: int | None, n_pairs: int, confidence: float) -> str:
     """Say who is better, or that the contenders can't be told apart, with the figures that decide it.
+
+    Everything comes from the record: the same sentence can be said again later, in another language.
 
     Parameters
     ----------
@@ -25,41 +27,147 @@ def sentence(record: Mapping[str, Any], n_samples: int, n_groups: int | None, n_
     n_pairs
         How many pairs are compared; p-values are adjusted for that many.
     """
-    first, second, bar = record["first"], record["second"], level(confidence)
-    interval = _interval(record["difference"], confidence)
-    test = _test(record, n_groups, n_pairs, bar)
-    points = _points(record["difference"]["value"])
+    bar = level(confidence)
+    said = {
+        "first": record["first"],
+        "second": record["second"],
+        "points": _points(record["difference"]["value"]),
+        "interval": _interval(record["difference"], n_groups, confidence),
+        "test": _test(record, n_groups, n_pairs, bar),
+    }
     if record["distinguishable"]:
-        return f"{first} is better than {second}: balanced accuracy {points} points higher ({interval}; {test})."
-    on = counted(n_samples, "image") + (f" in {counted(n_groups, 'group')}" if n_groups is not None else "")
+        return tr(
+            "{first} is better than {second} (difference {points} points in balanced accuracy, {interval}, {test}).",
+            **said,
+        )
+    said["on"] = on_samples(n_samples, n_groups)
     above, significant = (record["difference"]["low"] or 0) > 0, record["p_holm"] < bar
     if above and significant:
-        more = _points(-record["accuracy_difference"]["value"])
-        return (
-            f"{first} and {second} can't be ranked on {on}: {first} has the higher balanced accuracy, by {points} "
-            f"points ({interval}; {test}), but {second} the higher accuracy, by {more} points."
+        return tr(
+            "{first} and {second} can't be ranked on {on}: {first} has the higher balanced accuracy, by {points} "
+            "points ({interval}; {test}), but {second} the higher accuracy, by {more} points.",
+            more=_points(-record["accuracy_difference"]["value"]),
+            **said,
         )
     if not record["only_first_right"] and not record["only_second_right"]:
-        why = "each image is answered rightly by both or by neither"
-    else:
-        joint = ", but " if above else ", although " if significant else "; "
-        why = f"balanced accuracy differs by {points} points ({interval}{joint}{test})"
-    return f"{first} and {second} can't be told apart on {on}: {why}."
+        return tr(
+            "{first} and {second} can't be told apart on {on}: each image is answered rightly by both or by neither.",
+            **said,
+        )
+    return _not_told_apart(said, above, significant) + _needed(record.get("n_to_see_2_points"), n_samples)
 
 
-def _interval(difference: Mapping[str, Any], confidence: float) -> str:
+def _not_told_apart(said: Mapping[str, str], above: bool, significant: bool) -> str:
+    if above:
+        return tr(
+            "{first} and {second} can't be told apart on {on}: balanced accuracy differs by {points} points "
+            "({interval}, but {test}).",
+            **said,
+        )
+    if significant:
+        return tr(
+            "{first} and {second} can't be told apart on {on}: balanced accuracy differs by {points} points "
+            "({interval}, although {test}).",
+            **said,
+        )
+    return tr(
+        "{first} and {second} can't be told apart on {on}: balanced accuracy differs by {points} points ({interval}; "
+        "{test}).",
+        **said,
+    )
+
+
+def _needed(needed: int | None, n_samples: int) -> str:
+    """How many images would see a difference of 2 points, with a space in front; empty when nothing tells."""
+    if needed is None:
+        return ""
+    number = f"{two_digits(needed):,}"
+    if needed <= n_samples:
+        return " " + tr("About {n} images are enough to see a difference of 2 points.", n=number)
+    return " " + tr("About {n} images would be needed to see a difference of 2 points.", n=number)
+
+
+def two_digits(number: int) -> int:
+    """A count rounded up to two significant digits: 1,234 is 1,300, so that no one takes too few."""
+    unit = 10 ** max(0, len(str(number)) - SIGNIFICANT_DIGITS)
+    return -(-number // unit) * unit
+
+
+def on_samples(n_samples: int, n_groups: int | None) -> str:
+    """On how many images, and of how many groups when they cluster."""
+    images = trn(n_samples, "{n} image", "{n} images", n=f"{n_samples:,}")
+    return images if n_groups is None else tr("{images} in {groups}", images=images, groups=groups_text(n_groups))
+
+
+def groups_text(n_groups: int) -> str:
+    """How many groups."""
+    return trn(n_groups, "{n} group", "{n} groups", n=f"{n_groups:,}")
+
+
+def interval_text(low: str, high: str, confidence: float) -> str:
+    """An interval from its limits as they are printed."""
+    return tr("{confidence} % interval {low} to {high}", confidence=f"{100 * confidence:.6g}", low=low, high=high)
+
+
+def flips_text(n_groups: int, p: str) -> str:
+    """The test that flips signs by groups, with its p-value as it is printed."""
+    return trn(
+        n_groups, "sign flips over {n} group, p {p}", "sign flips over {n} groups, p {p}", n=f"{n_groups:,}", p=p
+    )
+
+
+def adjusted_text(p_holm: float, n_pairs: int, bar: float) -> str:
+    """The adjusted p-value with a comma in front; empty for a single pair."""
+    if n_pairs <= 1:
+        return ""
+    return tr(", adjusted for {n} comparisons {p}", n=f"{n_pairs:,}", p=probability_text(p_holm, bar))
+
+
+def _interval(difference: Mapping[str, Any], n_groups: int | None, confidence: float) -> str:
     if difference["low"] is None:
-        return str(difference["method"])
-    low, high = _points(difference["low"]), _points(difference["high"])
-    return f"{100 * confidence:.6g} % interval {low} to {high}"
+        return tr("no interval: a single sample") if n_groups is None else tr("no interval: a single group")
+    return interval_text(_points(difference["low"]), _points(difference["high"]), confidence)
 
 
 def _test(record: Mapping[str, Any], n_groups: int | None, n_pairs: int, bar: float) -> str:
-    name = "McNemar mid-p" if n_groups is None else f"sign flips over {counted(n_groups, 'group')}, p"
-    text = f"{name} {probability_text(record['p_value'], bar)}"
-    if n_pairs > 1:
-        text += f", adjusted for {n_pairs} comparisons {probability_text(record['p_holm'], bar)}"
-    return text
+    p = probability_text(record["p_value"], bar)
+    text = tr("McNemar mid-p {p}", p=p) if n_groups is None else flips_text(n_groups, p)
+    return text + adjusted_text(record["p_holm"], n_pairs, bar)
+
+
+def single_sentence(evaluation: Mapping[str, Any]) -> str:
+    """What is said of a contender that stands alone, from a whole ``evaluation.json``: beside the commonest class."""
+    (name, said), *_ = evaluation["contenders"].items()
+    reached, baseline = said["metrics"]["balanced_accuracy"], evaluation.get("baseline") or {}
+    told = trn(
+        evaluation["n"],
+        "{name} reaches a balanced accuracy of {reached} on {n} test image.",
+        "{name} reaches a balanced accuracy of {reached} on {n} test images.",
+        name=name,
+        reached=_share(reached),
+        n=f"{evaluation['n']:,}",
+    )
+    floor = baseline.get("balanced_accuracy")
+    if floor is None:
+        return told
+    beside = {"class_name": baseline["class"], "floor": f"{floor:.3f}"}
+    if reached["low"] is not None and reached["low"] <= floor:
+        return f"{told} " + tr(
+            "That cannot be told apart from always answering “{class_name}”, which reaches {floor}.", **beside
+        )
+    return f"{told} " + tr("For comparison: always answering “{class_name}” would reach {floor}.", **beside)
+
+
+def _share(figure: Mapping[str, Any]) -> str:
+    """A share with its interval, to three decimals."""
+    if figure["low"] is None:
+        return f"{figure['value']:.3f}"
+    return tr(
+        "{value} ({low} to {high})",
+        value=f"{figure['value']:.3f}",
+        low=f"{figure['low']:.3f}",
+        high=f"{figure['high']:.3f}",
+    )
 
 
 def _points(share: float) -> str:

@@ -48,7 +48,7 @@ def tr(english: str, /, **values: object) -> str:
     Without values the text is taken as it is, braces included. A text that the table lacks stays English; a test holds
     the table complete.
     """
-    found = _table().get(english, english) if language() != "en" else english
+    found = table().get(english, english) if language() != "en" else english
     return found.format(**values) if values else found
 
 
@@ -61,6 +61,6 @@ def trn(number: int, one: str, many: str, /, **values: object) -> str:
 
 
 @cache
-def _table() -> Mapping[str, str]:
+def table() -> Mapping[str, str]:
     """Chinese by English."""
     return json.loads((resources.files("clearmargin.language") / "strings.json").read_text(encoding="utf-8"))

@@ -11,11 +11,11 @@ import jinja2
 
 from clearmargin.errors import RunFolderError
 from clearmargin.files import write_text
+from clearmargin.language import tr
 from clearmargin.records import PARTS
-from clearmargin.report.data_flow import PART_NAMES
 from clearmargin.report.findings import findings_facts
 from clearmargin.report.folder import read_json
-from clearmargin.report.methods import SOURCES
+from clearmargin.report.methods import source_words
 from clearmargin.report.templates import templates
 from clearmargin.report.thumbnails import Pictures
 from clearmargin.report.wording import without_folders
@@ -84,11 +84,10 @@ def _facts(
         "title": without_folders(name),
         "version": version,
         "noun": "row" if kind == "table" else "image",
-        "source": "a table of numbers" if kind == "table" else SOURCES.get(kind, kind),
+        "source": tr("a table of numbers") if kind == "table" else source_words(kind),
         "counts": audit["counts"],
         "simulated": bool(audit.get("simulated")),
         "parts": parts,
-        "part_names": PART_NAMES,
         "part_sizes": [sum(given[part].values()) for part in parts],
         "classes": [
             ClassRow(label, images, tuple(given[part].get(label, 0) for part in parts))

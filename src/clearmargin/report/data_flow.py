@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from clearmargin.language import tr
 from clearmargin.records import PARTS
 from clearmargin.report.folder import StudyFiles
-
-PART_NAMES = {"train": "Training", "validation": "Validation", "test": "Test"}
+from clearmargin.report.wording import part_title
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def data_flow(run: StudyFiles, classes: Sequence[str] = (), noun: str = "image")
     parts = tuple(
         PartFlow(
             part,
-            PART_NAMES[part],
+            part_title(part),
             sum(by_part[part].values()),
             split["groups"].get(part, 0),
             asked[part],
@@ -73,7 +73,11 @@ def _reasons(run: StudyFiles, used: int, noun: str) -> tuple[tuple[str, int], ..
     counts = run.audit["counts"]
     dropped = run.recipe.get("split", {}).get("near_duplicates") == "drop"
     left_out = (
-        ("could not be read", counts["found"] - counts["decoded"]),
-        (f"repeats of another {noun}" if dropped else "in no part of the split", counts["decoded"] - used),
+        (tr("could not be read"), counts["found"] - counts["decoded"]),
+        (_repeats(noun) if dropped else tr("in no part of the split"), counts["decoded"] - used),
     )
     return tuple((reason, number) for reason, number in left_out if number)
+
+
+def _repeats(noun: str) -> str:
+    return tr("repeats of another image") if noun == "image" else tr("repeats of another row")

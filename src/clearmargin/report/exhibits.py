@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 from typing import Any
 
+from clearmargin.language import tr
 from clearmargin.report.thumbnails import Thumbnail
 from clearmargin.report.wording import is_number, listed, probability_value
 
@@ -17,7 +18,6 @@ LISTED = 200  # beyond these, audit.json
 PICTURE_BYTES = 2_500_000  # of all pictures of findings
 # Findings about single images that a glance can confirm, without a number for each.
 PICTURED = {"blank-images", "coloured-images", "gray-images", "mixed-depths", "mixed-modes"}
-_PARTS = {"train": "training", "validation": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _pair(pair: Mapping[str, Any], pictures: Mapping[str, Thumbnail]) -> Pair:
         Side(
             pair[side],
             "" if pair.get(f"{side}_label") is None else str(pair[f"{side}_label"]),
-            _PARTS.get(pair.get(f"{side}_part") or "", pair.get(f"{side}_part") or ""),
+            str(pair.get(f"{side}_part") or ""),
             pictures.get(pair[side]),
         )
         for side in ("first", "second")
@@ -232,7 +232,7 @@ def _properties(evidence: Mapping[str, Any]) -> tuple[Property, ...]:
     told = sorted(evidence.get("properties") or [], key=lambda one: (not one.get("flagged"), -_percent(_accuracy(one))))
     rows = [_property(str(one["property"]), one) for one in told]
     together = evidence.get("together")
-    return (*rows, *([_property("all together", together)] if rows and together else []))
+    return (*rows, *([_property(tr("all together"), together)] if rows and together else []))
 
 
 def _accuracy(one: Mapping[str, Any]) -> float | None:

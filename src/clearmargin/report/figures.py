@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 
-from clearmargin.report.wording import short
+from clearmargin.language import tr
+from clearmargin.report.wording import part_name, short
 
 INK = "#1d2430"
 MUTED = "#5a6472"
@@ -72,16 +73,22 @@ def plot_learning_curve(axes: Axes, history: pd.DataFrame, quantity: str, best_e
             face = look.color if filled else "none"
             axes.plot(
                 epochs, values, linestyle=line, color=look.color, marker=look.marker, markersize=3.6,
-                markerfacecolor=face, linewidth=1.5 if filled else 1.1, label=part,
+                markerfacecolor=face, linewidth=1.5 if filled else 1.1, label=part_name(part),
             )  # fmt: skip
             if filled and best_epoch is not None:
                 _mark_best(axes, epochs, values, best_epoch)
     if quantity == "loss":
         _scale_loss(axes)
-    axes.set_xlabel("epoch")
-    put_title(axes, quantity.replace("_", " "))
+    axes.set_xlabel(tr("epoch"))
+    put_title(axes, quantity_name(quantity))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     return finished(axes, legend="above")
+
+
+def quantity_name(quantity: str) -> str:
+    """What is measured over the epochs, in words."""
+    words = {"loss": tr("loss"), "accuracy": tr("accuracy"), "mean_absolute_error": tr("mean absolute error")}
+    return words.get(quantity, quantity.replace("_", " "))
 
 
 def _mark_best(axes: Axes, epochs: np.ndarray, values: np.ndarray, best_epoch: int) -> None:
@@ -90,7 +97,7 @@ def _mark_best(axes: Axes, epochs: np.ndarray, values: np.ndarray, best_epoch: i
     if len(at) and np.isfinite(values[at[0]]):
         axes.plot(
             [best_epoch], [values[at[0]]], linestyle="none", marker="o", markersize=9, markerfacecolor="none",
-            markeredgecolor=INK, markeredgewidth=1.1, label=f"epoch {best_epoch}",
+            markeredgecolor=INK, markeredgewidth=1.1, label=tr("epoch {epoch}", epoch=best_epoch),
         )  # fmt: skip
 
 
@@ -116,8 +123,8 @@ def plot_roc(axes: Axes, curves: Sequence[RocLine], title: str) -> Axes:
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.set_xticks([0, 0.5, 1], labels=["0", "0.5", "1"])
     axes.set_yticks([0, 0.5, 1], labels=["0", "0.5", "1"])
-    axes.set_xlabel("false positive rate")
-    axes.set_ylabel("true positive rate")
+    axes.set_xlabel(tr("false positive rate"))
+    axes.set_ylabel(tr("true positive rate"))
     put_title(axes, short(title, _NAME_LENGTH + 4))
     return finished(axes, legend="inside")
 
@@ -140,8 +147,8 @@ def plot_confusion(axes: Axes, counts: np.ndarray, classes: Sequence[str]) -> Ax
         for row, column in zip(*np.nonzero(counts), strict=True):
             axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=INK, fontsize=size)
     size = _name_classes(axes, classes)
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
+    axes.set_xlabel(tr("predicted class"))
+    axes.set_ylabel(tr("true class"))
     return finished(axes, grid=False, label_size=size)
 
 

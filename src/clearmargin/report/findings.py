@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clearmargin.language import tr
 from clearmargin.report.exhibits import Exhibit, affordable, exhibit, pictured_names
 from clearmargin.report.thumbnails import Pictures, Thumbnail, keep_only, load_thumbnails, save_thumbnails
 from clearmargin.report.wording import plural, short
@@ -77,11 +78,15 @@ def _card(place: int, finding: Mapping[str, Any], pictures: Mapping[str, Thumbna
 
 
 def findings_summary(cards: Iterable[FindingCard]) -> str:
-    """Count findings by severity: ``1 serious finding, 2 warnings``."""
-    words = {"serious": ("serious finding", None), "warning": ("warning", None), "note": ("note", None)}
-    severities = [card.severity for card in cards]
-    told = [plural(severities.count(one), *words[one]) for one in _SEVERITIES if one in severities]
-    return ", ".join(told) or "Nothing was found"
+    """Count findings by severity: ``1 serious finding, 2 warnings.``"""
+    found = [card.severity for card in cards]
+    told = [
+        plural(found.count("serious"), "serious finding") if "serious" in found else "",
+        plural(found.count("warning"), "warning") if "warning" in found else "",
+        plural(found.count("note"), "note") if "note" in found else "",
+    ]
+    said = tr(", ").join(filter(None, told))
+    return tr("{findings}.", findings=said) if said else tr("Nothing was found.")
 
 
 def serious(cards: Iterable[FindingCard]) -> tuple[list[tuple[str, str, str]], int]:

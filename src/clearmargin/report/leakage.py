@@ -12,18 +12,23 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from clearmargin.files import write_text
+from clearmargin.language import tr
 from clearmargin.report.drawing import draw, inline
 from clearmargin.report.figures import INK, MUTED, RIGHT, WRONG, finished
 from clearmargin.report.folder import StudyFiles
 from clearmargin.report.overview import Mark, Scale, round_scale
-from clearmargin.report.wording import decimal, estimate, is_number, listed, numbers, points
+from clearmargin.report.wording import (
+    capitalized,
+    decimal,
+    estimate,
+    is_number,
+    listed,
+    numbers,
+    plural,
+    points,
+    retold_text,
+)
 
-NAMES = {
-    "given": "the given parts",
-    "random": "a random split",
-    "copies together": "only copies together",
-    "leak-free": "the leak-free split",
-}
 CLEAN = "leak-free"
 _TEXT_SIZE = 9.0
 _WIDTH = 4.6
@@ -98,7 +103,7 @@ def price_of_leakage(run: StudyFiles) -> Price | None:
         headline=difference.get("sentence", ""),
         classifier=_introduced(leakage),
         sentences=(*said, *(leakage.get("notes") or [])),
-        figure=inline(svg, "leakage", f"The price of leakage: accuracy under {listed([_name(row) for row in splits])}"),
+        figure=inline(svg, "leakage", _described(splits)),
         rows=tuple(_row(row, scale) for row in splits),
         scale=scale,
         control=_control(leakage.get("control")),
@@ -115,7 +120,22 @@ def _ends(figures: Sequence[Mapping[str, Any]]) -> list[float]:
 
 
 def _name(row: Mapping[str, Any]) -> str:
-    return NAMES.get(row["split"], str(row["split"]))
+    names = {
+        "given": tr("the given parts"),
+        "random": tr("a random split"),
+        "copies together": tr("only copies together"),
+        "leak-free": tr("the leak-free split"),
+    }
+    return names.get(row["split"], str(row["split"]))
+
+
+def _described(splits: Sequence[Mapping[str, Any]]) -> str:
+    """What the figure says, for those who can't see it."""
+    told = [
+        tr("{split} {value}", split=_name(row), value=estimate(row["accuracy"]))
+        for row in splits
+    ]  # fmt: skip
+    return tr("The price of leakage, accuracy: {values}", values=listed(told))
 
 
 def _row(row: Mapping[str, Any], scale: Scale) -> SplitRow:
@@ -142,32 +162,42 @@ def _control(control: Mapping[str, Any] | None) -> Control | None:
 
 def _made(leakage: Mapping[str, Any]) -> str:
     seeds = leakage.get("seeds") or []
-    over = f"{len(seeds)} seeds" if len(seeds) > 1 else "one seed" if seeds else ""
-    told = (
-        ("Features", leakage.get("features")), ("classifier", leakage.get("classifier")), ("over", over),
-        ("intervals", _methods(leakage)),
-    )  # fmt: skip
-    text = "; ".join(f"{what}: {words}" if what != "over" else f"over {words}" for what, words in told if words)
-    return text[:1].upper() + text[1:] + "." if text else ""
+    told = []
+    if leakage.get("features"):
+        told.append(tr("features: {features}", features=retold_text(leakage["features"])))
+    if leakage.get("classifier"):
+        told.append(tr("classifier: {classifier}", classifier=retold_text(leakage["classifier"])))
+    if seeds:
+        told.append(tr("over {rounds}", rounds=plural(len(seeds), "seed")))
+    if methods := _methods(leakage):
+        told.append(tr("intervals: {methods}", methods=methods))
+    return tr("{text}.", text=capitalized(tr("; ").join(told))) if told else ""
 
 
 def _methods(leakage: Mapping[str, Any]) -> str:
     """How the intervals were made; where not all in one way, for which figures."""
     figures = {_name(row): row["accuracy"] for row in leakage["splits"]}
     for row in leakage["splits"]:
-        parts = zip((f"{_name(row)} with a copy", f"{_name(row)} without"), _by_copies(row), strict=True)
+        parts = zip(_names_by_copies(row), _by_copies(row), strict=True)
         figures.update({name: part.get("accuracy") or {} for name, part in parts if part})
     if leakage.get("difference"):
-        figures["the difference"] = leakage["difference"]
+        figures[tr("the difference")] = leakage["difference"]
     if leakage.get("control"):
-        figures["the control"] = leakage["control"]["accuracy"]
+        figures[tr("the control")] = leakage["control"]["accuracy"]
     named: dict[str, list[str]] = {}
     for name, figure in figures.items():
         if is_number(figure.get("low")) and figure.get("method"):
             named.setdefault(figure["method"], []).append(name)
     if len(named) < 2:
-        return "".join(named)
-    return "; ".join(f"{method} for {listed(names)}" for method, names in named.items())
+        return "".join(map(retold_text, named))
+    return tr("; ").join(
+        tr("{method} for {metrics}", method=retold_text(method), metrics=listed(names))
+        for method, names in named.items()
+    )
+
+
+def _names_by_copies(row: Mapping[str, Any]) -> tuple[str, str]:
+    return tr("{split} with a copy", split=_name(row)), tr("{split} without", split=_name(row))
 
 
 def _said(figure: Mapping[str, Any]) -> str:
@@ -175,15 +205,22 @@ def _said(figure: Mapping[str, Any]) -> str:
     if is_number(figure.get("low")) or not is_number(figure.get("value")):
         return estimate(figure)
     why = re.sub(r"^(none|no interval)\W*", "", str(figure.get("method") or ""))
-    return f"{decimal(figure['value'])} (no interval{': ' + why if why else ''})"
+    value = decimal(figure["value"])
+    if not why:
+        return tr("{value} (no interval)", value=value)
+    return tr("{value} (no interval: {reason})", value=value, reason=retold_text(why))
 
 
 def _introduced(leakage: Mapping[str, Any]) -> str:
     """Who was measured: none of the contenders, but a simple classifier."""
     how = str(leakage.get("classifier") or "").removesuffix(" on standardised features")
     features = str(leakage.get("features") or "").split(",")[0]  # the whole of it stands below
-    told = f"{how} on features of {features}" if how and features else how or features
-    return f"a simple classifier{f' ({told})' if told else ''}"
+    if how and features:
+        values = {"classifier": retold_text(how), "features": retold_text(features)}
+        return tr("a simple classifier ({classifier} on features of {features})", **values)
+    if how or features:
+        return tr("a simple classifier ({classifier})", classifier=retold_text(how or features))
+    return tr("a simple classifier")
 
 
 def draw_price(leakage: Mapping[str, Any]) -> str:
@@ -211,7 +248,7 @@ def plot_price(axes: Axes, splits: Sequence[Mapping[str, Any]], difference: Mapp
     axes.set_ylim(len(splits) + 0.1, -0.75)
     _gap(axes, splits, difference)
     axes.set_yticks(range(len(splits)), labels=[_name(row) for row in splits])
-    axes.set_xlabel("accuracy on test images")
+    axes.set_xlabel(tr("accuracy on test images"))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.{max(scale.digits, 2)}f}"))
     return finished(axes)
@@ -231,10 +268,12 @@ def _gap(axes: Axes, splits: Sequence[Mapping[str, Any]], difference: Mapping[st
         axes.plot([end, end], [row, floor], color=MUTED, linewidth=0.9, linestyle=":", zorder=1)
     arrow = {"arrowstyle": "<->", "color": INK, "linewidth": 1.0, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", (ends[0], floor), (ends[1], floor), arrowprops=arrow)
-    low, high = (points(difference.get(key)) for key in ("low", "high"))
-    between = f" ({low} to {high})" if is_number(difference.get("low")) else ""
+    ends_told = {key: points(difference.get(key)) for key in ("value", "low", "high")}
+    told = tr("{value} points", **ends_told)
+    if is_number(difference.get("low")):
+        told = tr("{value} points ({low} to {high})", **ends_told)
     middle = axes.transLimits.transform((sum(ends) / 2, 0))[0]
     axes.text(
-        min(max(middle, 0.32), 0.68), floor + 0.12, f"{points(difference['value'])} points{between}",
+        min(max(middle, 0.32), 0.68), floor + 0.12, told,
         transform=axes.get_yaxis_transform(), ha="center", va="top", color=INK, fontsize=_TEXT_SIZE,
     )  # fmt: skip

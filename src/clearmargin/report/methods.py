@@ -9,50 +9,50 @@ from typing import Any
 import tomli_w
 
 from clearmargin.evaluation.rounds import first_round
-from clearmargin.language import tr
+from clearmargin.language import tr, trn
 from clearmargin.report.elsewhere import elsewhere_method
 from clearmargin.report.folder import ContenderFiles, RunFiles, StudyFiles, TrainedFiles
 from clearmargin.report.proof import of_learned_groups
-from clearmargin.report.wording import count, decimal, large, listed, plural, seconds, without_folders
+from clearmargin.report.wording import (
+    count,
+    decimal,
+    large,
+    listed,
+    part_name,
+    plural,
+    retold_text,
+    seconds,
+    sentences,
+    without_folders,
+)
 
-FITS = {
-    "pad": "padded with black to a square, keeping its proportions",
-    "stretch": "stretched to a square, which does not keep its proportions",
-    "crop": "cropped to the square in its middle",
-}
-SOURCES = {
-    "folder": "a folder of class folders",
-    "zip": "a zip archive",
-    "tar": "a tar archive",
-    "manifest": "a table of paths and labels",
-    "npz": "a NumPy archive",
-    "idx": "IDX files",
-    "cifar": "CIFAR-10's binary files",
-    "phantom": "the built-in phantom, which makes images up",
-}
 OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD", "rmsprop": "RMSprop", "adadelta": "Adadelta"}
-ARCHITECTURES = {"vgg16": "VGG16", "resnet18": "ResNet-18", "cnn": "A plain CNN"}
-_AUGMENTATIONS = {
-    "flip_horizontal": "flips left to right",
-    "flip_vertical": "flips top to bottom",
-    "rotate_degrees": "rotation up to {:g} degrees",
-    "shift_fraction": "shifts up to {:g} of the side",
-    "scale_fraction": "scaling by up to {:g}",
-    "brightness": "brightness up to ± {:g}",
-    "contrast": "contrast up to ± {:g}",
-    "noise": "noise of standard deviation {:g}",
-}
+
+
+def source_words(kind: str) -> str:
+    """What a kind of source is, in words."""
+    words = {
+        "folder": tr("a folder of class folders"),
+        "zip": tr("a zip archive"),
+        "tar": tr("a tar archive"),
+        "manifest": tr("a table of paths and labels"),
+        "npz": tr("a NumPy archive"),
+        "idx": tr("IDX files"),
+        "cifar": tr("CIFAR-10's binary files"),
+        "phantom": tr("the built-in phantom, which makes images up"),
+    }
+    return words.get(kind, kind)
 
 
 def steps(run: RunFiles) -> list[tuple[str, str]]:
     """What was done, as (step, sentences) in the order it happened."""
     return [
-        ("Data", _data(run)),
-        ("Preprocessing", _preprocessing(run)),
-        ("Split", _split(run)),
+        (tr("Data"), _data(run)),
+        (tr("Preprocessing"), _preprocessing(run)),
+        (tr("Split"), _split(run)),
         *((contender.name, _contender(run, contender)) for contender in run.contenders),
         *training_steps(run, [contender for contender in run.contenders if contender.learned_here]),
-        ("Evaluation", _evaluation(run)),
+        (tr("Evaluation"), _evaluation(run)),
         *repeats_step(run),
     ]
 
@@ -61,8 +61,8 @@ def training_steps(run: StudyFiles, contenders: Sequence[TrainedFiles]) -> list[
     """How the contenders learned: said once when it was the same for all."""
     schedules = [_training(run, contender) for contender in contenders]
     if len(set(schedules)) == 1:
-        return [("Training", schedules[0])]
-    names = (f"Training of {contender.name}" for contender in contenders)
+        return [(tr("Training"), schedules[0])]
+    names = (tr("Training of {name}", name=contender.name) for contender in contenders)
     return list(zip(names, schedules, strict=True))
 
 
@@ -90,57 +90,88 @@ def _scrubbed(value: Any) -> Any:
 def _data(run: RunFiles) -> str:
     kind = str(run.audit.get("source_kind", ""))
     source = without_folders(str(run.recipe.get("data", {}).get("source", "")))
-    named = f" ({source})" if source and source != kind else ""
-    return (
-        f"{plural(run.audit['counts']['decoded'], 'image')} of "
-        f"{plural(len(run.evaluation['classes']), 'class', 'classes')} from {SOURCES.get(kind, kind)}{named}."
-    )
+    values = {
+        "images": plural(run.audit["counts"]["decoded"], "image"),
+        "classes": plural(len(run.evaluation["classes"]), "class", "classes"),
+        "kind": source_words(kind),
+    }
+    if source and source != kind:
+        return tr("{images} of {classes} from {kind} ({source}).", **values, source=source)
+    return tr("{images} of {classes} from {kind}.", **values)
 
 
 def _preprocessing(run: RunFiles) -> str:
     own = [contender for contender in run.contenders if contender.learned_here] or run.contenders
     done = own[0].model.get("preprocessing", {})
-    size, fit = done.get("size_px"), str(done.get("fit"))
-    colors = "three colour channels" if done.get("color") == "rgb" else "one grey channel"
-    first = "Blank margins were cut off. " if done.get("trim") else ""
+    told = [tr("Blank margins were cut off.")] if done.get("trim") else []
     if done.get("intensity") == "standardised":
-        first += "Grey levels were stretched so that the 1st and 99th percentile of each image became black and white. "
-    return f"{first}Each image was {FITS.get(fit, fit)}, brought to {size} × {size} pixels with {colors}."
+        told.append(
+            tr("Grey levels were stretched so that the 1st and 99th percentile of each image became black and white.")
+        )
+    size = done.get("size_px")
+    colors = tr("three colour channels") if done.get("color") == "rgb" else tr("one grey channel")
+    squared = tr(
+        "Each image was {fit}, brought to {size} × {size} pixels with {colors}.",
+        fit=_fit(done),
+        size=size,
+        colors=colors,
+    )
+    return sentences(*told, squared)
+
+
+def _fit(done: Mapping[str, Any]) -> str:
+    """How an image became square."""
+    fit = str(done.get("fit"))
+    words = {
+        "pad": tr("padded with black to a square, keeping its proportions"),
+        "stretch": tr("stretched to a square, which does not keep its proportions"),
+        "crop": tr("cropped to the square in its middle"),
+    }
+    return words.get(fit, fit)
 
 
 def _split(run: RunFiles) -> str:
     if run.split.get("given"):
-        return given_parts(run, "image", "class")
+        return given_parts(run, "image", tr("class"))
     asked = ", ".join(f"{fraction:g}" for fraction in run.split["asked"])
     column = run.recipe.get("split", {}).get("group_by", "patient")
-    named = "patient" if column == "patient" else f"group of one '{column}'"
-    kept = named if run.split["patients"] else "image and its copies, identical or nearly so,"
-    return (
-        f"Drawn anew from seed {run.environment['seed']}, stratified by class, fractions asked for {asked} "
-        f"(training, validation, test). Each {kept} went to one part as a whole."
-    )
+    drawn = tr(
+        "Drawn anew from seed {seed}, stratified by class, fractions asked for {fractions} (training, validation, "
+        "test).",
+        seed=run.environment["seed"], fractions=asked,
+    )  # fmt: skip
+    kept = tr("Each image and its copies, identical or nearly so, went to one part as a whole.")
+    if run.split["patients"]:
+        kept = tr("Each group of one '{column}' went to one part as a whole.", column=column)
+        if column == "patient":
+            kept = tr("Each patient went to one part as a whole.")
+    return sentences(drawn, kept)
 
 
 def given_parts(run: StudyFiles, noun: str, strata: str) -> str:
     """Whose parts they are (the source's, or a file's), what was held out for validation, and what leaks."""
     file = parts_file(run)
     if not run.split.get("validation_cut"):
-        own = f"those of the file {file}" if file else "the source's own, as shipped"
-        return f"The parts are {own}; nothing was moved between them.{_accepted(run, noun)}"
+        told = tr("The parts are the source's own, as shipped; nothing was moved between them.")
+        if file:
+            told = tr("The parts are those of the file {file}; nothing was moved between them.", file=file)
+        return sentences(told, _accepted(run, noun))
     train, cut = (sum(run.split["counts"][part].values()) for part in ("train", "validation"))
-    given = plural(train + cut, f"given training {noun}")
-    own = f"that of the file {file}" if file else "the source's own, as shipped"
-    return (
-        f"The test part is {own}; {count(cut)} of the {given} were held out for "
-        f"validation, by lot from seed {run.environment['seed']}, stratified by {strata}.{_accepted(run, noun)}"
-    )
+    told = tr("The test part is the source's own, as shipped.")
+    if file:
+        told = tr("The test part is that of the file {file}.", file=file)
+    held_out = tr(
+        "Of the {given} {n} were held out for validation, by lot from seed {seed}, stratified by {strata}.",
+        given=plural(train + cut, f"given training {noun}"), n=count(cut), seed=run.environment["seed"], strata=strata,
+    )  # fmt: skip
+    return sentences(told, held_out, _accepted(run, noun))
 
 
 def parts_file(run: StudyFiles) -> str:
     """The name of the file that gave the parts; empty where none did."""
     if not run.split.get("from_file"):
         return ""
-    return without_folders(str(run.recipe.get("split", {}).get("file") or "")) or "named in the recipe"
+    return without_folders(str(run.recipe.get("split", {}).get("file") or "")) or tr("named in the recipe")
 
 
 def parts_origin(run: StudyFiles) -> str:
@@ -148,61 +179,84 @@ def parts_origin(run: StudyFiles) -> str:
     if not run.split.get("given"):
         return ""
     file = parts_file(run)
-    return f"parts of the file {file}" if file else "parts as shipped"
+    return tr("parts of the file {file}", file=file) if file else tr("parts as shipped")
 
 
 def _accepted(run: StudyFiles, noun: str) -> str:
-    """A sentence on the leaks that were accepted, with a space before it; empty where there are none."""
+    """A sentence on the leaks that were accepted; empty where there are none."""
     related = len(of_learned_groups(run))
     if related:
-        tested = plural(run.evaluation["n"], f"test {noun}")
-        return f" Leaks were accepted: of {tested}, {count(related)} {_belongs(related)} to a group also learned from."
-    return " Leaks were accepted." if run.evaluation.get("leaky") else ""
-
-
-def _belongs(number: int) -> str:
-    return "belongs" if number == 1 else "belong"
+        return trn(
+            related,
+            "Leaks were accepted: of {tested}, {n} belongs to a group also learned from.",
+            "Leaks were accepted: of {tested}, {n} belong to a group also learned from.",
+            tested=plural(run.evaluation["n"], f"test {noun}"), n=count(related),
+        )  # fmt: skip
+    return tr("Leaks were accepted.") if run.evaluation.get("leaky") else ""
 
 
 def tested_on(run: StudyFiles, noun: str) -> str:
     """On what the contenders were evaluated, and whether they had learned from it."""
-    where = first_round(run.evaluation)
-    shown = f"Shown in detail is {where}: on" if where else "On"
-    part = f"{shown} {plural(run.evaluation['n'], noun)} of the {run.evaluation.get('part', 'test')} part"
+    where = retold_text(first_round(run.evaluation))
+    shown = tr("Shown in detail is {round}.", round=where) if where else ""
     related = len(of_learned_groups(run))
+    values = {
+        "things": plural(run.evaluation["n"], noun),
+        "part": part_name(run.evaluation.get("part", "test")),
+        "n": count(related),
+    }
     if related:
-        belong = f"{count(related)} {_belongs(related)} to a group also learned from"
-        return f"{part}, of which {belong} (leaks were accepted)."
-    if run.evaluation.get("leaky"):
-        return f"{part}, after groups had been let into more than one part (leaks were accepted)."
-    return f"{part}, which neither training nor the choice of the epoch had seen."
+        tested = trn(
+            related,
+            "On {things} of the {part} part, of which {n} belongs to a group also learned from (leaks were accepted).",
+            "On {things} of the {part} part, of which {n} belong to a group also learned from (leaks were accepted).",
+            **values,
+        )
+    elif run.evaluation.get("leaky"):
+        tested = tr(
+            "On {things} of the {part} part, after groups had been let into more than one part (leaks were accepted).",
+            **values,
+        )
+    else:
+        tested = tr(
+            "On {things} of the {part} part, which neither training nor the choice of the epoch had seen.", **values
+        )
+    return sentences(shown, tested)
 
 
 def _contender(run: RunFiles, contender: ContenderFiles) -> str:
     if not contender.learned_here:
         return elsewhere_method(contender)
     asked = settings_of(run, contender.name)
-    built = contender.model.get("architecture", {}).get("architecture", "A network")
-    architecture = str(asked.get("architecture") or built)
     parameters = contender.model["parameters"]
     total, trained = parameters["total"], parameters.get("trained")
-    share = "all of them" if trained == total else f"{large(trained)} of them"
-    named = ARCHITECTURES.get(architecture, architecture)
-    if architecture == "cnn" and not has_convolution(contender):
-        named = "A dense network"
-    sentences = [f"{named} with {large(total)} parameters, {share} trained."]
+    values = {"network": _network(contender, asked), "total": large(total), "trained": large(trained)}
+    told = [tr("{network} with {total} parameters, {trained} of them trained.", **values)]
+    if trained == total:
+        told = [tr("{network} with {total} parameters, all of them trained.", **values)]
     weights = str(asked.get("weights", "imagenet"))
     if contender.model.get("pretrained_sha256"):
-        learned = "learned on ImageNet" if weights == "imagenet" else f"from {without_folders(weights)}"
-        sentences.append(f"It started from weights {learned}.")
+        started = tr("It started from weights from {file}.", file=without_folders(weights))
+        told.append(tr("It started from weights learned on ImageNet.") if weights == "imagenet" else started)
     frozen = asked.get("freeze_through")
     if frozen and frozen != "none":
-        sentences.append(f"Everything through {frozen} stayed frozen; its activations were computed once.")
+        told.append(tr("Everything through {layer} stayed frozen; its activations were computed once.", layer=frozen))
     done = contender.model.get("preprocessing", {})
     if done.get("mean"):
         mean, spread = (", ".join(decimal(v) for v in done[key]) for key in ("mean", "std"))
-        sentences.append(f"Its channels were normalised with mean {mean} and standard deviation {spread}.")
-    return " ".join(sentences)
+        told.append(
+            tr("Its channels were normalised with mean {mean} and standard deviation {sd}.", mean=mean, sd=spread)
+        )
+    return sentences(*told)
+
+
+def _network(contender: ContenderFiles, asked: Mapping[str, Any]) -> str:
+    """What kind of network it is."""
+    built = contender.model.get("architecture", {}).get("architecture") or tr("A network")
+    architecture = str(asked.get("architecture") or built)
+    if architecture == "cnn":
+        return tr("A plain CNN") if has_convolution(contender) else tr("A dense network")
+    return {"vgg16": "VGG16", "resnet18": "ResNet-18"}.get(architecture, architecture)
 
 
 def has_convolution(contender: TrainedFiles) -> bool:
@@ -213,61 +267,93 @@ def has_convolution(contender: TrainedFiles) -> bool:
 def _training(run: StudyFiles, contender: TrainedFiles) -> str:
     asked = settings_of(run, contender.name).get("training") or run.recipe.get("training", {})
     if not asked:
-        return "The settings are in the recipe."
-    optimizer = OPTIMIZERS.get(asked.get("optimizer", ""), "the default optimiser")
-    sentences = [
-        f"Up to {plural(asked.get('epochs', 0), 'epoch')} in batches of {asked.get('batch_size', '?')} with "
-        f"{optimizer}{_momentum(asked)}, learning rate {asked.get('learning_rate', '?')} "
-        f"({asked.get('schedule', 'constant')}), weight decay {asked.get('weight_decay', 0)}."
-    ]
+        return tr("The settings are in the recipe.")
+    told = [
+        tr(
+            "Up to {epochs} in batches of {batch_size} with {optimizer}, learning rate {learning_rate} ({schedule}), "
+            "weight decay {weight_decay}.",
+            epochs=plural(asked.get("epochs", 0), "epoch"), batch_size=asked.get("batch_size", "?"),
+            optimizer=_optimizer(asked), learning_rate=asked.get("learning_rate", "?"),
+            schedule=_schedule(asked), weight_decay=asked.get("weight_decay", 0),
+        )
+    ]  # fmt: skip
     images = run.evaluation["task"] == "classification"
     if images:  # of a regression, the contender's own sentence names the loss
-        sentences.append(f"The loss is cross-entropy{_smoothing(asked)}.")
+        told.append(_cross_entropy(asked))
     if asked.get("early_stopping"):
         patience = plural(asked["early_stopping"], "epoch")
-        sentences.append(f"Training ends after {patience} without progress on validation.")
+        told.append(tr("Training ends after {epochs} without progress on validation.", epochs=patience))
     if asked.get("keep") == "best":
-        sentences.append("The weights of the epoch that was best on validation were kept.")
+        told.append(tr("The weights of the epoch that was best on validation were kept."))
     if asked.get("class_weights"):
-        sentences.append("Rare classes weighed more.")
+        told.append(tr("Rare classes weighed more."))
     frozen = settings_of(run, contender.name).get("freeze_through", "none") != "none"
     if images:
-        sentences.append(_augmentation(asked.get("augmentation") or {}, frozen))
-    return " ".join(sentences)
+        told.append(_augmentation(asked.get("augmentation") or {}, frozen))
+    return sentences(*told)
 
 
-def _momentum(asked: Mapping[str, Any]) -> str:
-    kinds = {"sgd": "Nesterov momentum", "rmsprop": "momentum"}
-    kind, momentum = kinds.get(asked.get("optimizer", "")), asked.get("momentum")
-    return f" and {kind} {momentum:g}" if kind and momentum else ""
+def _optimizer(asked: Mapping[str, Any]) -> str:
+    kind, momentum = asked.get("optimizer", ""), asked.get("momentum")
+    name = OPTIMIZERS.get(kind) or tr("the default optimiser")
+    if kind == "sgd" and momentum:
+        return tr("{optimizer} and Nesterov momentum {momentum}", optimizer=name, momentum=f"{momentum:g}")
+    if kind == "rmsprop" and momentum:
+        return tr("{optimizer} and momentum {momentum}", optimizer=name, momentum=f"{momentum:g}")
+    return name
 
 
-def _smoothing(asked: Mapping[str, Any]) -> str:
+def _schedule(asked: Mapping[str, Any]) -> str:
+    schedule = str(asked.get("schedule", "constant"))
+    return {"constant": tr("constant"), "cosine": tr("cosine")}.get(schedule, schedule)
+
+
+def _cross_entropy(asked: Mapping[str, Any]) -> str:
     smoothing = asked.get("label_smoothing")
-    return f" with label smoothing {smoothing:g}" if smoothing else ""
+    if smoothing:
+        return tr("The loss is cross-entropy with label smoothing {smoothing}.", smoothing=f"{smoothing:g}")
+    return tr("The loss is cross-entropy.")
 
 
 def _augmentation(asked: Mapping[str, Any], frozen: bool) -> str:
     changes, views = listed(_augmentations(asked)), asked.get("cached_views", 1)
     if not changes or (frozen and views == 1):  # the one view of an image that is cached is the image itself
-        return "No augmentation."
+        return tr("No augmentation.")
     if frozen:
-        return f"Training drew from {views} cached views of each image, all but one varied by {changes}."
-    return f"Training images were varied by {changes}."
+        return tr(
+            "Training drew from {n} cached views of each image, all but one varied by {changes}.",
+            n=views, changes=changes,
+        )  # fmt: skip
+    return tr("Training images were varied by {changes}.", changes=changes)
 
 
 def _augmentations(asked: Mapping[str, Any]) -> list[str]:
-    return [words.format(asked[key]) for key, words in _AUGMENTATIONS.items() if asked.get(key)]
+    size = {key: f"{value:g}" for key, value in asked.items() if isinstance(value, int | float)}
+    words = {
+        "flip_horizontal": tr("flips left to right"),
+        "flip_vertical": tr("flips top to bottom"),
+        "rotate_degrees": tr("rotation up to {size} degrees", size=size.get("rotate_degrees")),
+        "shift_fraction": tr("shifts up to {size} of the side", size=size.get("shift_fraction")),
+        "scale_fraction": tr("scaling by up to {size}", size=size.get("scale_fraction")),
+        "brightness": tr("brightness up to ± {size}", size=size.get("brightness")),
+        "contrast": tr("contrast up to ± {size}", size=size.get("contrast")),
+        "noise": tr("noise of standard deviation {size}", size=size.get("noise")),
+    }
+    return [said for key, said in words.items() if asked.get(key)]
 
 
 def _evaluation(run: RunFiles) -> str:
     result = run.evaluation
-    spread = "patients or groups" if result.get("clustered") else "images"
-    return (
-        f"{tested_on(run, 'image')} {evaluation_number(result)}"
-        f"Intervals are {100 * result.get('confidence', 0.95):g} % intervals; bootstraps drew "
-        f"{count(result.get('resamples'))} times over {spread}."
-    )
+    spread = tr("patients or groups") if result.get("clustered") else tr("images")
+    return sentences(tested_on(run, "image"), evaluation_number(result), intervals_sentence(result, spread))
+
+
+def intervals_sentence(result: Mapping[str, Any], spread: str) -> str:
+    """How wide intervals are meant, and how bootstraps drew."""
+    return tr(
+        "Intervals are {percent} % intervals; bootstraps drew {n} times over {units}.",
+        percent=f"{100 * result.get('confidence', 0.95):g}", n=count(result.get("resamples")), units=spread,
+    )  # fmt: skip
 
 
 def repeats_step(run: StudyFiles) -> list[tuple[str, str]]:
@@ -277,35 +363,32 @@ def repeats_step(run: StudyFiles) -> list[tuple[str, str]]:
         return []
     seeds, rounds = found["seeds"], found.get("rounds", len(found["seeds"]))
     if found.get("folds"):
-        anew = f"for each of {found['folds']} folds, which was tested by what had learned from the others"
+        anew = tr("for each of {n} folds, which was tested by what had learned from the others", n=found["folds"])
     elif not found.get("same_test"):
-        anew = "each time split, trained and evaluated anew"
+        anew = tr("each time split, trained and evaluated anew")
     elif run.split.get("validation_cut"):
-        anew = "each time with the same test part, but validation part cut and contenders trained anew"
+        anew = tr("each time with the same test part, but validation part cut and contenders trained anew")
     else:
-        anew = "each time trained and evaluated anew on the same parts"
-    named = f"the seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"the seed {seeds[0]}"
-    baselines = ", the baselines on the same rows" if found["baselines"] else ""
-    return [
-        (
-            "Repeats",
-            f"The study was done {rounds} times, with {named}: {anew}{baselines}.",
-        )
-    ]
+        anew = tr("each time trained and evaluated anew on the same parts")
+    named = tr("the seed {first}", first=seeds[0])
+    if len(seeds) > 1:
+        named = tr("the seeds {first} to {last}", first=seeds[0], last=seeds[-1])
+    done = tr("The study was done {n} times, with {seeds}: {anew}.", n=rounds, seeds=named, anew=anew)
+    baselines = tr("The baselines were tested on the same rows.") if found["baselines"] else ""
+    return [(tr("Repeats"), sentences(done, baselines))]
 
 
 def evaluation_number(result: Mapping[str, Any]) -> str:
-    """How often the test part was looked at, as a sentence with a space behind it."""
+    """How often the test part was looked at, as a sentence."""
     number, over_runs = result.get("evaluation_number"), result.get("evaluation_number_machine")
     if number is None:
         return ""
     if over_runs is None:
-        return tr("This is evaluation number {number} of this test part in this run folder. ", number=number)
+        return tr("This is evaluation number {n} of this test part in this run folder.", n=number)
     return tr(
-        "This is evaluation number {number} of this test part in this run folder, and number {over_runs} on this "
-        "machine. ",
-        number=number,
-        over_runs=over_runs,
+        "This is evaluation number {n} of this test part in this run folder, and number {n_machine} on this machine.",
+        n=number,
+        n_machine=over_runs,
     )
 
 

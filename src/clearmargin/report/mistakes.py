@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from clearmargin.evaluation.misclassified import confident_mistakes
+from clearmargin.language import tr
 from clearmargin.report.folder import ContenderFiles, RunFiles
 from clearmargin.report.insides import Inside, Nearest
 from clearmargin.report.thumbnails import Thumbnail
-from clearmargin.report.wording import count, percent, plural
+from clearmargin.report.wording import count, percent, plural, sentences
 
 SHOWN_PER_CONTENDER = 200
 SHOWN_IN_ALL = 1000
@@ -122,21 +123,25 @@ def gallery(
     albums = _by_cell(run, contender, shown) if by_cell else _in_pages(contender, shown)
     if by_cell and len(albums) > 1:
         surest = tuple(shown[:SUREST])
-        title = (
-            f"The {count(len(surest))} most confident" if len(surest) < len(rows) else "All, the most confident first"
-        )
+        title = tr("All, the most confident first")
+        if len(surest) < len(rows):
+            title = tr("The {n} most confident", n=count(len(surest)))
         albums = (Album(f"{contender.slug}-surest", "", "", title, surest), *albums)
     return Gallery(contender.name, contender.slug, len(rows), _sentence(run, len(rows), len(shown)), albums)
 
 
 def _sentence(run: RunFiles, total: int, shown: int) -> str:
     tested = run.evaluation["n"]
+    images = plural(tested, "test image")
     if not total:
-        return f"None: all {plural(tested, 'test image')} were classified correctly."
-    share = percent(total / tested)
-    sentence = f"{count(total)} of {plural(tested, 'test image')} ({share}), the most confident mistake first."
+        return tr("None: all {images} were classified correctly.", images=images)
+    values = {"n": count(total), "images": images, "share": percent(total / tested)}
+    sentence = tr("{n} of {images} ({share}), the most confident mistake first.", **values)
     if shown < total:
-        sentence += f" Showing {count(shown)} of {count(total)}; the rest is in predictions.csv."
+        rest = tr(
+            "Showing {shown} of {n}; the rest is in {file}.", shown=count(shown), n=count(total), file="predictions.csv"
+        )
+        sentence = sentences(sentence, rest)
     return sentence
 
 
@@ -187,7 +192,7 @@ def _in_pages(contender: ContenderFiles, shown: Sequence[Mistake]) -> tuple[Albu
             f"{contender.slug}-page-{start // PAGE + 1}",
             "",
             "",
-            f"Mistakes {count(start + 1)} to {count(min(start + PAGE, len(shown)))}",
+            tr("Mistakes {first} to {last}", first=count(start + 1), last=count(min(start + PAGE, len(shown)))),
             tuple(shown[start : start + PAGE]),
         )
         for start in range(0, len(shown), PAGE)

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from clearmargin.language import tr
 from clearmargin.report.wording import decimal
 
 FEWEST_EPOCHS = 4
@@ -169,13 +170,14 @@ def overfitting_sentence(history: pd.DataFrame, validation_samples: int) -> str:
         return broken
     course = follow_loss(history)
     if course.reason == "too few":
-        return f"Too few epochs to tell whether it overfits: at least {FEWEST_EPOCHS} are needed."
+        return tr("Too few epochs to tell whether it overfits: at least {n} are needed.", n=FEWEST_EPOCHS)
     if course.from_epoch:
         return _rise_sentence(course)
     ahead = find_pulling_ahead(history, validation_samples)
     if ahead is not None:
         return _gap_sentence(ahead)
-    return f"No sign of overfitting in {len(_columns(history, 'loss')[0])} epochs: {_level_clause(course)}."
+    epochs = len(_columns(history, "loss")[0])
+    return tr("No sign of overfitting in {n} epochs: {reason}.", n=epochs, reason=_level_clause(course))
 
 
 def _broken_sentence(history: pd.DataFrame) -> str:
@@ -187,51 +189,82 @@ def _broken_sentence(history: pd.DataFrame) -> str:
     if not len(epochs) or (len(finite) and finite[-1] >= epochs[-1]):
         return ""
     first = next(int(epoch) for epoch in epochs if not len(finite) or epoch > finite[-1])
-    return (
-        f"Training broke down: from epoch {first} on, its losses are no finite numbers. A lower learning rate may help."
+    return tr(
+        "Training broke down: from epoch {epoch} on, its losses are no finite numbers. A lower learning rate may help.",
+        epoch=first,
     )
 
 
 def _rise_sentence(course: LossCourse) -> str:
-    lowest = f"its validation loss, lowest in epoch {course.lowest_epoch} with {decimal(course.lowest)}"
-    rise = f"{lowest}, rises to {decimal(course.end)}"
+    values = {
+        "epoch": course.from_epoch,
+        "lowest_epoch": course.lowest_epoch,
+        "lowest": decimal(course.lowest),
+        "end": decimal(course.end),
+    }
     if course.reason == "overfits":
-        return f"From epoch {course.from_epoch} on it overfits: {rise}, while its training loss falls on."
+        return tr(
+            "From epoch {epoch} on it overfits: its validation loss, lowest in epoch {lowest_epoch} with {lowest}, "
+            "rises to {end}, while its training loss falls on.",
+            **values,
+        )
     if course.reason == "stands":
-        return f"From epoch {course.from_epoch} on {rise}, while its training loss falls no further."
-    return (
-        f"From epoch {course.from_epoch} on it diverges: {rise}, and its training loss rises as well. That is no "
-        "overfitting; a lower learning rate may help."
+        return tr(
+            "From epoch {epoch} on its validation loss, lowest in epoch {lowest_epoch} with {lowest}, rises to {end}, "
+            "while its training loss falls no further.",
+            **values,
+        )
+    return tr(
+        "From epoch {epoch} on it diverges: its validation loss, lowest in epoch {lowest_epoch} with {lowest}, rises "
+        "to {end}, and its training loss rises as well. That is no overfitting; a lower learning rate may help.",
+        **values,
     )
 
 
 def _gap_sentence(ahead: PullingAhead) -> str:
-    gap = (
-        f"From epoch {ahead.from_epoch} on the training accuracy lies above that on validation ({decimal(ahead.train)} "
-        f"against {decimal(ahead.validation)} at the end)"
-    )
+    values = {
+        "epoch": ahead.from_epoch,
+        "train": decimal(ahead.train),
+        "validation": decimal(ahead.validation),
+        "gap": decimal(ahead.train - ahead.validation),
+    }
     if ahead.improving:
-        return f"{gap}: a gap of {decimal(ahead.train - ahead.validation)}, but validation still improves."
-    return f"{gap}, while validation gets no better: overfitting begins."
+        return tr(
+            "From epoch {epoch} on the training accuracy lies above that on validation ({train} against {validation} "
+            "at the end): a gap of {gap}, but validation still improves.",
+            **values,
+        )
+    return tr(
+        "From epoch {epoch} on the training accuracy lies above that on validation ({train} against {validation} at "
+        "the end), while validation gets no better: overfitting begins.",
+        **values,
+    )
 
 
 def _level_clause(course: LossCourse) -> str:
     """Why the validation loss is not said to rise."""
-    lowest = f"lowest in epoch {course.lowest_epoch} with {decimal(course.lowest)}"
+    values = {"epoch": course.lowest_epoch, "lowest": decimal(course.lowest), "end": decimal(course.end)}
     match course.reason:
         case "ends lowest":
-            return f"the validation loss is {lowest}, which is one of the last two"
+            return tr(
+                "the validation loss is lowest in epoch {epoch} with {lowest}, which is one of the last two", **values
+            )
         case "came back":
-            return f"the validation loss, {lowest}, rises but comes back close to that"
+            return tr(
+                "the validation loss, lowest in epoch {epoch} with {lowest}, rises but comes back close to that",
+                **values,
+            )
         case "single":
-            return (
-                f"the validation loss, {lowest}, ends at {decimal(course.end)}, but it was so low in that epoch alone, "
-                "not in those beside it"
+            return tr(
+                "the validation loss, lowest in epoch {epoch} with {lowest}, ends at {end}, but it was so low in that "
+                "epoch alone, not in those beside it",
+                **values,
             )
         case _ if course.end - course.lowest <= _SMALLEST_RISE * abs(course.lowest):
-            return "the validation loss ends at its lowest or close to it"
+            return tr("the validation loss ends at its lowest or close to it")
         case _:
-            return (
-                f"the validation loss, {lowest}, ends at {decimal(course.end)}, no further above than its ups and "
-                "downs can explain"
+            return tr(
+                "the validation loss, lowest in epoch {epoch} with {lowest}, ends at {end}, no further above than its "
+                "ups and downs can explain",
+                **values,
             )

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clearmargin.evaluation.rounds import alone
+from clearmargin.evaluation.rounds import alone, first_round
+from clearmargin.evaluation.verdict import single_sentence
+from clearmargin.language import tr
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import RunFiles, StudyFiles, TrainedFiles
 from clearmargin.report.marking import unmarked
 from clearmargin.report.wording import (
     decimal,
-    estimate,
     is_number,
     large,
     listed,
@@ -21,8 +22,8 @@ from clearmargin.report.wording import (
     plural,
     points,
     probability_value,
+    retold_text,
     seconds,
-    short,
 )
 
 VERDICTS_SHOWN = 3
@@ -36,11 +37,27 @@ class Metric:
     """
 
     key: str
-    title: str
+    english: str
     higher_is_better: bool
     lowest: float
     highest: float
     scale: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its name in the language of the moment; what has none there is an abbreviation."""
+        return metric_title(self.english)
+
+
+def metric_title(english: str) -> str:
+    """The name of a metric in the language of the moment; abbreviations are the same everywhere."""
+    words = {
+        "Accuracy": tr("Accuracy"),
+        "Balanced accuracy": tr("Balanced accuracy"),
+        "Macro F1": tr("Macro F1"),
+        "Log loss": tr("Log loss"),
+    }
+    return words.get(english, english)
 
 
 METRICS = (
@@ -173,7 +190,7 @@ def differences(run: RunFiles) -> tuple[list[Difference], Scale]:
 def _points(difference: Mapping[str, Any]) -> str:
     if not is_number(difference.get("low")):
         return points(difference.get("value"))
-    between = f"{points(difference['low'])} to {points(difference['high'])}"
+    between = tr("{low} to {high}", low=points(difference["low"]), high=points(difference["high"]))
     return f"{points(difference['value'])} ({between})"
 
 
@@ -181,29 +198,13 @@ def verdict(run: RunFiles) -> tuple[list[str], int]:
     """The sentences a hurried reader takes home, and how many further ones the table of pairs holds."""
     pairs = run.evaluation["comparisons"]
     if not pairs:
-        return [alone(run.evaluation, _single(run))], 0
+        return [alone(run.evaluation, single_sentence(run.evaluation))], 0
     leader = max(run.contenders, key=lambda c: c.result["metrics"]["balanced_accuracy"]["value"] or 0).name
     told = sorted(
         pairs, key=lambda pair: (leader not in (pair["first"], pair["second"]), pair["difference"]["value"] or 0)
     )
-    sentences = [alone(run.evaluation, unmarked(pair["sentence"])) for pair in told[:VERDICTS_SHOWN]]
-    return sentences, len(pairs) - len(sentences)
-
-
-def _single(run: RunFiles) -> str:
-    contender, baseline = run.contenders[0], run.evaluation.get("baseline", {})
-    reached = contender.result["metrics"]["balanced_accuracy"]
-    sentence = (
-        f"{contender.name} reaches a balanced accuracy of {estimate(reached)} on "
-        f"{plural(run.evaluation['n'], 'test image')}."
-    )
-    floor = baseline.get("balanced_accuracy")
-    if not is_number(floor):
-        return sentence
-    answering = f"always answering “{short(baseline['class'])}”"
-    if is_number(reached.get("low")) and reached["low"] <= floor:
-        return f"{sentence} That cannot be told apart from {answering}, which reaches {decimal(floor)}."
-    return f"{sentence} For comparison: {answering} would reach {decimal(floor)}."
+    told_first = [alone(run.evaluation, unmarked(pair["sentence"])) for pair in told[:VERDICTS_SHOWN]]
+    return told_first, len(pairs) - len(told_first)
 
 
 def contender_costs(contenders: Iterable[TrainedFiles]) -> list[dict[str, str]]:
@@ -231,7 +232,25 @@ def interval_methods(run: RunFiles) -> str:
             cell = contender.result["metrics"].get(metric.key) or {}
             if cell.get("method"):
                 methods.setdefault(cell["method"], {})[metric.title] = None
-    return "; ".join(f"{method} for {listed(list(titles))}" for method, titles in methods.items())
+    return tr("; ").join(
+        tr("{method} for {metrics}", method=retold_text(method), metrics=listed(list(titles)))
+        for method, titles in methods.items()
+    )
+
+
+def table_caption(evaluation: Mapping[str, Any], noun: str) -> str:
+    """What the table of the comparison shows."""
+    told = first_round(evaluation)
+    values = {
+        "things": plural(evaluation["n"], noun),
+        "percent": f"{100 * evaluation.get('confidence', 0.95):g}",
+        "round": retold_text(told),
+    }
+    if not told:
+        return tr("On {things} of the test part, each value with its {percent} % interval", **values)
+    if told.startswith("seed"):
+        return tr("With {round}, on {things} of the test part, each value with its {percent} % interval", **values)
+    return tr("On {round}, on {things} of the test part, each value with its {percent} % interval", **values)
 
 
 def p_values(pair: Mapping[str, Any], pairs: int) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from clearmargin.evaluation.intervals import too_few_groups
 from clearmargin.evaluation.misclassified import confident_mistakes
 from clearmargin.evaluation.rounds import first_round, tested_in_all
 from clearmargin.files import write_bytes, write_text
+from clearmargin.language import tr
 from clearmargin.records import PARTS
 from clearmargin.report import (
     data_flow,
@@ -136,15 +137,18 @@ def _first_screen(run: RunFiles) -> dict[str, Any]:
     rows, scale = overview.differences(run)
     checks = proof.leak_checks(run, run.contenders[0].predictions.names)
     return {
-        "title": run.recipe.get("name") or "Study",
+        "title": run.recipe.get("name") or tr("Study"),
         "version": run.environment["clearmargin"],
         "standing": proof.standing(run, checks),
         "verdict": sentences,
         "further_pairs": further,
         "columns": overview.comparison_columns(run),
         "references": overview.references(run),
-        "round": first_round(run.evaluation),
-        "tested": tested_in_all(run.evaluation, len(run.split_rows), "image").replace(",", wording.THIN),
+        "round": wording.retold_text(first_round(run.evaluation)),
+        "caption": overview.table_caption(run.evaluation, "image"),
+        "tested": wording.retold_text(tested_in_all(run.evaluation, len(run.split_rows), "image")).replace(
+            ",", wording.THIN
+        ),
         "parts_origin": methods.parts_origin(run),
         "too_few_groups": too_few_groups(run.evaluation),
         "costs": overview.contender_costs(run.contenders),
@@ -164,7 +168,6 @@ def _data(run: RunFiles, pictures: Pictures | None) -> dict[str, Any]:
         "flow": data_flow.data_flow(run, run.evaluation["classes"]),
         "noun": "image",
         "parts": PARTS,
-        "part_names": data_flow.PART_NAMES,
         **findings.findings_facts(run.audit, run.folder, pictures),
         "many_classes": len(run.evaluation["classes"]) > CLASSES_SPREAD_OUT,
     }

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from clearmargin.language import tr, trn
 from clearmargin.report.folder import StudyFiles
-from clearmargin.report.wording import count, listed, plural
+from clearmargin.report.wording import count, listed, plural, sentences, things
 
-# The audit's words for copies that a split keeps together, and what is the same in them.
-COPIES = {
-    "image": {"exact-copies": "pixels", "near-copies": "picture"},
-    "row": {"identical-rows": "inputs"},
-}
+# The audit's words for copies that a split keeps together.
+COPIES = {"image": ("exact-copies", "near-copies"), "row": ("identical-rows",)}
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,8 @@ def leak_checks(run: StudyFiles, tested: Iterable[str], noun: str = "image") -> 
         _copies_stay_together(run, noun),
     ]
     if run.evaluation.get("leaky") and all(check.holds for check in checks):
-        detail = "It was evaluated on a test part that leaks; split.csv does not show it: one of them was changed."
-        checks.append(Check(False, "evaluation.json says leaky", detail))
+        detail = tr("It was evaluated on a test part that leaks; split.csv does not show it: one of them was changed.")
+        checks.append(Check(False, tr("evaluation.json says leaky"), detail))
     return checks
 
 
@@ -56,34 +54,48 @@ def of_learned_groups(run: StudyFiles) -> set[str]:
 def _groups_stay_together(run: StudyFiles, noun: str) -> Check:
     parts_of_group = run.split_rows.groupby("group")["part"].nunique()
     crossing, groups = int((parts_of_group > 1).sum()), len(parts_of_group)
-    unit = (
-        "patients or groups"
-        if run.split["patients"]
-        else f"{noun}s or sets of {'copies' if noun == 'image' else f'identical {noun}s'}"
-    )
-    detail = f"{count(groups)} {unit} were placed, each as a whole."
+    units = _units(run, groups, noun)
+    detail = tr("{units} were placed, each as a whole.", units=units)
     if crossing:
-        detail = f"Of {count(groups)} {unit}, so many lie in more than one part: the results are too good."
+        detail = tr("Of {units}, so many lie in more than one part: the results are too good.", units=units)
     consistent = crossing == run.split["crossing_groups"]
     if not consistent:
-        detail += f" split.json says {count(run.split['crossing_groups'])}: one of the two files was changed."
-    return Check(crossing == 0 and consistent, f"{plural(crossing, 'group')} in more than one part", detail)
+        said = count(run.split["crossing_groups"])
+        detail = sentences(detail, tr("split.json says {n}: one of the two files was changed.", n=said))
+    statement = trn(crossing, "{n} group in more than one part", "{n} groups in more than one part", n=count(crossing))
+    return Check(crossing == 0 and consistent, statement, detail)
+
+
+def _units(run: StudyFiles, groups: int, noun: str) -> str:
+    """What was placed as a whole, counted."""
+    if run.split["patients"]:
+        return tr("{n} patients or groups", n=count(groups))
+    if noun == "image":
+        return tr("{n} images or sets of copies", n=count(groups))
+    return tr("{n} rows or sets of identical rows", n=count(groups))
 
 
 def _tested_are_new(run: StudyFiles, tested: list[str], noun: str) -> Check:
     part = run.evaluation.get("part", "test")
     placed = dict(zip(run.split_rows["name"], run.split_rows["part"], strict=True))
-    looked_up = f"All {count(len(tested))} names were looked up in split.csv"
+    looked_up = count(len(tested))
     seen = sum(placed.get(name) != part for name in tested)
     if seen:
-        detail = f"{looked_up}: these belong to another part, or to none."
-        return Check(False, f"{plural(seen, f'tested {noun}')} seen before", detail)
+        detail = tr("All {n} names were looked up in split.csv: these belong to another part, or to none.", n=looked_up)
+        return Check(False, tr("{things} seen before", things=plural(seen, f"tested {noun}")), detail)
     related = len(of_learned_groups(run).intersection(tested))
     if related:
-        detail = f"{looked_up}: of these, others of the same group (a patient, or copies) are in another part."
-        return Check(False, f"{plural(related, f'tested {noun}')} of a group also learned from", detail)
-    detail = f"{looked_up}: none belongs to another part, or to a group of which anything is in another part."
-    return Check(True, f"0 tested {noun}s seen before", detail)
+        detail = tr(
+            "All {n} names were looked up in split.csv: of these, others of the same group (a patient, or copies) are "
+            "in another part.", n=looked_up,
+        )  # fmt: skip
+        statement = tr("{things} of a group also learned from", things=plural(related, f"tested {noun}"))
+        return Check(False, statement, detail)
+    detail = tr(
+        "All {n} names were looked up in split.csv: none belongs to another part, or to a group of which anything is "
+        "in another part.", n=looked_up,
+    )  # fmt: skip
+    return Check(True, tr("{things} seen before", things=plural(0, f"tested {noun}")), detail)
 
 
 def _copies_stay_together(run: StudyFiles, noun: str) -> Check:
@@ -92,22 +104,28 @@ def _copies_stay_together(run: StudyFiles, noun: str) -> Check:
     rows = run.split_rows[run.split_rows["name"].isin(everyone)]
     split_up = rows.groupby("group")["part"].nunique() > 1
     apart = int(split_up.sum()) + _pairs_apart(run, noun, set(split_up.index[split_up]))
-    said = "; ".join(_told(kind, names, noun) for kind, names in named.items() if names)
-    if not everyone:
-        detail = f"The audit found no two {noun}s with the same {listed(list(COPIES[noun].values()))}."
+    said = tr("; ").join(_told(kind, names, noun) for kind, names in named.items() if names)
+    left_out = len(everyone) - len(rows)
+    if not everyone and noun == "image":
+        detail = tr("The audit found no two images with the same pixels and picture.")
+    elif not everyone:
+        detail = tr("The audit found no two rows with the same inputs.")
     elif apart:
-        detail = f"{said}. Some lie in different parts."
+        detail = tr("{copies}. Some lie in different parts.", copies=said)
+    elif left_out:
+        detail = tr("{copies}; repeats left out: {n}.", copies=said, n=count(left_out))
     else:
-        left_out = len(everyone) - len(rows)
-        detail = f"{said}; {f'repeats left out: {count(left_out)}' if left_out else 'copies share a part'}."
-    return Check(apart == 0, f"{plural(apart, 'set')} of copies split up", detail)
+        detail = tr("{copies}; copies share a part.", copies=said)
+    statement = trn(apart, "{n} set of copies split up", "{n} sets of copies split up", n=count(apart))
+    return Check(apart == 0, statement, detail)
 
 
 def _told(kind: str, names: set[str], noun: str) -> str:
     many = len(names)
+    values = {"things": plural(many, noun)}
     if kind == "near-copies":
-        return f"{plural(many, noun)} {'is a near-duplicate' if many == 1 else 'are near-duplicates'} of another"
-    return f"{plural(many, noun)} {'has' if many == 1 else 'have'} an identical twin"
+        return trn(many, "{things} is a near-duplicate of another", "{things} are near-duplicates of another", **values)
+    return trn(many, "{things} has an identical twin", "{things} have an identical twin", **values)
 
 
 def _named(run: StudyFiles, kind: str) -> set[str]:
@@ -140,16 +158,17 @@ def standing(run: StudyFiles, checks: Iterable[Check], noun: str = "image") -> l
     failed = [check.statement for check in checks if not check.holds]
     told = []
     if failed:
-        marked = "Every figure that suffers from it is marked with the word leaky."
-        told.append(Standing("leaky", "Leaky: the test part is not clean.", f"{listed(failed)}. {marked}"))
+        detail = tr("{faults}. Every figure that suffers from it is marked with the word leaky.", faults=listed(failed))
+        told.append(Standing("leaky", tr("Leaky: the test part is not clean."), detail))
     kept = "" if failed else _kept_together(run, noun)
     if not run.split["patients"] and noun == "image":
-        title = "Image-level split: optimistic if slices of one patient are in both parts."
-        detail = f"The source does not say of every image which others it belongs with. {kept}"
+        title = tr("Image-level split: optimistic if slices of one patient are in both parts.")
+        detail = sentences(tr("The source does not say of every image which others it belongs with."), kept)
         told.append(Standing("careful", title, detail))
     elif run.split["patients"] and not failed:
-        title = "Split by patient or group: none is in more than one part."
-        told.append(Standing("sound", title, f"{count(run.split_rows['group'].nunique())} were placed. {kept}"))
+        title = tr("Split by patient or group: none is in more than one part.")
+        placed = tr("{n} were placed.", n=count(run.split_rows["group"].nunique()))
+        told.append(Standing("sound", title, sentences(placed, kept)))
     return told
 
 
@@ -158,13 +177,24 @@ def _kept_together(run: StudyFiles, noun: str) -> str:
     by_kind = {finding["kind"]: finding for finding in run.audit["findings"] if finding["kind"] in COPIES[noun]}
     told = []
     for kind, finding in by_kind.items():
-        near, clusters = kind == "near-copies", (finding.get("evidence") or {}).get("clusters")
-        if clusters:
-            of = "near-duplicates" if near else f"identical {noun}s"
-            told.append(f"{plural(clusters, 'cluster' if near else 'set')} of {of}")
-        else:
-            told.append(f"{count(len(_named(run, kind)))} {'near-duplicate' if near else 'identical'} {noun}s")
+        clusters = (finding.get("evidence") or {}).get("clusters")
+        told.append(_counted(kind, clusters or 0, len(_named(run, kind)), noun))
     if not told:
-        return f"The audit found no copies among the {noun}s."
-    dropped = run.recipe.get("split", {}).get("near_duplicates") == "drop"
-    return f"{listed(told)}: {'one of each was kept' if dropped else 'copies were kept together in one part'}."
+        return tr("The audit found no copies among the {things}.", things=things(noun))
+    if run.recipe.get("split", {}).get("near_duplicates") == "drop":
+        return tr("{copies}: one of each was kept.", copies=listed(told))
+    return tr("{copies}: copies were kept together in one part.", copies=listed(told))
+
+
+def _counted(kind: str, clusters: int, names: int, noun: str) -> str:
+    """Copies of one kind: how many clusters of them there are, or, where that is not known, how many samples."""
+    values = {"clusters": count(clusters), "n": count(names), "things": things(noun)}
+    if kind == "near-copies":
+        if not clusters:
+            return tr("{n} near-duplicate {things}", **values)
+        return trn(
+            clusters, "{clusters} cluster of near-duplicates", "{clusters} clusters of near-duplicates", **values
+        )
+    if not clusters:
+        return tr("{n} identical {things}", **values)
+    return trn(clusters, "{clusters} set of identical {things}", "{clusters} sets of identical {things}", **values)

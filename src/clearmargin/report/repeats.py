@@ -10,14 +10,25 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from clearmargin.evaluation.repeats import METRICS
+from clearmargin.evaluation.repeats_verdict import METRICS
+from clearmargin.language import tr
 from clearmargin.report.drawing import draw, draw_grid, inline
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import StudyFiles
 from clearmargin.report.marking import unmarked
 from clearmargin.report.overview import p_values
 from clearmargin.report.strips import Strip, plot_seeds
-from clearmargin.report.wording import fitting_digits, is_number, measured, numbers
+from clearmargin.report.wording import (
+    capitalized,
+    fitting_digits,
+    is_number,
+    listed,
+    measured,
+    numbers,
+    plural,
+    retold_text,
+    short,
+)
 
 SENTENCES = 3
 _WIDTH, _LEFT = 5.4, 0.3
@@ -87,7 +98,7 @@ def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
     shown = [metric for metric in found["metrics"] if metric != "errors"][:4]
     digits = {metric: _digits(metric, summaries) for metric in shown}
     own = {name: looks.get(name, Look(len(looks) + k)) for k, name in enumerate(summaries)}
-    pairs, unit = found["comparisons"], found.get("unit", "seed")
+    pairs, unit = found["comparisons"], _unit(found)
     return Repeats(
         unit=unit,
         seeds=_rounds(found),
@@ -110,7 +121,7 @@ def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
             )
             for pair in pairs
         ),
-        figure=inline(_draw(run, own), "seeds", f"{title(shown[0])} of every contender for every {unit}"),
+        figure=inline(_draw(run, own), "seeds", _described(shown[0], found, summaries, digits[shown[0]])),
         same_test=bool(found.get("same_test")),
         method=_method(found),
         headline=_headline(run, shown[0], digits[shown[0]]),
@@ -143,8 +154,8 @@ def _method(found: Mapping[str, Any]) -> str:
     cut = any(_within(metric, one[metric]) != one[metric] for one in parts for metric in found["metrics"])
     cut |= any(_within_difference(found["metrics"][0], pair["difference"]) != pair["difference"] for pair in pairs)
     method = next((pair["p_method"] for pair in pairs if is_number(pair["p_value"])), "")
-    note = "intervals are cut off where the metric ends (evaluation.json has them whole)" if cut else ""
-    return "; ".join(filter(None, [method, note]))
+    note = tr("intervals are cut off where the metric ends (evaluation.json has them whole)") if cut else ""
+    return tr("; ").join(filter(None, [retold_text(method), note]))
 
 
 def _rounds(found: Mapping[str, Any]) -> int:
@@ -154,8 +165,32 @@ def _rounds(found: Mapping[str, Any]) -> int:
 
 def title(metric: str) -> str:
     """A metric's name at the head of a column."""
-    name = METRICS[metric][0]
-    return name[0].upper() + name[1:]
+    return capitalized(metric_name(metric))
+
+
+def metric_name(metric: str) -> str:
+    """A metric's name in the middle of a sentence."""
+    words = {
+        "accuracy": tr("accuracy"),
+        "balanced_accuracy": tr("balanced accuracy"),
+        "macro_f1": tr("macro F1"),
+        "log_loss": tr("log loss"),
+        "errors": tr("errors"),
+    }
+    return words.get(metric, METRICS[metric][0])
+
+
+def _described(metric: str, found: Mapping[str, Any], summaries: Mapping[str, Any], digits: int | None) -> str:
+    """What the figure says, for those who can't see it."""
+    means = [
+        tr("{name} {value}", name=short(name), value=_spread(one[metric], digits)) for name, one in summaries.items()
+    ]
+    values = {"metric": title(metric), "rounds": plural(_rounds(found), _unit(found)), "values": listed(means)}
+    return tr("{metric} of every contender over {rounds}, mean ± standard deviation: {values}", **values)
+
+
+def _unit(found: Mapping[str, Any]) -> str:
+    return str(found.get("unit", "seed"))
 
 
 def _digits(metric: str, summaries: Mapping[str, Any]) -> int | None:
@@ -173,8 +208,8 @@ def _summary(figures: Mapping[str, Any], digits: int | None) -> Summary:
     mean, sd, low, high, least, most = (
         measured(figures.get(key), digits) for key in ("mean", "sd", "low", "high", "min", "max")
     )
-    between = f"({low} to {high})" if is_number(figures.get("low")) else ""
-    return Summary(mean, sd, between, f"{least} to {most}")
+    between = tr("({low} to {high})", low=low, high=high) if is_number(figures.get("low")) else ""
+    return Summary(mean, sd, between, tr("{low} to {high}", low=least, high=most))
 
 
 def _references(run: StudyFiles, shown: Sequence[str]) -> list[Mapping[str, Any]]:
@@ -211,7 +246,7 @@ def _difference(difference: Mapping[str, Any]) -> str:
     ends = numbers(difference[key] for key in ("value", "low", "high"))
     digits = fitting_digits([max(map(abs, ends))])
     value, *limits = (measured(end, digits) for end in ends)
-    return f"{value} ({' to '.join(limits)})" if limits else value
+    return tr("{value} ({low} to {high})", value=value, low=limits[0], high=limits[1]) if limits else value
 
 
 def _headline(run: StudyFiles, metric: str, digits: int | None) -> str:
@@ -220,10 +255,19 @@ def _headline(run: StudyFiles, metric: str, digits: int | None) -> str:
     leader, floor = _best(found, "contenders"), _best(found, "baselines")
     if leader is None:
         return ""
-    told = f"{leader} has a mean {METRICS[metric][0]} of {_spread(found['contenders'][leader][metric], digits)}"
-    if floor is not None:
-        told += f"; the best baseline, {floor}, {_spread(found['baselines'][floor][metric], digits)}"
-    return f"Over {_rounds(found)} {found.get('unit', 'seed')}s, {told} (mean ± standard deviation)."
+    values = {
+        "rounds": plural(_rounds(found), _unit(found)),
+        "name": leader,
+        "metric": metric_name(metric),
+        "value": _spread(found["contenders"][leader][metric], digits),
+    }
+    if floor is None:
+        return tr("Over {rounds}, {name} has a mean {metric} of {value} (mean ± standard deviation).", **values)
+    return tr(
+        "Over {rounds}, {name} has a mean {metric} of {value}; the best baseline, {baseline}, {floor} "
+        "(mean ± standard deviation).",
+        **values, baseline=floor, floor=_spread(found["baselines"][floor][metric], digits),
+    )  # fmt: skip
 
 
 def _spread(figures: Mapping[str, Any], digits: int | None) -> str:
@@ -241,9 +285,12 @@ def _strips(run: StudyFiles, metric: str, looks: Mapping[str, Look]) -> list[Str
 
 def _plot(run: StudyFiles, metric: str, looks: Mapping[str, Look]) -> Any:
     beside = {one["name"]: one["value"] for one in _references(run, [metric])}
-    rounds, unit = _rounds(run.evaluation["repeats"]), run.evaluation["repeats"].get("unit", "seed")
+    values = {"metric": title(metric), "n": _rounds(run.evaluation["repeats"])}
+    heading = tr("{metric}, one dot a seed ({n})", **values)
+    if _unit(run.evaluation["repeats"]) == "fold":
+        heading = tr("{metric}, one dot a fold ({n})", **values)
     strips = _strips(run, metric, looks)
-    return lambda axes: plot_seeds(axes, strips, f"{title(metric)}, one dot a {unit} ({rounds})", beside)
+    return lambda axes: plot_seeds(axes, strips, heading, beside)
 
 
 def _draw(run: StudyFiles, looks: Mapping[str, Look]) -> str:

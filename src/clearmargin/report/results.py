@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from clearmargin.evaluation.roc import roc_points
+from clearmargin.language import tr
 from clearmargin.report.drawing import draw, draw_grid, inline
 from clearmargin.report.elsewhere import elsewhere_sentence
 from clearmargin.report.figures import (
@@ -21,11 +22,23 @@ from clearmargin.report.figures import (
     plot_estimates,
     plot_learning_curve,
     plot_roc,
+    quantity_name,
 )
 from clearmargin.report.folder import ContenderFiles, RunFiles, TrainedFiles
 from clearmargin.report.overfitting import overfitting_sentence
 from clearmargin.report.overview import METRICS, Mark, Scale, round_scale
-from clearmargin.report.wording import decimal, interval, is_number, numbers, percent, plural, short
+from clearmargin.report.wording import (
+    MISSING,
+    decimal,
+    interval,
+    is_number,
+    listed,
+    numbers,
+    percent,
+    plural,
+    sentences,
+    short,
+)
 
 CLASSES_AS_TABLE = 12  # a larger confusion matrix is drawn, not written
 ROC_PANELS = 12
@@ -54,12 +67,28 @@ def learning_curves(
     for quantity in quantities:
         if f"validation_{quantity}" in contender.history.columns:
             svg = draw(*_CURVE, partial(plot_curve, contender, look, quantity))
-            label = (
-                f"{short(contender.name)}: {quantity.replace('_', ' ')} on training and validation part over the epochs"
-            )
+            label = _curve_label(contender, quantity)
             drawn.append(inline(svg, f"curve-{contender.slug}-{quantity}", label))
     overfitting = overfitting_sentence(contender.history, validation_samples)
     return Curves(tuple(drawn), _training_sentence(contender), overfitting)
+
+
+def _curve_label(contender: TrainedFiles, quantity: str) -> str:
+    """What a learning curve says, for those who can't see it."""
+    history = contender.history
+    ends = {part: numbers(history.get(f"{part}_{quantity}", ())) for part in ("train", "validation")}
+    values = {
+        "name": short(contender.name),
+        "quantity": quantity_name(quantity),
+        "first": decimal(ends["validation"][0]) if ends["validation"] else MISSING,
+        "last": decimal(ends["validation"][-1]) if ends["validation"] else MISSING,
+        "train": decimal(ends["train"][-1]) if ends["train"] else MISSING,
+        "epochs": plural(len(history), "epoch"),
+    }
+    return tr(
+        "{name}: {quantity} over {epochs}; on validation from {first} to {last}, on training {train} at the end",
+        **values,
+    )
 
 
 def plot_curve(contender: TrainedFiles, look: Look, quantity: str, axes: Any) -> Any:
@@ -72,14 +101,29 @@ def _training_sentence(contender: TrainedFiles) -> str:
     training = contender.model["training"]
     epochs = plural(training.get("epochs_run", len(contender.history)), "epoch")
     validation = contender.model.get("validation", {})
-    measure = "balanced_accuracy" if "balanced_accuracy" in validation else "mean_absolute_error"
-    reached, unit = validation.get(measure), "" if measure == "balanced_accuracy" else " standard deviations"
-    sentence = f"{epochs}" + (", stopped early" if training.get("stopped_early") else "")
-    if training.get("best_epoch") is not None:
-        sentence += f"; the weights of epoch {training['best_epoch']} were kept"
-        said = f" ({measure.replace('_', ' ')} on validation {decimal(reached)}{unit})"
-        sentence += said if is_number(reached) else ""
-    return f"{sentence}."
+    ran = (
+        tr("{epochs}, stopped early.", epochs=epochs)
+        if training.get("stopped_early")
+        else tr("{epochs}.", epochs=epochs)
+    )
+    if training.get("best_epoch") is None:
+        return ran
+    return sentences(ran, _kept(training["best_epoch"], validation))
+
+
+def _kept(epoch: int, validation: Mapping[str, Any]) -> str:
+    """Which epoch's weights were kept, and what they reach on validation."""
+    shares = "balanced_accuracy" in validation
+    reached = validation.get("balanced_accuracy" if shares else "mean_absolute_error")
+    values = {"epoch": epoch, "value": decimal(reached)}
+    if not is_number(reached):
+        return tr("The weights of epoch {epoch} were kept.", **values)
+    if shares:
+        return tr("The weights of epoch {epoch} were kept (balanced accuracy on validation {value}).", **values)
+    return tr(
+        "The weights of epoch {epoch} were kept (mean absolute error on validation {value} standard deviations).",
+        **values,
+    )
 
 
 @dataclass(frozen=True)
@@ -106,17 +150,18 @@ def confusion(contender: ContenderFiles, classes: Sequence[str]) -> Confusion:
     """Arrange a confusion matrix and its most frequent mistakes."""
     counts = _counts(contender)
     common = _common_mistakes(counts, classes)
-    sentence = "No test image was misclassified."
+    sentence = tr("No test image was misclassified.")
     if common:
         truth, taken_for, number, share = common[0]
-        sentence = (
-            f"Most frequent mistake: {plural(number, 'image')} of “{short(truth, 32)}” taken for "
-            f"“{short(taken_for, 32)}” ({percent(share)} of that class)."
-        )
+        sentence = tr(
+            "Most frequent mistake: {images} of “{label}” taken for “{predicted}” ({share} of that class).",
+            images=plural(number, "image"), label=short(truth, 32), predicted=short(taken_for, 32),
+            share=percent(share),
+        )  # fmt: skip
     if len(classes) <= CLASSES_AS_TABLE:
         return Confusion(_cells(contender.slug, counts), None, common, sentence)
-    label = f"Confusion matrix of {short(contender.name)}, {len(classes)} classes"
-    figure = inline(_draw_confusion(counts, classes), f"confusion-{contender.slug}", label)
+    label = tr("Confusion matrix of {name}, {n} classes.", name=short(contender.name), n=len(classes))
+    figure = inline(_draw_confusion(counts, classes), f"confusion-{contender.slug}", sentences(label, sentence))
     return Confusion((), figure, common, sentence)
 
 
@@ -177,10 +222,13 @@ def _per_class(contender: ContenderFiles, scale: Scale) -> PerClass:
     sentence = ""
     if defined:
         hardest = min(defined, key=lambda row: row["recall"])
-        between = interval(hardest.get("recall_low"), hardest.get("recall_high"))
-        sentence = f"Hardest class: “{short(hardest['class'], 32)}”, recall {decimal(hardest['recall'])} ({between})."
+        sentence = tr(
+            "Hardest class: “{label}”, recall {value} ({interval}).",
+            label=short(hardest["class"], 32), value=decimal(hardest["recall"]),
+            interval=interval(hardest.get("recall_low"), hardest.get("recall_high")),
+        )  # fmt: skip
         if hardest["recall"] == 1:
-            sentence = "No class has a miss."
+            sentence = tr("No class has a miss.")
     return PerClass(tuple(marked), decimal(scale.low, scale.digits), decimal(scale.high, scale.digits), sentence)
 
 
@@ -195,6 +243,11 @@ class RocPanel:
         """Draw the panel."""
         return plot_roc(axes, self.lines, self.name)
 
+    def described(self) -> str:
+        """What the panel says, for those who can't see it."""
+        areas = [tr("{name} {area}", name=short(line.name), area=decimal(line.auc)) for line in self.lines]
+        return tr("ROC curve of {label} against the rest, areas: {areas}", label=short(self.name), areas=listed(areas))
+
 
 def roc_panels(run: RunFiles) -> tuple[list[RocPanel], str]:
     """Curves for each class, all contenders in one panel, and a note about what is left out.
@@ -206,13 +259,13 @@ def roc_panels(run: RunFiles) -> tuple[list[RocPanel], str]:
     present = [k for k in range(len(classes)) if 0 < (truth == k).sum() < len(truth)]
     note = ""
     if len(present) < len(classes) and len(classes) > 2:
-        note = "Classes without a test image have no curve."
+        note = tr("Classes without a test image have no curve.")
     if len(classes) == 2:
         present = present[1:]
-        note = "With two classes the curve of the other one is the mirror image."
+        note = tr("With two classes the curve of the other one is the mirror image.")
     elif len(present) > ROC_PANELS:
         present = sorted(sorted(present, key=lambda k: _lowest_area(run, k))[:ROC_PANELS])
-        note = f"Shown are the {ROC_PANELS} classes with the lowest areas, of {len(classes)}."
+        note = tr("Shown are the {n} classes with the lowest areas, of {all}.", n=ROC_PANELS, all=len(classes))
     return [RocPanel(classes[k], tuple(_roc_lines(run, k))) for k in present], note
 
 
@@ -232,10 +285,7 @@ def _roc_lines(run: RunFiles, column: int) -> list[RocLine]:
 
 def roc_figures(panels: Sequence[RocPanel]) -> list[Markup]:
     """Draw the panels for the page."""
-    return [
-        inline(draw(*_ROC, panel.plot), f"roc-{k}", f"ROC curve of {short(panel.name)} against the rest")
-        for k, panel in enumerate(panels)
-    ]
+    return [inline(draw(*_ROC, panel.plot), f"roc-{k}", panel.described()) for k, panel in enumerate(panels)]
 
 
 def figure_files(run: RunFiles, panels: Sequence[RocPanel]) -> dict[str, str]:

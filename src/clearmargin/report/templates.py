@@ -10,6 +10,7 @@ from clearmargin.report import wording
 
 _FILTERS = {
     "breakable": wording.breakable,
+    "capitalized": wording.capitalized,
     "bytes_size": wording.bytes_size,
     "count": wording.count,
     "decimal": wording.decimal,
@@ -17,11 +18,18 @@ _FILTERS = {
     "large": wording.large,
     "listed": wording.listed,
     "moment": wording.moment,
+    "part_name": wording.part_name,
+    "part_title": wording.part_title,
     "percent": wording.percent,
     "plural": wording.plural,
     "points": wording.points,
+    "retold": wording.retold,
+    "retold_text": wording.retold_text,
     "seconds": wording.seconds,
+    "severity": wording.severity,
     "short": wording.short,
+    "thing": wording.thing,
+    "things": wording.things,
     "visible": wording.visible,
     "visible_lines": wording.visible_lines,
 }

@@ -12,9 +12,16 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from clearmargin.language import language, stored, tr, trn
+
 THIN = "\u202f"  # narrow no-break space
 MINUS = "\u2212"
 MISSING = "–"
+# Nouns that are counted where they are known only by name; a test holds each in the table of languages.
+COUNTED = (
+    "image", "row", "file", "seed", "fold", "test image", "test row", "tested image", "tested row",
+    "given training image", "given training row",
+)  # fmt: skip
 _COMBINING_RUN = 3  # marks stacked on one letter; more would climb into the neighbouring lines
 _JOINTS = re.compile(r"([_/.]|-(?!$))")
 _BIDI_CONTROLS = frozenset("\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
@@ -41,8 +48,9 @@ def interval(low: float | None, high: float | None, digits: int = 3) -> str:
     """Write an interval as ``0.880–0.940``, with "to" where a minus sign would meet the dash."""
     if not (is_number(low) and is_number(high)):
         return MISSING
-    between = " to " if low < 0 or high < 0 else "–"  # type: ignore[operator]
-    return f"{decimal(low, digits)}{between}{decimal(high, digits)}"
+    if low < 0 or high < 0:  # type: ignore[operator]
+        return tr("{low} to {high}", low=decimal(low, digits), high=decimal(high, digits))
+    return f"{decimal(low, digits)}–{decimal(high, digits)}"
 
 
 def estimate(metric: Mapping[str, Any], digits: int = 3) -> str:
@@ -91,7 +99,7 @@ def large(number: float | None) -> str:
     """Write 14714688 as ``14.7 million``."""
     if number is None or not is_number(number):
         return MISSING
-    for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+    for size, word in ((1e12, tr("trillion")), (1e9, tr("billion")), (1e6, tr("million"))):
         if number >= size:
             scaled = number / size
             return f"{scaled:.{0 if scaled >= 100 else 1}f}{THIN}{word}"
@@ -121,14 +129,16 @@ def seconds(duration: float | None) -> str:
     if duration is None or not is_number(duration):
         return MISSING
     if 0 < duration < 0.05:
-        return f"<{THIN}0.1{THIN}s"
+        return tr("{seconds} s", seconds=f"<{THIN}0.1").replace(" ", THIN)
     if duration < 59.95:
-        return f"{duration:.1f}{THIN}s"
+        return tr("{seconds} s", seconds=f"{duration:.1f}").replace(" ", THIN)
     whole = round(duration)
     hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
     if hours:
-        return f"{count(hours)}{THIN}h {minutes:02d}{THIN}min"
-    return f"{minutes}{THIN}min {rest:02d}{THIN}s"
+        text = tr("{hours} h, {minutes} min", hours=count(hours), minutes=f"{minutes:02d}")
+    else:
+        text = tr("{minutes} min, {seconds} s", minutes=minutes, seconds=f"{rest:02d}")
+    return text.replace(" ", THIN).replace(f",{THIN}", " ")
 
 
 def bytes_size(size: float | None) -> str:
@@ -138,17 +148,75 @@ def bytes_size(size: float | None) -> str:
     for unit, word in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if size >= unit:
             return f"{size / unit:.1f}{THIN}{word}"
-    return f"{round(size)}{THIN}bytes"
+    return tr("{n} bytes", n=round(size)).replace(" ", THIN)
 
 
 def plural(number: int, one: str, many: str | None = None) -> str:
-    """Write ``1 image``, ``3 264 images``."""
-    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+    """Write ``1 image``, ``3 264 images``, in the language of the moment."""
+    return trn(number, f"{{n}} {one}", f"{{n}} {many or one + 's'}", n=count(number))
+
+
+def thing(noun: str) -> str:
+    """What a sample is, an ``image`` or a ``row``, in the language of the moment."""
+    return tr("image") if noun == "image" else tr("row")
+
+
+def things(noun: str) -> str:
+    """Several of what a sample is."""
+    return tr("images") if noun == "image" else tr("rows")
+
+
+def part_name(part: object) -> str:
+    """A part in the middle of a sentence; what is no part stays as it is."""
+    names = {"train": tr("training"), "training": tr("training"), "validation": tr("validation"), "test": tr("test")}
+    return names.get(str(part), str(part))
+
+
+def part_title(part: str) -> str:
+    """A part at the head of a column."""
+    return {"train": tr("Training"), "validation": tr("Validation"), "test": tr("Test")}[part]
+
+
+def severity(name: str) -> str:
+    """How bad a finding is, in a word."""
+    return {"serious": tr("serious"), "warning": tr("warning"), "note": tr("note")}[name]
+
+
+def capitalized(text: str) -> str:
+    """A text with its first letter large."""
+    return text[:1].upper() + text[1:]
+
+
+def retold_text(text: object) -> str:
+    """A sentence of a file, which keeps it in English, in the language of the moment where the table knows it."""
+    english = str(text)
+    return english if language() == "en" else stored.retold(english) or english
+
+
+def retold(text: object) -> str | Markup:
+    """`retold_text` made harmless to look at; what has to stay English is marked as such for those who listen."""
+    english = str(text)
+    told = retold_text(english)
+    if language() == "en" or told != english or not _is_english(english):
+        return visible(told)
+    return Markup('<span lang="en">{}</span>').format(visible(english))
+
+
+def _is_english(text: str) -> bool:
+    """Tell whether a text holds words of English and none of another script."""
+    return bool(re.search(r"[A-Za-z]{2}", text)) and not re.search(r"[\u3400-\u9fff]", text)
+
+
+def sentences(*told: str) -> str:
+    """Sentences one after the other; Chinese puts no space between them."""
+    return ("" if language() == "zh" else " ").join(filter(None, told))
 
 
 def listed(words: Sequence[str]) -> str:
     """Write words as ``a, b and c``."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+    if len(words) < 2:
+        return "".join(words)
+    return tr("{first} and {last}", first=tr(", ").join(words[:-1]), last=words[-1])
 
 
 def moment(stamp: object) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from clearmargin.language import tr
 from clearmargin.report.figures import INK, MUTED, Look, finished, put_title
 from clearmargin.report.wording import short
 
@@ -28,8 +29,8 @@ def plot_predicted_against_true(
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
     axes.set_yticks([tick for tick in axes.get_xticks() if limits[0] <= tick <= limits[1]])
-    axes.set_xlabel(f"true {short(target, _NAME_LENGTH)}")
-    axes.set_ylabel("predicted")
+    axes.set_xlabel(tr("true {target}", target=short(target, _NAME_LENGTH)))
+    axes.set_ylabel(tr("predicted"))
     return finished(axes)
 
 
@@ -37,8 +38,8 @@ def plot_residuals(axes: Axes, targets: np.ndarray, values: np.ndarray, look: Lo
     """Plot residuals, true − predicted, against predicted; a good model leaves a level cloud around zero."""
     axes.axhline(0, color=INK, linewidth=0.9, linestyle="--", zorder=1)
     _cloud(axes, values, targets - values, look)
-    axes.set_xlabel("predicted")
-    put_title(axes, "true − predicted")
+    axes.set_xlabel(tr("predicted"))
+    put_title(axes, tr("true − predicted"))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     return finished(axes)
@@ -58,8 +59,8 @@ def plot_residual_histogram(axes: Axes, residuals: np.ndarray, look: Look) -> Ax
     axes.hist(residuals, bins=bins.tolist(), color=look.color, alpha=0.72, edgecolor="none", rwidth=0.92)
     axes.axvline(0, color=INK, linewidth=0.9, linestyle="--")
     axes.axvline(float(residuals.mean()), color=MUTED, linewidth=1.2, linestyle=":")
-    axes.set_xlabel("true − predicted")
-    put_title(axes, "rows")
+    axes.set_xlabel(tr("true − predicted"))
+    put_title(axes, tr("rows"))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     return finished(axes)
@@ -69,10 +70,10 @@ def plot_rows(axes: Axes, targets: np.ndarray, values: np.ndarray, look: Look, n
     """Plot true and predicted values row by row, as two lines with a legend."""
     places = np.arange(1, len(targets) + 1)
     few = len(targets) <= 120
-    axes.plot(places, targets, color=INK, linewidth=1.2, marker="o" if few else None, markersize=2.6, label="true")
+    axes.plot(places, targets, color=INK, linewidth=1.2, marker="o" if few else None, markersize=2.6, label=tr("true"))
     axes.plot(
         places, values, color=look.color, linewidth=1.2, linestyle=(0, (4, 1.6)), marker=look.marker if few else None,
-        markersize=3.4, label=f"predicted, {short(name, _NAME_LENGTH)}",
+        markersize=3.4, label=tr("predicted, {name}", name=short(name, _NAME_LENGTH)),
     )  # fmt: skip
     axes.set_xlabel(xlabel)
     axes.set_xlim(0.5, len(targets) + 0.5)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from clearmargin.evaluation.rounds import alone
+from clearmargin.language import tr
 from clearmargin.report.figures import Look
 from clearmargin.report.marking import unmarked
 from clearmargin.report.overview import Mark, Metric, Scale, p_values, references, round_scale
 from clearmargin.report.regression.folder import RegressionRun
-from clearmargin.report.wording import fitting_digits, listed, measured, numbers, plural
+from clearmargin.report.wording import fitting_digits, listed, measured, numbers, plural, retold_text, sentences
 
 VERDICTS_SHOWN = 4
 FEW_TEST_ROWS = 100
@@ -78,7 +79,7 @@ def _column(run: RegressionRun, metric: Metric, figures: list[Mapping[str, Any]]
 
 def _cell(figure: Mapping[str, Any], scale: Scale, digits: int | None) -> Cell:
     low, high = (measured(figure.get(key), digits) for key in ("low", "high"))
-    between = f"({low} to {high})" if figure.get("low") is not None else ""
+    between = tr("({low} to {high})", low=low, high=high) if figure.get("low") is not None else ""
     return Cell(measured(figure.get("value"), digits), between, scale.mark(figure))
 
 
@@ -105,19 +106,19 @@ def _rmse(run: RegressionRun, pair: Mapping[str, Any], best: str) -> float:
 def _reached(run: RegressionRun, name: str) -> str:
     found = run.evaluation["contenders"][name]["metrics"]["rmse"]
     digits = fitting_digits([found["value"]])
-    between = ""
-    if found["low"] is not None:
-        between = f" ({measured(found['low'], digits)} to {measured(found['high'], digits)})"
+    figures = {key: measured(found[key], digits) for key in ("value", "low", "high")}
+    reached = tr("{value} ({low} to {high})", **figures) if found["low"] is not None else figures["value"]
     elsewhere = listed([
-        f"{reference['name']} {measured(reference['value'], digits)}"
+        tr("{name} {value}", name=reference["name"], value=measured(reference["value"], digits))
         for reference in references(run)
         if reference["metric"] == "rmse"
     ])  # fmt: skip
-    reference = f" For reference: {elsewhere}." if elsewhere else ""
-    return (
-        f"{name} predicts {run.target} with an RMSE of {measured(found['value'], digits)}{between} on "
-        f"{plural(run.evaluation['n'], 'test row')} of one split.{reference}"
-    )
+    reference = tr("For reference: {values}.", values=elsewhere) if elsewhere else ""
+    told = tr(
+        "{name} predicts {target} with an RMSE of {value} on {rows} of one split.",
+        name=name, target=run.target, value=reached, rows=plural(run.evaluation["n"], "test row"),
+    )  # fmt: skip
+    return sentences(told, reference)
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _between(difference: Mapping[str, Any]) -> str:
     ends = numbers(difference[key] for key in ("value", "low", "high"))
     digits = fitting_digits([max(map(abs, ends))])
     value, *limits = (measured(end, digits) for end in ends)
-    return f"{value} ({' to '.join(limits)})" if limits else value
+    return tr("{value} ({low} to {high})", value=value, low=limits[0], high=limits[1]) if limits else value
 
 
 def interval_methods(run: RegressionRun) -> str:
@@ -167,4 +168,4 @@ def interval_methods(run: RegressionRun) -> str:
     methods = {
         figure["method"]: None for one in found for figure in one["metrics"].values() if figure["low"] is not None
     }
-    return "; ".join(methods)
+    return tr("; ").join(map(retold_text, methods))

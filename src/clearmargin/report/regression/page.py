@@ -8,6 +8,7 @@ from typing import Any
 from clearmargin.evaluation.intervals import too_few_groups
 from clearmargin.evaluation.rounds import first_round, tested_in_all
 from clearmargin.files import write_text
+from clearmargin.language import tr
 from clearmargin.report import data_flow, findings, leakage, methods, overview, proof, wording
 from clearmargin.report.figures import SERIES
 from clearmargin.report.marking import marked
@@ -47,7 +48,7 @@ def _first_screen(run: RegressionRun) -> dict[str, Any]:
     checks = proof.leak_checks(run, run.contenders[0].estimates.names, "row")
     look = own.looks(run)
     return {
-        "title": run.recipe.get("name") or "Study",
+        "title": run.recipe.get("name") or tr("Study"),
         "version": run.environment["clearmargin"],
         "standing": proof.standing(run, checks, "row"),
         "verdict": sentences,
@@ -60,8 +61,11 @@ def _first_screen(run: RegressionRun) -> dict[str, Any]:
         "interval_methods": own.interval_methods(run),
         "checks": checks,
         "leaks": not all(check.holds for check in checks),
-        "round": first_round(run.evaluation),
-        "tested": tested_in_all(run.evaluation, len(run.split_rows), "row").replace(",", wording.THIN),
+        "round": wording.retold_text(first_round(run.evaluation)),
+        "tested": wording.retold_text(tested_in_all(run.evaluation, len(run.split_rows), "row")).replace(
+            ",", wording.THIN
+        ),
+        "caption": overview.table_caption(run.evaluation, "row"),
         "parts_origin": methods.parts_origin(run),
         "too_few_groups": too_few_groups(run.evaluation),
         "few_rows": run.evaluation["n"] < own.FEW_TEST_ROWS,

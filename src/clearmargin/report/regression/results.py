@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from clearmargin.language import tr
 from clearmargin.records import PARTS
-from clearmargin.report.data_flow import PART_NAMES
 from clearmargin.report.drawing import draw, draw_grid, inline
 from clearmargin.report.figures import Look, plot_estimates
 from clearmargin.report.regression.figures import (
@@ -24,7 +24,7 @@ from clearmargin.report.regression.figures import (
 from clearmargin.report.regression.folder import RegressionContender, RegressionRun
 from clearmargin.report.regression.overview import METRICS, looks
 from clearmargin.report.results import plot_curve
-from clearmargin.report.wording import count, fitting_digits, measured, percent, short
+from clearmargin.report.wording import count, fitting_digits, measured, part_title, percent, sentences, short
 
 QUANTITIES = ("loss", "mean_absolute_error")
 LARGEST_ERRORS = 12
@@ -50,10 +50,19 @@ def scatter_panels(run: RegressionRun) -> list[Panel]:
         Panel(
             name,
             looks(run)[name],
-            inline(draw(*_SCATTER, plot), f"scatter-{k}", f"{short(name)}: predicted against true on the test rows"),
+            inline(draw(*_SCATTER, plot), f"scatter-{k}", _scatter_label(run, name)),
         )
         for k, (name, plot) in enumerate(_scatters(run).items())
     ]
+
+
+def _scatter_label(run: RegressionRun, name: str) -> str:
+    """What the panel says, for those who can't see it."""
+    found = {**run.evaluation["contenders"], **run.evaluation["baselines"]}[name]["metrics"]["rmse"]["value"]
+    return tr(
+        "{name}: predicted against true on the test rows; RMSE {value}",
+        name=short(name), value=measured(found, fitting_digits([found])),
+    )  # fmt: skip
 
 
 def _scatters(run: RegressionRun) -> dict[str, Any]:
@@ -98,22 +107,36 @@ def details(run: RegressionRun) -> list[Detail]:
 
 def _detail(run: RegressionRun, contender: RegressionContender) -> Detail:
     look, name = looks(run)[contender.name], short(contender.name)
+    sentence = _residual_sentence(contender)
     residuals = tuple(
-        inline(draw(*_RESIDUALS, plot), f"residuals-{contender.slug}-{k}", f"{name}: {label}")
+        inline(
+            draw(*_RESIDUALS, plot),
+            f"residuals-{contender.slug}-{k}",
+            tr("{name}: {figure}. {finding}", name=name, figure=label, finding=sentence),
+        )
         for k, (label, plot) in enumerate(_residual_plots(contender, look))
     )
     lines = tuple(
-        (inline(draw(*_LINES, plot), f"lines-{contender.slug}-{k}", f"{name}: {label}"), label)
+        (
+            inline(draw(*_LINES, plot), f"lines-{contender.slug}-{k}", tr("{name}: {figure}", name=name, figure=label)),
+            label,
+        )
         for k, (label, plot) in enumerate(_line_plots(contender, look))
     )
-    return Detail(residuals, _residual_sentence(contender), lines, _largest_errors(run, contender))
+    return Detail(residuals, sentence, lines, _largest_errors(run, contender))
 
 
 def _residual_plots(contender: RegressionContender, look: Look) -> list[tuple[str, Any]]:
     said = contender.estimates
     return [
-        ("residuals against predicted", partial(plot_residuals, targets=said.targets, values=said.values, look=look)),
-        ("histogram of residuals", partial(plot_residual_histogram, residuals=said.targets - said.values, look=look)),
+        (
+            tr("residuals against predicted"),
+            partial(plot_residuals, targets=said.targets, values=said.values, look=look),
+        ),
+        (
+            tr("histogram of residuals"),
+            partial(plot_residual_histogram, residuals=said.targets - said.values, look=look),
+        ),
     ]
 
 
@@ -123,17 +146,28 @@ def _residual_sentence(contender: RegressionContender) -> str:
     digits = fitting_digits([float(sizes.mean())])
     middle, tail = np.quantile(sizes, [0.5, 0.9])
     mean = float(residuals.mean())
-    side = "low" if mean > 0 else "high"
-    sentence = (
-        f"Half of the errors are below {measured(float(middle), digits)}, nine of ten below "
-        f"{measured(float(tail), digits)}; on average it predicts {measured(abs(mean), digits)} too {side}."
-    )
+    values = {
+        "half": measured(float(middle), digits),
+        "most": measured(float(tail), digits),
+        "mean": measured(abs(mean), digits),
+    }
+    if mean > 0:
+        told = tr(
+            "Half of the errors are below {half}, nine of ten below {most}; on average it predicts {mean} too low.",
+            **values,
+        )
+    else:
+        told = tr(
+            "Half of the errors are below {half}, nine of ten below {most}; on average it predicts {mean} too high.",
+            **values,
+        )
     worst = np.sort(sizes**2)[::-1]
     tenth = max(1, len(sizes) // 10)
     if len(sizes) >= 20 and worst.sum() > 0:
         share = percent(float(worst[:tenth].sum() / worst.sum()), 0)
-        sentence += f" The {count(tenth)} largest errors make {share} of the squared error."
-    return sentence
+        tail_told = tr("The {n} largest errors make {share} of the squared error.", n=count(tenth), share=share)
+        told = sentences(told, tail_told)
+    return told
 
 
 def _line_plots(contender: RegressionContender, look: Look) -> list[tuple[str, Any]]:
@@ -141,16 +175,18 @@ def _line_plots(contender: RegressionContender, look: Look) -> list[tuple[str, A
     said, n = contender.estimates, len(contender.estimates.targets)
     first = np.arange(min(n, ROWS_IN_ORDER))
     order = np.argsort(said.targets, kind="stable")[evenly(n, ROWS_SORTED)]
-    shown = "in the order of the file" if n <= ROWS_IN_ORDER else f"the first {ROWS_IN_ORDER} of {count(n)}, in order"
-    ranked = (
-        "sorted by the true value" if n <= ROWS_SORTED else f"{ROWS_SORTED} of {count(n)}, sorted by the true value"
-    )
+    shown = tr("test rows, in the order of the file")
+    if n > ROWS_IN_ORDER:
+        shown = tr("test rows, the first {n} of {all}, in order", n=ROWS_IN_ORDER, all=count(n))
+    ranked = tr("test rows, sorted by the true value")
+    if n > ROWS_SORTED:
+        ranked = tr("test rows, {n} of {all}, sorted by the true value", n=ROWS_SORTED, all=count(n))
     return [
         (
-            f"test rows, {label}",
+            label,
             partial(
                 plot_rows, targets=said.targets[rows], values=said.values[rows], look=look, name=contender.name,
-                xlabel=f"test row, {label}",
+                xlabel=label,
             ),
         )
         for label, rows in ((shown, first), (ranked, order))
@@ -188,7 +224,9 @@ def other_names(run: RegressionRun) -> list[list[str]]:
 def points_note(run: RegressionRun) -> str:
     """Say when a cloud shows only some of the rows."""
     n = run.evaluation["n"]
-    return f"Shown are {count(MOST_POINTS)} of {count(n)} rows, evenly chosen." if n > MOST_POINTS else ""
+    if n <= MOST_POINTS:
+        return ""
+    return tr("Shown are {shown} of {n} rows, evenly chosen.", shown=count(MOST_POINTS), n=count(n))
 
 
 @dataclass(frozen=True)
@@ -209,7 +247,7 @@ def target_table(run: RegressionRun) -> list[TargetRow]:
         own = run.targets[(run.split_rows["part"] == part).to_numpy()]
         figures = (own.mean(), own.std(), own.min(), np.median(own), own.max()) if len(own) else (None,) * 5
         told = tuple(measured(None if figure is None else float(figure), digits) for figure in figures)
-        table.append(TargetRow(part, PART_NAMES[part], len(own), told))
+        table.append(TargetRow(part, part_title(part), len(own), told))
     return table
 
 
