@@ -6,17 +6,28 @@ from clearmargin.language import tr
 from clearmargin.report.folder import TrainedFiles
 from clearmargin.report.wording import count, large, without_folders
 
-_FITS = {
-    "pad": "padded with black to a square",
-    "stretch": "stretched to a square",
-    "crop": "cropped to the square in the middle",
-}
-_SCALINGS = {
-    "0..1": "between 0 and 1",
-    "0..255": "between 0 and 255",
-    "-1..1": "between −1 and 1",
-    "imagenet": "normalised as for ImageNet",
-}
+
+def _fit(fit: str) -> str:
+    words = {
+        "pad": tr("padded with black to a square"),
+        "stretch": tr("stretched to a square"),
+        "crop": tr("cropped to the square in the middle"),
+    }
+    return words.get(fit, fit)
+
+
+def _scaling(scaling: str) -> str:
+    words = {
+        "0..1": tr("between 0 and 1"),
+        "0..255": tr("between 0 and 255"),
+        "-1..1": tr("between −1 and 1"),
+        "imagenet": tr("normalised as for ImageNet"),
+    }
+    return words.get(scaling, tr("normalised with a mean and a deviation of its own"))
+
+
+def _outputs(outputs: str) -> str:
+    return {"probabilities": tr("probabilities"), "logits": tr("logits")}.get(outputs, outputs)
 
 
 def elsewhere_sentence() -> str:
@@ -31,16 +42,15 @@ def elsewhere_method(contender: TrainedFiles) -> str:
     """How a foreign contender was fed and read, for the steps of the study."""
     asked = contender.model.get("architecture", {})
     done = contender.model.get("preprocessing", {})
-    scaling = _SCALINGS.get(str(asked.get("scaling")), "normalised with a mean and a deviation of its own")
     return tr(
         "The file {file} (SHA-256 {sha256}…), {parameters} parameters, trained elsewhere and run as published. Its "
         "images were {fit} of {size} × {size} pixels, {scaling}, channels {channels}; its outputs are {outputs}.",
         file=without_folders(str(asked.get("onnx", "model.onnx"))),
         sha256=str(contender.model.get("weights_sha256", ""))[:12],
         parameters=large(contender.model["parameters"]["total"]),
-        fit=tr(_FITS.get(str(done.get("fit")), str(done.get("fit")))),
+        fit=_fit(str(done.get("fit"))),
         size=count(done.get("size_px")),
-        scaling=tr(scaling),
+        scaling=_scaling(str(asked.get("scaling"))),
         channels=str(asked.get("channels", "rgb")).upper(),
-        outputs=tr(str(asked.get("outputs", "probabilities"))),
+        outputs=_outputs(str(asked.get("outputs"))),
     )

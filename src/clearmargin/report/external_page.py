@@ -10,34 +10,44 @@ import jinja2
 
 from clearmargin.errors import RunFolderError
 from clearmargin.files import is_sealed, write_text
+from clearmargin.language import tr
 from clearmargin.report.folder import read_json
 from clearmargin.report.templates import templates
 from clearmargin.report.wording import short
 
-METRICS = (
-    ("accuracy", "Accuracy"),
-    ("balanced_accuracy", "Balanced accuracy"),
-    ("auc", "AUC"),
-    ("log_loss", "Log loss"),
-)
 VALUES_SHOWN = 4
-_TITLES = {
-    "width_px": "width, pixels",
-    "height_px": "height, pixels",
-    "bytes": "size of the file, bytes",
-    "brightness": "brightness, grey levels",
-    "contrast": "contrast, grey levels",
-    "sharpness": "sharpness",
-    "dark_share": "share of nearly black pixels",
-    "bright_share": "share of nearly white pixels",
-    "colourfulness": "colourfulness, grey levels",
-    "text_marks": "letters in the image",
-    "class": "class",
-    "image_size": "size of the image",
-    "mode": "mode of colour",
-    "format": "file format",
-    "border": "border of one grey level",
-}
+
+
+def _metrics() -> tuple[tuple[str, str], ...]:
+    """Columns of the first table: keys and titles."""
+    return (
+        ("accuracy", tr("Accuracy")),
+        ("balanced_accuracy", tr("Balanced accuracy")),
+        ("auc", tr("AUC")),
+        ("log_loss", tr("Log loss")),
+    )
+
+
+def _measure(name: str) -> str:
+    """What a row of the shift table is about."""
+    words = {
+        "width_px": tr("width, pixels"),
+        "height_px": tr("height, pixels"),
+        "bytes": tr("size of the file, bytes"),
+        "brightness": tr("brightness, grey levels"),
+        "contrast": tr("contrast, grey levels"),
+        "sharpness": tr("sharpness"),
+        "dark_share": tr("share of nearly black pixels"),
+        "bright_share": tr("share of nearly white pixels"),
+        "colourfulness": tr("colourfulness, grey levels"),
+        "text_marks": tr("letters in the image"),
+        "class": tr("class"),
+        "image_size": tr("size of the image"),
+        "mode": tr("mode of colour"),
+        "format": tr("file format"),
+        "border": tr("border of one grey level"),
+    }
+    return words.get(name, name)
 
 
 def write_external_page(folder: Path, version: str) -> Path:
@@ -102,7 +112,7 @@ def _facts(record: Mapping[str, Any], evaluation: Mapping[str, Any], version: st
         "record": record,
         "evaluation": evaluation,
         "overlap": record["overlap"],
-        "metrics": METRICS,
+        "metrics": _metrics(),
         "rows": _rows(record, evaluation),
         "confident": [(name, said) for name, said in contenders.items() if "conformal" in said],
         "shifts": [_shift(row) for row in record["shift"]],
@@ -114,20 +124,22 @@ def _rows(record: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[dict
     rows = []
     rest = record["without_overlap"] or {"n": 0, "contenders": {}}
     for name, said in evaluation["contenders"].items():
-        rows.append({"name": name, "on": "images from elsewhere", "n": evaluation["n"], "metrics": said["metrics"]})
+        rows.append({"name": name, "on": tr("images from elsewhere"), "n": evaluation["n"], "metrics": said["metrics"]})
         if name in rest["contenders"]:
             metrics = rest["contenders"][name]
-            rows.append({"name": name, "on": "those without a copy in training", "n": rest["n"], "metrics": metrics})
+            rows.append(
+                {"name": name, "on": tr("those without a copy in training"), "n": rest["n"], "metrics": metrics}
+            )
         internal = record["internal"]
         metrics = internal["contenders"][name]
-        rows.append({"name": name, "on": "internal test", "n": internal["n"], "metrics": metrics})
+        rows.append({"name": name, "on": tr("internal test"), "n": internal["n"], "metrics": metrics})
     return rows
 
 
 def _shift(row: Mapping[str, Any]) -> dict[str, Any]:
     sides = {key: _side(row["kind"], row[key]) for key in ("training", "new")}
     effect = "–" if row["effect"] is None else f"{row['effect']:.2f}"
-    return {"title": _TITLES.get(row["what"], row["what"]), "effect": effect, "notable": row["notable"], **sides}
+    return {"title": _measure(row["what"]), "effect": effect, "notable": row["notable"], **sides}
 
 
 def _side(kind: str, said: Mapping[str, Any]) -> str:
