@@ -17,7 +17,10 @@ ROOMS = (
     ("records",),
     ("files", "atomic_folder", "cache", "cores", "weight_places"),
     ("downloads", "transfer"),
-    ("recipe", "recipe_layers", "recipe_mistakes", "recipe_conflicts", "recipe_overrides", "recipe_evaluation"),
+    (
+        *("recipe", "recipe_layers", "recipe_mistakes", "recipe_conflicts", "recipe_overrides"),
+        *("recipe_evaluation", "recipe_foreign"),
+    ),
     ("sources",),
     ("appearance", "lettering", "jpeg", "miniature", "framing"),
     ("decoding", "mapped_rows", "pixels", "columns"),
@@ -28,6 +31,7 @@ ROOMS = (
     ("training",),
     ("features",),
     ("evaluation",),
+    ("foreign",),
     ("preparation",),
     ("leakage",),
     ("description",),
@@ -35,18 +39,20 @@ ROOMS = (
     ("deciding",),
     ("contest",),
     ("judgement",),
+    ("entrants",),
     ("report",),
     ("environment",),
-    ("trained",),
+    ("trained", "published"),
     ("runs",),
     ("repetition", "inside"),
     ("claim", "journal"),
     ("prediction",),
     ("console",),
+    ("external",),
     ("study", "splitting"),
 )
 DOORS = (
-    *("__init__", "__main__", "cli", "data_commands", "split_command", "outcome", "check"),
+    *("__init__", "__main__", "cli", "data_commands", "split_command", "evaluate_command", "outcome", "check"),
     *("estimators", "serving", "cluster", "learn"),
 )
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}

@@ -15,6 +15,7 @@ from clearmargin.console import print_table as _print
 from clearmargin.console import say as _say
 from clearmargin.data_commands import app as data_app
 from clearmargin.errors import ClearmarginError, UsageError
+from clearmargin.evaluate_command import evaluate
 from clearmargin.split_command import GroupPatternOption, split
 
 if TYPE_CHECKING:
@@ -233,6 +234,9 @@ def describe(
 def _print_network(network: NetworkDescription, study: StudyDescription) -> None:
     from rich.table import Table
 
+    if not network.layers:
+        typer.echo(f"{_plain(network.name)}: trained elsewhere, {network.frozen:,} parameters.\n")
+        return
     table = Table(title=_plain(network.name), title_justify="left")
     table.add_column("layer", overflow="fold")
     kinds = ["trained", "frozen"] if network.frozen else ["parameters"]
@@ -283,6 +287,7 @@ def audit(
 
 
 app.command("split")(split)
+app.command("evaluate")(evaluate)
 
 
 @app.command("leakage")

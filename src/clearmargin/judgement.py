@@ -22,8 +22,10 @@ from clearmargin.evaluation.regression import evaluate_estimates
 from clearmargin.evaluation.regression_metrics import error_figures
 from clearmargin.evaluation.shares import Shares
 from clearmargin.files import file_sha256
+from clearmargin.language import tr
 from clearmargin.recipe import Recipe, slug
 from clearmargin.recipe_evaluation import EvaluationSettings
+from clearmargin.recipe_foreign import ForeignContender
 from clearmargin.records import Estimates, Inputs, Predictions, Split
 from clearmargin.split import crossing_groups
 from clearmargin.task import Classification, Task
@@ -73,7 +75,7 @@ def judge_contenders(
             **settings,
         )
         figures = with_gates(figures, said, decisions, folder)
-        return called_leaky({**figures, "references": references}, split)
+        return called_foreign(called_leaky({**figures, "references": references}, split), recipe)
     baselines = baselines_on_test(inputs, split, recipe.seed, list(said))
     for name, estimates in baselines.items():
         write_estimates(folder / "baselines" / slug(name) / "predictions.csv", {"test": estimates})
@@ -139,6 +141,29 @@ def called_leaky(figures: Mapping[str, Any], split: Split) -> dict[str, Any]:
         for name, said in figures["contenders"].items()
     }
     return {**figures, "contenders": marked, "comparisons": told, "leaky": leaky}
+
+
+def called_foreign(figures: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """Figures in which contenders that were trained elsewhere are called so, and sentences about them too.
+
+    On what they were trained is not known here, so that a part of the test images may have been among it.
+    """
+    foreign = [contender.name for contender in recipe.contender if isinstance(contender, ForeignContender)]
+    if not foreign:
+        return dict(figures)
+    contenders = {
+        name: {**said, "trained_elsewhere": True} if name in foreign and "metrics" in said else said
+        for name, said in figures["contenders"].items()
+    }
+    comparisons = []
+    for pair in figures["comparisons"]:
+        cautions = [
+            tr("{name} was trained elsewhere: it may have seen these images.", name=name)
+            for name in (pair["first"], pair["second"])
+            if name in foreign
+        ]
+        comparisons.append({**pair, "sentence": " ".join([pair["sentence"], *cautions])})
+    return {**figures, "contenders": contenders, "comparisons": comparisons}
 
 
 def test_content(inputs: Inputs, split: Split) -> list[str]:

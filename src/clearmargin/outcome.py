@@ -32,11 +32,19 @@ def print_outcome(finished: Run) -> None:
         _print_classification(figures)
     for comparison in figures["comparisons"]:
         typer.echo(alone(figures, comparison["sentence"]))
+    _print_foreign(figures)
     _print_price(finished.report.with_name("leakage.json"))
     warning = too_few_groups(figures)
     if warning:
         typer.echo(f"Careful: {warning}")
     typer.echo(f"Report: {finished.report}")
+
+
+def _print_foreign(figures: dict[str, Any]) -> None:
+    """Name those whose training data nobody here knows: not the comparison alone shall say it."""
+    for name, said in figures["contenders"].items():
+        if said.get("trained_elsewhere"):
+            typer.echo(f"{plain(name)}: trained elsewhere, may have seen these images.")
 
 
 def _print_price(path: Path) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clearmargin.contest import first_network, forget_checkpoint, train_contender
+from clearmargin.contest import forget_checkpoint
+from clearmargin.entrants import Views, entrant, forget_weights
 from clearmargin.evaluation.estimates import write_estimates
 from clearmargin.evaluation.ledger import enter, evaluated
 from clearmargin.evaluation.repeats import summarise_repeats
 from clearmargin.files import write_table
-from clearmargin.judgement import baselines_on_test, called_leaky, point_figures, test_content
+from clearmargin.judgement import baselines_on_test, called_foreign, called_leaky, point_figures, test_content
 from clearmargin.preparation import divide
 from clearmargin.recipe import Recipe, slug
 from clearmargin.records import Inputs, Progress, Split
@@ -29,13 +30,21 @@ METRICS = {
 
 
 def repeat(
-    recipe: Recipe, task: Task, inputs: Inputs, copies: np.ndarray, split: Split, folder: Path, progress: Progress
+    recipe: Recipe,
+    task: Task,
+    inputs: Inputs,
+    copies: np.ndarray,
+    split: Split,
+    folder: Path,
+    progress: Progress,
+    views: Views,
 ) -> dict[str, Any]:
     """Split and train anew with the seeds that follow the recipe's; write ``repeats.csv`` and sum it up.
 
     With folds, each seed is done for every fold. ``repeats/seed-N`` (of folds, ``fold-F`` in it) keeps the split and
     the predictions, from which all figures can be computed again, and not the weights. Further initialisations of the
-    same split lie in ``init-M`` below it. What has predictions there is not trained again.
+    same split lie in ``init-M`` below it. What has predictions there is not trained again. ``views`` gives the images
+    in the size of a contender that was trained elsewhere.
     """
     folds = recipe.split.folds
     rounds = _rounds(recipe)
@@ -44,7 +53,7 @@ def repeat(
     for number, one in enumerate(rounds):
         place = folder if number == 0 else folder / "repeats" / one.place(folds)
         shown = partial(_shown, progress, number, len(rounds), one.told(folds))
-        figures, n_test = _one(recipe, one, inputs, copies, place, folder / "ledger.jsonl", shown)
+        figures, n_test = _one(recipe, one, inputs, copies, place, folder / "ledger.jsonl", shown, views)
         rows += figures
         sizes += [n_test] if one.initialisation == 1 else []
     progress("Repeats", len(rounds), len(rounds), "")
@@ -63,7 +72,7 @@ def repeat(
         same_parts=split.given and not split.validation_cut,
         tested=sizes,
     )
-    return called_leaky(summary, split)
+    return called_foreign(called_leaky(summary, split), recipe)
 
 
 @dataclass(frozen=True)
@@ -113,7 +122,14 @@ def _rounds(recipe: Recipe) -> list[Round]:
 
 
 def _one(
-    recipe: Recipe, this: Round, inputs: Inputs, copies: np.ndarray, place: Path, ledger: Path, progress: Progress
+    recipe: Recipe,
+    this: Round,
+    inputs: Inputs,
+    copies: np.ndarray,
+    place: Path,
+    ledger: Path,
+    progress: Progress,
+    views: Views,
 ) -> tuple[list[dict[str, Any]], int]:
     """The figures of one round, a row for each contender and baseline; and how many samples it tested."""
     seed, which = this.training_seed, _named(this, recipe)
@@ -125,13 +141,11 @@ def _one(
     for contender in recipe.contender:
         own = place / "contenders" / slug(contender.name)
         if not (own / "predictions.csv").is_file():
-            network, pretraining = first_network(contender, inputs.preprocessing.shape, task.outputs, seed)
-            asked = recipe.evaluation
-            train_contender(contender, network, pretraining, task, inputs, split, own, seed, asked, progress)
+            ready = entrant(contender, inputs, task, seed, recipe.evaluation, views)
+            ready.contend(task, inputs, split, own, progress)
         forget_checkpoint(own)
         if this != Round(recipe.seed):  # the figures are wanted, and twenty VGG16 would fill a disk
-            for weights_file in ("model.safetensors", "gate.safetensors"):
-                (own / weights_file).unlink(missing_ok=True)
+            forget_weights(own)
         seen[contender.name] = evaluated(own)
         figures = point_figures(task.read(own / "predictions.csv")["test"])
         rows.append({**which, "contender": contender.name, "kind": "contender", **figures})

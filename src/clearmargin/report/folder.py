@@ -44,7 +44,7 @@ class TrainedFiles:
     model, result
         ``model.json``, and its part of ``evaluation.json``.
     history
-        One row an epoch; empty columns are absent.
+        One row an epoch; empty columns are absent. No rows for one that was trained elsewhere.
     """
 
     name: str
@@ -52,6 +52,11 @@ class TrainedFiles:
     model: Mapping[str, Any]
     history: pd.DataFrame
     result: Mapping[str, Any]
+
+    @property
+    def learned_here(self) -> bool:
+        """False for a contender that somebody else trained."""
+        return self.model.get("kind") != "onnx"
 
 
 @dataclass(frozen=True)
@@ -223,8 +228,15 @@ def _read_contender(
             f"{path} and evaluation.json do not belong together: {errors} errors in {len(truth)} rows against "
             f"{result['errors']} errors in {evaluation['n']} samples. Evaluate the run again."
         )
-    history = read_csv(place / "history.csv", ("epoch",))
+    history = _read_history(place, model)
     return ContenderFiles(model["name"], place.name, model, history, result, predictions, predicted, truth)
+
+
+def _read_history(place: Path, model: Mapping[str, Any]) -> pd.DataFrame:
+    """The course of training; no epochs for a contender that was trained elsewhere."""
+    if model.get("kind") == "onnx":
+        return pd.DataFrame({"epoch": pd.Series(dtype=np.int64)})
+    return read_csv(place / "history.csv", ("epoch",))
 
 
 def read_json(path: Path, needed: tuple[str, ...] | None = None) -> dict[str, Any]:

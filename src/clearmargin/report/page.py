@@ -32,6 +32,7 @@ from clearmargin.report import (
     wording,
 )
 from clearmargin.report.companions import for_authors, write_companions
+from clearmargin.report.external_page import external_tests
 from clearmargin.report.figures import SERIES, Look
 from clearmargin.report.folder import RunFiles, StudyFiles, read_evaluation, read_run, recipe_language
 from clearmargin.report.marking import mark_page, marked
@@ -196,6 +197,7 @@ def _first_screen(run: RunFiles) -> dict[str, Any]:
         "leaks": not all(check.holds for check in checks),
         "looks": [Look(k) for k in range(len(run.contenders))],
         "series": SERIES,
+        "externals": external_tests(run.folder),
     }
 
 
