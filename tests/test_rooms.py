@@ -32,6 +32,7 @@ ROOMS = (
     ("leakage",),
     ("description",),
     ("task",),
+    ("deciding",),
     ("contest",),
     ("judgement",),
     ("report",),

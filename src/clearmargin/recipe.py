@@ -182,6 +182,12 @@ class Contender(Settings):
         return self
 
 
+class ReportSettings(Settings):
+    """How the report is written: English, or Simplified Chinese."""
+
+    language: Literal["en", "zh"] = "en"
+
+
 class Recipe(Settings):
     """A study, from data to report."""
 
@@ -194,11 +200,12 @@ class Recipe(Settings):
     contender: Annotated[list[Contender], Field(min_length=1, max_length=50)]
     training: Training = Training()
     evaluation: EvaluationSettings = EvaluationSettings()
+    report: ReportSettings = ReportSettings()
 
     @property
     def rounds(self) -> int:
-        """How often the study is done: once for each seed, or for each fold of each seed."""
-        return self.evaluation.repeats * max(1, self.split.folds)
+        """How often the study is done: for each seed, each fold of it, and each initialisation on that split."""
+        return self.evaluation.repeats * max(1, self.split.folds) * self.evaluation.initialisations
 
     def without_paths(self) -> Recipe:
         """The same as a run folder keeps it: of a path, only the last name, and for a split file the run's own.
