@@ -9,7 +9,17 @@ from clearmargin.language import tr, trn
 from clearmargin.records import PARTS
 from clearmargin.report.folder import StudyFiles
 from clearmargin.report.methods import evaluation_number
-from clearmargin.report.wording import count, estimate, is_number, listed, measured, percent, plural, without_folders
+from clearmargin.report.wording import (
+    count,
+    estimate,
+    is_number,
+    listed,
+    measured,
+    percent,
+    plural,
+    sentences,
+    without_folders,
+)
 
 OVERALL: Mapping[str, tuple[str, ...]] = {
     "classification": ("balanced_accuracy", "accuracy", "macro_f1", "mcc", "auc"),
@@ -69,8 +79,8 @@ def origin(run: StudyFiles) -> str:
     left_out = counts["found"] - counts["decoded"]
     told = tr("{things} from the source “{source}”.", things=plural(counts["found"], noun_of(run)), source=source)
     if left_out:
-        return f"{told} {trn(left_out, '{n} could not be read.', '{n} could not be read.', n=count(left_out))}"
-    return f"{told} {tr('All could be read.')}"
+        return sentences(told, trn(left_out, "{n} could not be read.", "{n} could not be read.", n=count(left_out)))
+    return sentences(told, tr("All could be read."))
 
 
 def simulated(run: StudyFiles) -> str:

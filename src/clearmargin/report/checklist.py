@@ -15,7 +15,7 @@ from clearmargin.report import account
 from clearmargin.report.folder import StudyFiles, TrainedFiles
 from clearmargin.report.marking import unmarked
 from clearmargin.report.methods import settings_of
-from clearmargin.report.wording import count, listed, percent, plural, retold_text
+from clearmargin.report.wording import count, listed, percent, plural, retold_text, sentences
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def _ask(topic: str, tripod: str, claim: str, question: str) -> Item:
     return Item(topic, tripod, claim, False, question)
 
 
-def _tell(topic: str, tripod: str, claim: str, *sentences: str) -> Item:
-    return Item(topic, tripod, claim, True, " ".join(filter(None, sentences)))
+def _tell(topic: str, tripod: str, claim: str, *told: str) -> Item:
+    return Item(topic, tripod, claim, True, sentences(*told))
 
 
 def _introduction() -> list[Item]:
