@@ -8,7 +8,18 @@ from typing import Any
 from clearmargin.language import tr, trn
 from clearmargin.records import PARTS
 from clearmargin.report.folder import StudyFiles
-from clearmargin.report.wording import count, estimate, is_number, listed, measured, percent, plural, without_folders
+from clearmargin.report.methods import evaluation_number
+from clearmargin.report.wording import (
+    count,
+    estimate,
+    is_number,
+    listed,
+    measured,
+    percent,
+    plural,
+    sentences,
+    without_folders,
+)
 
 OVERALL: Mapping[str, tuple[str, ...]] = {
     "classification": ("balanced_accuracy", "accuracy", "macro_f1", "mcc", "auc"),
@@ -68,8 +79,8 @@ def origin(run: StudyFiles) -> str:
     left_out = counts["found"] - counts["decoded"]
     told = tr("{things} from the source “{source}”.", things=plural(counts["found"], noun_of(run)), source=source)
     if left_out:
-        return f"{told} {trn(left_out, '{n} could not be read.', '{n} could not be read.', n=count(left_out))}"
-    return f"{told} {tr('All could be read.')}"
+        return sentences(told, trn(left_out, "{n} could not be read.", "{n} could not be read.", n=count(left_out)))
+    return sentences(told, tr("All could be read."))
 
 
 def simulated(run: StudyFiles) -> str:
@@ -99,16 +110,7 @@ def tested_where(run: StudyFiles) -> str:
 
 def looked_at(run: StudyFiles) -> str:
     """How often the test part was evaluated."""
-    number, over_runs = run.evaluation.get("evaluation_number"), run.evaluation.get("evaluation_number_machine")
-    if number is None:
-        return tr("How often the test part was evaluated is not recorded.")
-    if over_runs is None:
-        return tr("Evaluation number {n} of this test part in this run folder.", n=number)
-    return tr(
-        "Evaluation number {n} of this test part in this run folder, number {n_machine} on this machine.",
-        n=number,
-        n_machine=over_runs,
-    )
+    return evaluation_number(run.evaluation) or tr("How often the test part was evaluated is not recorded.")
 
 
 def reached(run: StudyFiles, result: Mapping[str, Any]) -> str:

@@ -14,7 +14,8 @@ from clearmargin.language import tr
 from clearmargin.report import account
 from clearmargin.report.folder import StudyFiles, TrainedFiles
 from clearmargin.report.marking import unmarked
-from clearmargin.report.wording import count, listed, percent, plural, retold_text
+from clearmargin.report.methods import settings_of
+from clearmargin.report.wording import count, listed, percent, plural, retold_text, sentences
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def _ask(topic: str, tripod: str, claim: str, question: str) -> Item:
     return Item(topic, tripod, claim, False, question)
 
 
-def _tell(topic: str, tripod: str, claim: str, *sentences: str) -> Item:
-    return Item(topic, tripod, claim, True, " ".join(filter(None, sentences)))
+def _tell(topic: str, tripod: str, claim: str, *told: str) -> Item:
+    return Item(topic, tripod, claim, True, sentences(*told))
 
 
 def _introduction() -> list[Item]:
@@ -210,7 +211,7 @@ def _models(run: StudyFiles, contenders: Sequence[TrainedFiles]) -> list[Item]:
             tr("Choice of the final model"),
             "12c",
             "26",
-            tr("By the validation part; the test part was looked at afterwards."),
+            _chosen(run, contenders),
         ),
         _tell(tr("Software"), "18f", "23", f"{', '.join(versions)}."),
         _tell(tr("Classes out of balance"), "13", "", account.classes_by_part(run))
@@ -219,6 +220,16 @@ def _models(run: StudyFiles, contenders: Sequence[TrainedFiles]) -> list[Item]:
             tr("Outcome"), "8a", "", tr("The column “{target}”, in its own unit.", target=str(run.evaluation["target"]))
         ),
     ]
+
+
+def _chosen(run: StudyFiles, contenders: Sequence[TrainedFiles]) -> str:
+    """By what the weights that were tested were chosen."""
+    asked = [
+        settings_of(run, contender.name).get("training") or run.recipe.get("training", {}) for contender in contenders
+    ]
+    if any(settings.get("keep", "best") == "best" for settings in asked):
+        return tr("By the validation part; the test part was looked at afterwards.")
+    return tr("The weights of the last epoch; the test part was looked at afterwards.")
 
 
 def _evaluation(run: StudyFiles) -> list[Item]:
@@ -234,7 +245,10 @@ def _evaluation(run: StudyFiles) -> list[Item]:
     external = account.external_tests(run)
     rows = [
         _tell(
-            tr("Measures"), "12e", "28", tr("The figures of the first table; a sensible minimum is stated beside them.")
+            tr("Measures"),
+            "12e",
+            "28",
+            tr("The figures of the first table and those of each class, each with its interval."),
         ),
         _tell(tr("Uncertainty"), "12e, 23a", "29, 38", intervals),
         _tell(tr("Use of the test part"), "12e, 16", "32", account.looked_at(run)),

@@ -386,7 +386,8 @@ def evaluation_number(result: Mapping[str, Any]) -> str:
     if number is None:
         return ""
     if over_runs is None:
-        return tr("This is evaluation number {n} of this test part in this run folder.", n=number)
+        told = tr("This is evaluation number {n} of this test part in this run folder.", n=number)
+        return sentences(told, retold_text(result.get("ledger_note") or ""))
     return tr(
         "This is evaluation number {n} of this test part in this run folder, and number {n_machine} on this machine.",
         n=number,

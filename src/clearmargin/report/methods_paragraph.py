@@ -95,21 +95,25 @@ def _tests(run: StudyFiles) -> list[str]:
                     "2013)."
                 )
             )
-        if any(pair.get("auc_p") is not None for pair in result["comparisons"]):
+        methods = [str(pair.get("auc_method")) for pair in result["comparisons"] if pair.get("auc_p") is not None]
+        if any(method.startswith("DeLong") for method in methods):
             told.append(
                 tr(
                     "Areas under ROC curves were compared after DeLong (DeLong, DeLong and Clarke-Pearson 1988; Sun "
-                    "and Xu 2014), or by the bootstrap over groups where samples cluster."
+                    "and Xu 2014)."
                 )
             )
+        elif methods:
+            told.append(tr("Mean areas under the ROC curves were compared by the paired bootstrap."))
         if len(result["comparisons"]) > 1:
             told.append(
                 tr("P-values were adjusted after Holm (1979) for {n} comparisons.", n=count(len(result["comparisons"])))
             )
         told.append(
             tr(
-                "One model is called better only when the interval of the difference excludes zero and the "
-                "adjusted p-value is below the level; the rule was fixed before any result was seen."
+                "One model is called better only when the interval of the difference excludes zero, the adjusted "
+                "p-value is below the level and a second measure does not say the opposite; the rule was fixed before "
+                "any result was seen."
             )
         )
     if result.get("repeats"):
@@ -126,7 +130,8 @@ def _on_validation(run: StudyFiles) -> list[str]:
     """What was fixed on the validation part, where a run did that."""
     said: list[Any] = list(run.evaluation["contenders"].values())
     told = []
-    if any(one.get("calibration") for one in said):
+    fitted = ("fitted", "lowest", "highest")
+    if any((one.get("calibration") or {}).get("outcome") in fitted for one in said):
         told.append(
             tr(
                 "Probabilities were calibrated by temperature scaling (Guo et al. 2017), the temperature being "
@@ -140,7 +145,7 @@ def _on_validation(run: StudyFiles) -> list[str]:
                 "the validation part."
             )
         )
-    if any(one.get("abstention") for one in said):
+    if any((one.get("abstention") or {}).get("threshold") is not None for one in said):
         told.append(tr("The threshold below which the model abstains was chosen on the validation part."))
     return told
 
