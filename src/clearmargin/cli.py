@@ -15,6 +15,7 @@ from clearmargin.console import print_table as _print
 from clearmargin.console import say as _say
 from clearmargin.data_commands import app as data_app
 from clearmargin.errors import ClearmarginError, UsageError
+from clearmargin.evaluate_command import evaluate
 from clearmargin.split_command import GroupPatternOption, split
 
 if TYPE_CHECKING:
@@ -68,6 +69,12 @@ LanguageOption = Annotated[
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on with the interrupted run in --out, if there is one.")
 ]
+RepeatsOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Split, train and evaluate over N seeds; as --set evaluation.repeats=N.", show_default=False
+    ),
+]
 TargetOption = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="For a table of numbers: the column to be predicted.")
 ]
@@ -116,13 +123,15 @@ def run(
     out: OutOption = None,
     changes: SetOption = None,
     group_pattern: GroupPatternOption = None,
+    repeats: RepeatsOption = None,
     resume: ResumeOption = False,
     as_json: JsonOption = False,
     language: LanguageOption = None,
 ) -> None:
     """Run a study from data to report. It audits, splits, trains, compares and shows every mistake."""
     pattern = [] if group_pattern is None else [f"data.group_pattern={json.dumps(group_pattern)}"]
-    _run(recipe, data, out, [*(changes or []), *pattern, *_language(language)], resume, as_json)
+    times = [] if repeats is None else [f"evaluation.repeats={repeats}"]
+    _run(recipe, data, out, [*(changes or []), *pattern, *times, *_language(language)], resume, as_json)
 
 
 def _language(language: str | None) -> list[str]:
@@ -164,6 +173,11 @@ def predict(
         _say("Careful: the split of this run leaks: on new patients, expect less than its figures promise.")
     for name, reason in result.failures.items():
         _say(f"{name} left out: {reason}")
+    if result.unlike:
+        _say(
+            f"Careful: {result.unlike} of {len(result.table)} images look unlike anything this model was trained on; "
+            "what it says of them means nothing."
+        )
     if as_json:
         typer.echo(json.dumps(result.as_json(), ensure_ascii=False, indent=1))
     elif as_csv:
@@ -184,8 +198,16 @@ def _print_predictions(result: FilePredictions) -> None:
         table.add_column(_plain(heading), justify="left" if place < 2 else "right", overflow="fold")
     for row in result.table.itertuples(index=False, name=None):
         said = f"{row[1]:.6g}" if isinstance(row[1], float) else _plain(row[1])
-        table.add_row(_plain(row[0]), said, *(f"{probability:.3f}" for probability in row[2:]))
+        table.add_row(_plain(row[0]), said, *map(_cell, row[2:]))
     _print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, tuple):
+        return _plain(", ".join(value))
+    return f"{value:.3f}" if isinstance(value, float) else _plain(value)
 
 
 @app.command("describe")
@@ -212,6 +234,9 @@ def describe(
 def _print_network(network: NetworkDescription, study: StudyDescription) -> None:
     from rich.table import Table
 
+    if not network.layers:
+        typer.echo(f"{_plain(network.name)}: trained elsewhere, {network.frozen:,} parameters.\n")
+        return
     table = Table(title=_plain(network.name), title_justify="left")
     table.add_column("layer", overflow="fold")
     kinds = ["trained", "frozen"] if network.frozen else ["parameters"]
@@ -262,6 +287,7 @@ def audit(
 
 
 app.command("split")(split)
+app.command("evaluate")(evaluate)
 
 
 @app.command("leakage")

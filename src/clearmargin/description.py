@@ -10,21 +10,29 @@ from typing import Any
 import torch
 
 from clearmargin.errors import SourceError, UsageError
+from clearmargin.foreign import count_parameters
 from clearmargin.models import MOST_OUTPUTS, build_network
 from clearmargin.models.rows import LayerRow, Shape
 from clearmargin.preparation import named, open_data, own_column
-from clearmargin.recipe import Data, load_recipe
+from clearmargin.recipe import AnyContender, Contender, Data, load_recipe
 from clearmargin.sources import open_table_source
 from clearmargin.sources.catalogue import find, local_copy
 
 
 @dataclass(frozen=True)
 class NetworkDescription:
-    """One contender's network, layer by layer."""
+    """One contender's network, layer by layer; of one that was trained elsewhere only its size is known.
+
+    Attributes
+    ----------
+    published
+        Parameters of a network that was trained elsewhere.
+    """
 
     name: str
     architecture: str
     layers: tuple[LayerRow, ...]
+    published: int = 0
 
     @property
     def trained(self) -> int:
@@ -34,7 +42,7 @@ class NetworkDescription:
     @property
     def frozen(self) -> int:
         """Parameters that stay as they come."""
-        return sum(row.parameters for row in self.layers if not row.trained)
+        return self.published + sum(row.parameters for row in self.layers if not row.trained)
 
     @property
     def multiply_adds(self) -> int:
@@ -118,9 +126,16 @@ def describe(
         shape = settings.data.preprocessing.shape
         outputs = _classes(settings.data, classes, given=data is not None)
     with torch.device("meta"):  # shapes without numbers: no memory, no time
-        networks = [(contender, build_network(contender, shape, outputs)) for contender in settings.contender]
-    described = [NetworkDescription(each.name, each.architecture, tuple(network.table)) for each, network in networks]
+        described = [_described(contender, shape, outputs) for contender in settings.contender]
     return StudyDescription(settings.name, settings.task, shape, outputs, tuple(described))
+
+
+def _described(contender: AnyContender, shape: Shape, outputs: int) -> NetworkDescription:
+    if isinstance(contender, Contender):
+        return NetworkDescription(
+            contender.name, contender.architecture, tuple(build_network(contender, shape, outputs).table)
+        )
+    return NetworkDescription(contender.name, "onnx", (), count_parameters(contender))
 
 
 def _classes(data: Data, asked: int | None, *, given: bool) -> int:

@@ -10,26 +10,32 @@ from typing import Any
 import numpy as np
 
 from clearmargin.errors import UsageError
+from clearmargin.evaluation.alignment import numbered_groups
 from clearmargin.evaluation.assessment import check_prevalence, evaluate
 from clearmargin.evaluation.baselines import baseline_estimates
 from clearmargin.evaluation.bootstrap import headline
 from clearmargin.evaluation.decision import Decision
 from clearmargin.evaluation.estimates import write_estimates
+from clearmargin.evaluation.gate import gate_block, read_distances
 from clearmargin.evaluation.metrics import label_index, predicted_index
 from clearmargin.evaluation.regression import evaluate_estimates
 from clearmargin.evaluation.regression_metrics import error_figures
+from clearmargin.evaluation.shares import Shares
 from clearmargin.files import file_sha256
+from clearmargin.language import tr
 from clearmargin.recipe import Recipe, slug
 from clearmargin.recipe_evaluation import EvaluationSettings
+from clearmargin.recipe_foreign import ForeignContender
 from clearmargin.records import Estimates, Inputs, Predictions, Split
 from clearmargin.split import crossing_groups
 from clearmargin.task import Classification, Task
 
 LEAKY = "Leaky split"
-# What figures are computed from. Repeats lie in repeats/seed-N, or, of folds, in repeats/seed-N/fold-F.
+# What figures are computed from. Repeats lie in repeats/seed-N, of folds in fold-F below it, and of further
+# initialisations in init-M below that.
 RESTS_ON = tuple(
     f"{place}{name}"
-    for place in ("", "repeats/*/", "repeats/*/*/")
+    for place in ("", "repeats/*/", "repeats/*/*/", "repeats/*/*/*/")
     for name in ("split.csv", "contenders/*/predictions.csv", "baselines/*/predictions.csv")
 )
 
@@ -68,7 +74,8 @@ def judge_contenders(
             columns=_columns(asked.subgroups, inputs, split.names[split.rows("test")]),
             **settings,
         )
-        return called_leaky({**figures, "references": references}, split)
+        figures = with_gates(figures, said, decisions, folder)
+        return called_foreign(called_leaky({**figures, "references": references}, split), recipe)
     baselines = baselines_on_test(inputs, split, recipe.seed, list(said))
     for name, estimates in baselines.items():
         write_estimates(folder / "baselines" / slug(name) / "predictions.csv", {"test": estimates})
@@ -101,6 +108,27 @@ def _columns(asked: Sequence[str], inputs: Inputs, names: np.ndarray) -> dict[st
     return {column: [attributes[name].get(column) for name in names] for column in asked}
 
 
+def with_gates(
+    figures: Mapping[str, Any], said: Mapping[str, Predictions], decisions: Mapping[str, Decision], folder: Path
+) -> dict[str, Any]:
+    """Figures with a block ``gate`` for each contender that has a gate, from its ``gate.csv``.
+
+    Raises
+    ------
+    RunFolderError
+        When a ``gate.csv`` is missing or damaged.
+    """
+    contenders = dict(figures["contenders"])
+    for name, decision in decisions.items():
+        if decision.gate is not None:
+            units, n_units = numbered_groups(said[name].groups)
+            asked = (figures["confidence"], figures["resamples"], figures["seed"])
+            shares = Shares(units, n_units < len(units), *asked)
+            distances = read_distances(folder / "contenders" / slug(name) / "gate.csv")
+            contenders[name] = {**contenders[name], "gate": gate_block(decision.gate, distances, shares)}
+    return {**figures, "contenders": contenders}
+
+
 def called_leaky(figures: Mapping[str, Any], split: Split) -> dict[str, Any]:
     """Figures with ``leaky``: whether groups are in two parts of their split; sentences and contenders then say so."""
     leaky = crossing_groups(split) > 0
@@ -113,6 +141,29 @@ def called_leaky(figures: Mapping[str, Any], split: Split) -> dict[str, Any]:
         for name, said in figures["contenders"].items()
     }
     return {**figures, "contenders": marked, "comparisons": told, "leaky": leaky}
+
+
+def called_foreign(figures: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """Figures in which contenders that were trained elsewhere are called so, and sentences about them too.
+
+    On what they were trained is not known here, so that a part of the test images may have been among it.
+    """
+    foreign = [contender.name for contender in recipe.contender if isinstance(contender, ForeignContender)]
+    if not foreign:
+        return dict(figures)
+    contenders = {
+        name: {**said, "trained_elsewhere": True} if name in foreign and "metrics" in said else said
+        for name, said in figures["contenders"].items()
+    }
+    comparisons = []
+    for pair in figures["comparisons"]:
+        cautions = [
+            tr("{name} was trained elsewhere: it may have seen these images.", name=name)
+            for name in (pair["first"], pair["second"])
+            if name in foreign
+        ]
+        comparisons.append({**pair, "sentence": " ".join([pair["sentence"], *cautions])})
+    return {**figures, "contenders": contenders, "comparisons": comparisons}
 
 
 def test_content(inputs: Inputs, split: Split) -> list[str]:

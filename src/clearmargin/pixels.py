@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -28,11 +29,12 @@ from clearmargin.decoding import Facts, prepare_all
 from clearmargin.errors import ImageError, SourceError, WorkError
 from clearmargin.mapped_rows import MappedRows
 from clearmargin.miniature import SIDE_PX
-from clearmargin.records import Finding, Inputs, Preprocessing, Source
+from clearmargin.records import Finding, Inputs, Preprocessing, Rows, Source
 
 _FORMAT = 4  # raise it when the files, or the way an image is decoded, change
 _CHUNK_IMAGES, _CHUNK_TINY = 32, 256  # decoded by one task; tiny ones are measured together
 _CHUNK_BYTES = 8 << 20
+_KEY = re.compile(r"[0-9a-f]{64}")
 _TINY_BYTES = 4096  # below, handing the interpreter from thread to thread costs more than it gains
 
 
@@ -99,6 +101,46 @@ def _stored(folder: Path, source: Source) -> tuple[MappedRows, MappedRows, pd.Da
     fits = named == {sample.name for sample in source.samples}
     whole = counts == (rows.shape[0], len(source.samples))
     return (rows, miniatures, facts, page["unreadable"]) if fits and whole else None
+
+
+@dataclass(frozen=True)
+class StoredMiniatures:
+    """Small pictures of a store, uint8 of shape (images, side, side), and the names of their images."""
+
+    names: tuple[str, ...]
+    miniatures: Rows
+
+    def rows(self, names: Sequence[str]) -> np.ndarray:
+        """Rows (int64) of these images.
+
+        Raises
+        ------
+        WorkError
+            When one is not there.
+        """
+        place = {name: row for row, name in enumerate(self.names)}
+        try:
+            return np.array([place[name] for name in names], dtype=np.int64)
+        except KeyError as error:
+            raise WorkError(f"There is no small picture of {error.args[0]!r} in the cache.") from error
+
+
+def stored_miniatures(key: str, *, cache: Path | None = None) -> StoredMiniatures | None:
+    """Small pictures of a store by its key, whatever source it was made from; None when it is not whole or not there.
+
+    Parameters
+    ----------
+    key
+        That of `records.Inputs`.
+    """
+    if _KEY.fullmatch(key) is None:
+        return None  # it comes from a file, and must not lead elsewhere
+    folder = (cache or cache_folder()) / "pixels" / key
+    try:
+        names = tuple(json.loads((folder / "facts.json").read_bytes())["facts"]["name"])
+        return StoredMiniatures(names, MappedRows(folder / "miniatures.bin", (len(names), SIDE_PX, SIDE_PX), np.uint8))
+    except (OSError, ValueError, LookupError, TypeError, WorkError):
+        return None
 
 
 def _unreadable_finding(unreadable: dict[str, str], found: int) -> tuple[Finding, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from clearmargin.errors import RecipeError
 from clearmargin.recipe_conflicts import (
@@ -27,6 +27,7 @@ from clearmargin.recipe_conflicts import (
     training_conflicts,
 )
 from clearmargin.recipe_evaluation import EvaluationSettings
+from clearmargin.recipe_foreign import ForeignContender, is_foreign
 from clearmargin.recipe_layers import Layer, Settings
 from clearmargin.recipe_mistakes import mistake_in_words
 from clearmargin.recipe_overrides import inherit_training, is_inherited, put_override
@@ -188,6 +189,13 @@ class ReportSettings(Settings):
     language: Literal["en", "zh"] = "en"
 
 
+# The tags are the first settings of each, as those of layers are: `recipe_mistakes` finds the right names by them.
+AnyContender = Annotated[
+    Annotated[Contender, Tag("name")] | Annotated[ForeignContender, Tag("onnx")],
+    Discriminator(lambda value: "onnx" if is_foreign(value) else "name"),
+]
+
+
 class Recipe(Settings):
     """A study, from data to report."""
 
@@ -197,15 +205,15 @@ class Recipe(Settings):
     data: Data = Data()
     split: SplitSettings = SplitSettings()
     audit: AuditSettings = AuditSettings()
-    contender: Annotated[list[Contender], Field(min_length=1, max_length=50)]
+    contender: Annotated[list[AnyContender], Field(min_length=1, max_length=50)]
     training: Training = Training()
     evaluation: EvaluationSettings = EvaluationSettings()
     report: ReportSettings = ReportSettings()
 
     @property
     def rounds(self) -> int:
-        """How often the study is done: once for each seed, or for each fold of each seed."""
-        return self.evaluation.repeats * max(1, self.split.folds)
+        """How often the study is done: for each seed, each fold of it, and each initialisation on that split."""
+        return self.evaluation.repeats * max(1, self.split.folds) * self.evaluation.initialisations
 
     def without_paths(self) -> Recipe:
         """The same as a run folder keeps it: of a path, only the last name, and for a split file the run's own.
@@ -365,7 +373,9 @@ def _unreadable(name: str, error: OSError | ValueError) -> RecipeError:
 def _resolve_paths(content: dict[str, Any], folder: Path) -> None:
     listed = content.get("contender")
     for contender in listed if isinstance(listed, list) else []:
-        if isinstance(contender, dict) and contender.get("weights") not in ("imagenet", "imagenet-download", "none"):
+        if isinstance(contender, dict) and "onnx" in contender:
+            _resolve_path(contender, "onnx", folder)
+        elif isinstance(contender, dict) and contender.get("weights") not in ("imagenet", "imagenet-download", "none"):
             _resolve_path(contender, "weights", folder)
     for table, key in (("data", "source"), ("split", "file")):
         if isinstance(content.get(table), dict):

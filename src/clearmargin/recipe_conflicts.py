@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from clearmargin.recipe_foreign import foreign_conflicts, is_foreign
 from clearmargin.recipe_mistakes import Place, sentence, shown
 
 IMAGE_SETTINGS = ("size_px", "fit", "color", "trim", "intensity", "group_pattern")
@@ -38,6 +39,9 @@ def refuse(conflicts: Iterable[str]) -> None:
 
 def contender_conflicts(contender: Mapping[str, Any]) -> Iterator[str]:
     """Settings of a contender that do not go together; those of a wrong type are left to others."""
+    if is_foreign(contender):
+        yield from foreign_conflicts(contender)
+        return
     architecture = contender.get("architecture", "cnn")
     for key in FOREIGN.get(architecture, ()) if isinstance(architecture, str) else ():
         if contender.get(key) is not None:
@@ -197,6 +201,9 @@ def _image_checks(audit: Mapping[str, Any]) -> Iterator[str]:
 
 def _image_networks(contender: Mapping[str, Any]) -> Iterator[str]:
     """What of a contender can't learn numbers from a table."""
+    if is_foreign(contender):
+        yield "'onnx' takes a classifier of images, and a regression learns numbers from a table: leave it out"
+        return
     architecture, layers = contender.get("architecture", "cnn"), contender.get("layers")
     if architecture in ("vgg16", "resnet18"):
         yield (

@@ -45,6 +45,8 @@ def mistake_in_words(mistake: Mapping[str, Any], content: Mapping[str, Any], rec
         The model of the whole page, for the names that would have been right.
     """
     kind, place = mistake["type"], mistake["loc"]
+    if place[:1] == ("contender",) and len(place) == 3:
+        place = place[:2]  # pydantic's tag is no place of the page
     if kind == "extra_forbidden":
         return _unknown_setting(place, content, recipe)
     if kind == "missing" or (kind == "too_short" and place == ("contender",)):
@@ -115,7 +117,7 @@ def _where(place: Place, content: Mapping[str, Any]) -> str:
         table = content["contender"][steps[1]]
         name = table.get("name") if isinstance(table, Mapping) else None
         words.append(f"contender {shown(name) if isinstance(name, str) else int(steps[1]) + 1}")
-        steps = steps[2:]
+        steps = steps[3:] if steps[2:3] in (["name"], ["onnx"]) else steps[2:]  # pydantic's tag: trained here, or not
     if len(steps) > 1 and steps[0] in ("layers", "head"):
         words.append(f"layer {int(steps[1]) + 1}" + (" of the head" if steps[0] == "head" else ""))
         steps = steps[3:]  # after the number comes pydantic's tag, the kind of the layer

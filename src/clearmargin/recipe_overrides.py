@@ -92,7 +92,8 @@ def inherit_training(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _inheriting(contender: Any, shared: Mapping[str, Any]) -> Any:
-    own = contender.get("training", {}) if isinstance(contender, Mapping) else None
+    learns = isinstance(contender, Mapping) and "onnx" not in contender  # what is foreign has learned already
+    own = contender.get("training", {}) if learns else None
     if not isinstance(own, Mapping):
         return contender
     merged = {**shared, **own}
@@ -104,10 +105,10 @@ def _inheriting(contender: Any, shared: Mapping[str, Any]) -> Any:
 
 def is_inherited(place: tuple[str | int, ...], content: Mapping[str, Any]) -> bool:
     """True for a mistake in a contender's training that stands in [training] and is reported there."""
-    if len(place) < 4 or (place[0], place[2]) != ("contender", "training"):
+    if len(place) < 5 or (place[0], place[2], place[3]) != ("contender", "name", "training"):
         return False
     table: Any = content["contender"][place[1]].get("training")
-    for step in place[3:]:
+    for step in place[4:]:
         if not isinstance(table, Mapping) or step not in table:
             return True
         table = table[step]

@@ -13,6 +13,7 @@ import pandas as pd
 from clearmargin.errors import RecipeError, RunFolderError
 from clearmargin.evaluation.decision import Decision, read_decision
 from clearmargin.files import read_table
+from clearmargin.published import PublishedContender
 from clearmargin.recipe import Recipe, check_recipe, load_stored_recipe, slug
 from clearmargin.trained import TrainedContender
 
@@ -47,6 +48,7 @@ class Run:
     def best(self) -> TrainedContender:
         """The best contender on validation: by balanced accuracy, then log loss; of a regression by squared error.
 
+        One that was trained elsewhere may have seen the validation part, and is the best only where there is no other.
         The loss that a regression minimised says nothing here: contenders may have learned by different ones.
         """
 
@@ -54,7 +56,8 @@ class Run:
             said = contender.description["validation"]
             return said.get("balanced_accuracy", 0.0), -said.get("mean_squared_error", said["loss"])
 
-        return max(self.contenders.values(), key=quality)
+        learned_here = [one for one in self.contenders.values() if not isinstance(one, PublishedContender)]
+        return max(learned_here or self.contenders.values(), key=quality)
 
     def contender(self, name: str | None) -> TrainedContender:
         """A contender by its name or folder name; the best on validation when None.
@@ -154,7 +157,8 @@ def _contenders(folder: Path, recipe: Recipe) -> Iterator[TrainedContender]:
     for contender in recipe.contender:
         place = folder / "contenders" / slug(contender.name)
         description = _checked(read_json(place / "model.json"), place)
-        yield TrainedContender(contender.name, place, description, read_decision(description, place))
+        kind = PublishedContender if description.get("kind") == "onnx" else TrainedContender
+        yield kind(contender.name, place, description, read_decision(description, place))
 
 
 def _checked(description: Any, place: Path) -> dict[str, Any]:

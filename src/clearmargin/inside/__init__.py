@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clearmargin.published import PublishedContender
+from clearmargin.recipe import Contender
 from clearmargin.records import Inputs, Preprocessing, Progress, Split
 from clearmargin.runs import Run
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def look_inside(folder: Path, pixels: Inputs, split: Split, progress: Progress) -> None:
-    """Write ``contenders/SLUG/inside/`` for every network of an evaluated study of images.
+    """Write ``contenders/SLUG/inside/`` for every network of an evaluated study of images that was trained here.
 
     What an interrupted run wrote stays. A study of a table has no maps to look at.
 
@@ -36,7 +38,8 @@ def look_inside(folder: Path, pixels: Inputs, split: Split, progress: Progress) 
     if not isinstance(pixels.preprocessing, Preprocessing):
         return
     run = Run(folder)
-    missing = [name for name, contender in run.contenders.items() if not _stored(contender.folder).is_file()]
+    networks = {name: each for name, each in run.contenders.items() if not isinstance(each, PublishedContender)}
+    missing = [name for name, contender in networks.items() if not _stored(contender.folder).is_file()]
     if not missing:
         return
     from clearmargin.evaluation import read_predictions
@@ -45,8 +48,8 @@ def look_inside(folder: Path, pixels: Inputs, split: Split, progress: Progress) 
     def predictions_of(name: str) -> Predictions:
         return read_predictions(run.contenders[name].folder / "predictions.csv")["test"]
 
-    shown = Shown.of(pixels, split, predictions_of(run.best.name), contenders=len(run.contenders))
-    settings = {contender.name: contender.training for contender in run.recipe.contender}
+    shown = Shown.of(pixels, split, predictions_of(run.best.name), contenders=len(networks))
+    settings = {each.name: each.training for each in run.recipe.contender if isinstance(each, Contender)}
     for number, name in enumerate(missing):
         progress("Looking inside", number, len(missing), name)
         contender = replace(run.contenders[name])  # its network goes when the next one comes

@@ -140,6 +140,11 @@ def look_inside(contender: TrainedContender, subject: Subject) -> NetworkView:
 
 
 def _need_image_classifier(contender: TrainedContender) -> None:
+    if contender.description.get("kind") == "onnx":
+        raise UsageError(
+            f"'{contender.name}' was trained elsewhere and is an ONNX file, which has no layers to look into: choose "
+            "another contender with --contender."
+        )
     task = contender.description.get("task", "classification")
     if "size_px" not in contender.description["preprocessing"] or task != "classification":
         takes = "an image" if "size_px" in contender.description["preprocessing"] else "rows of a table"

@@ -25,6 +25,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "split.json": ("asked", "achieved", "counts", "groups", "patients", "crossing_groups"),
     "model.json": ("name", "parameters", "training", "layers"),
     "leakage.json": ("splits",),
+    "control.json": ("holds", "accuracy", "chance"),
 }
 EVALUATION_NEEDED: Mapping[str, tuple[str, ...]] = {
     "classification": ("task", "classes", "n", "contenders", "comparisons"),
@@ -43,7 +44,7 @@ class TrainedFiles:
     model, result
         ``model.json``, and its part of ``evaluation.json``.
     history
-        One row an epoch; empty columns are absent.
+        One row an epoch; empty columns are absent. No rows for one that was trained elsewhere.
     """
 
     name: str
@@ -51,6 +52,11 @@ class TrainedFiles:
     model: Mapping[str, Any]
     history: pd.DataFrame
     result: Mapping[str, Any]
+
+    @property
+    def learned_here(self) -> bool:
+        """False for a contender that somebody else trained."""
+        return self.model.get("kind") != "onnx"
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,8 @@ class StudyFiles:
         ``split.csv``: name, label, group, part.
     leakage
         ``leakage.json``, the price of leakage; None where it was not measured.
+    control
+        ``control.json``, what shuffled labels reach on this split; None where it was not measured.
     """
 
     folder: Path
@@ -92,6 +100,7 @@ class StudyFiles:
     split_rows: pd.DataFrame
     evaluation: Mapping[str, Any]
     leakage: Mapping[str, Any] | None
+    control: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -143,18 +152,22 @@ def read_study(folder: Path, evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "split": read_json(folder / "split.json"),
         "split_rows": read_csv(folder / "split.csv", ("name", "label", "group", "part")),
         "evaluation": evaluation,
-        "leakage": _read_leakage(folder / "leakage.json") if (folder / "leakage.json").is_file() else None,
+        "leakage": _read_sealed(folder / "leakage.json"),
+        "control": _read_sealed(folder / "control.json"),
     }
 
 
-def _read_leakage(path: Path) -> dict[str, Any]:
-    leakage = read_json(path)
-    if "content_sha256" in leakage and not is_sealed(leakage):
+def _read_sealed(path: Path) -> dict[str, Any] | None:
+    """Figures that only some runs have, and that nobody edited."""
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    if "content_sha256" in found and not is_sealed(found):
         raise RunFolderError(
             f"{path} was edited or damaged: its content_sha256 is that of other figures. Delete the file and "
             "report.html, and go on with `clearmargin run … --resume`, which measures them again."
         )
-    return leakage
+    return found
 
 
 def read_run(folder: Path) -> RunFiles:
@@ -215,8 +228,15 @@ def _read_contender(
             f"{path} and evaluation.json do not belong together: {errors} errors in {len(truth)} rows against "
             f"{result['errors']} errors in {evaluation['n']} samples. Evaluate the run again."
         )
-    history = read_csv(place / "history.csv", ("epoch",))
+    history = _read_history(place, model)
     return ContenderFiles(model["name"], place.name, model, history, result, predictions, predicted, truth)
+
+
+def _read_history(place: Path, model: Mapping[str, Any]) -> pd.DataFrame:
+    """The course of training; no epochs for a contender that was trained elsewhere."""
+    if model.get("kind") == "onnx":
+        return pd.DataFrame({"epoch": pd.Series(dtype=np.int64)})
+    return read_csv(place / "history.csv", ("epoch",))
 
 
 def read_json(path: Path, needed: tuple[str, ...] | None = None) -> dict[str, Any]:

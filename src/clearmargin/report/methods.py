@@ -10,6 +10,7 @@ import tomli_w
 
 from clearmargin.evaluation.rounds import first_round
 from clearmargin.language import tr, trn
+from clearmargin.report.elsewhere import elsewhere_method
 from clearmargin.report.folder import ContenderFiles, RunFiles, StudyFiles, TrainedFiles
 from clearmargin.report.proof import of_learned_groups
 from clearmargin.report.wording import (
@@ -50,7 +51,7 @@ def steps(run: RunFiles) -> list[tuple[str, str]]:
         (tr("Preprocessing"), _preprocessing(run)),
         (tr("Split"), _split(run)),
         *((contender.name, _contender(run, contender)) for contender in run.contenders),
-        *training_steps(run, run.contenders),
+        *training_steps(run, [contender for contender in run.contenders if contender.learned_here]),
         (tr("Evaluation"), _evaluation(run)),
         *repeats_step(run),
     ]
@@ -100,7 +101,8 @@ def _data(run: RunFiles) -> str:
 
 
 def _preprocessing(run: RunFiles) -> str:
-    done = run.contenders[0].model.get("preprocessing", {})
+    own = [contender for contender in run.contenders if contender.learned_here] or run.contenders
+    done = own[0].model.get("preprocessing", {})
     told = [tr("Blank margins were cut off.")] if done.get("trim") else []
     if done.get("intensity") == "standardised":
         told.append(
@@ -223,6 +225,8 @@ def tested_on(run: StudyFiles, noun: str) -> str:
 
 
 def _contender(run: RunFiles, contender: ContenderFiles) -> str:
+    if not contender.learned_here:
+        return elsewhere_method(contender)
     asked = settings_of(run, contender.name)
     parameters = contender.model["parameters"]
     total, trained = parameters["total"], parameters.get("trained")
@@ -370,8 +374,10 @@ def repeats_step(run: StudyFiles) -> list[tuple[str, str]]:
     if len(seeds) > 1:
         named = tr("the seeds {first} to {last}", first=seeds[0], last=seeds[-1])
     done = tr("The study was done {n} times, with {seeds}: {anew}.", n=rounds, seeds=named, anew=anew)
+    trained = found.get("initialisations", 1)
+    each = tr("Each time, all was trained from {n} initialisations.", n=trained) if trained > 1 else ""
     baselines = tr("The baselines were tested on the same rows.") if found["baselines"] else ""
-    return [(tr("Repeats"), sentences(done, baselines))]
+    return [(tr("Repeats"), sentences(done, each, baselines))]
 
 
 def evaluation_number(result: Mapping[str, Any]) -> str:

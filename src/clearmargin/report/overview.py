@@ -216,7 +216,9 @@ def contender_costs(contenders: Iterable[TrainedFiles]) -> list[dict[str, str]]:
             {
                 "parameters": large(contender.model["parameters"]["total"]),
                 "trained": large(contender.model["parameters"].get("trained")),
-                "seconds": seconds((training.get("seconds") or 0) + (training.get("trunk_seconds") or 0)),
+                "seconds": seconds((training.get("seconds") or 0) + (training.get("trunk_seconds") or 0))
+                if contender.learned_here
+                else "–",
             }
         )
     return costs

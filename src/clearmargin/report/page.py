@@ -15,9 +15,12 @@ from clearmargin.files import write_bytes
 from clearmargin.language import tr, using
 from clearmargin.records import PARTS
 from clearmargin.report import (
+    calibration,
     data_flow,
+    decision,
     findings,
     insides,
+    knowing,
     leakage,
     methods,
     mistakes,
@@ -25,9 +28,12 @@ from clearmargin.report import (
     proof,
     repeats,
     results,
+    subgroups,
     wording,
 )
+from clearmargin.report.companions import for_authors, write_companions
 from clearmargin.report.drawing import language_of_files, write_drawings
+from clearmargin.report.external_page import external_tests
 from clearmargin.report.figures import SERIES, Look
 from clearmargin.report.folder import RunFiles, StudyFiles, read_evaluation, read_run, recipe_language
 from clearmargin.report.marking import mark_page, marked
@@ -95,12 +101,14 @@ def _classification_page(run_folder: Path, pictures: Pictures | None) -> bytes:
 
 def _small_enough(template: str, facts: dict[str, Any], ways: Iterable[dict[str, Any]]) -> bytes:
     """The first page that is small enough, of several ways to arrange it, the fullest first."""
-    size = 0
+    steps, size = facts["how"]["steps"], 0
+    facts = {**facts, **for_authors(facts["run"], steps)}
     for way in ways:
         page = templates().get_template(template).render({**facts, **way})
         content = (mark_page(page) if facts["leaks"] else page).encode("utf-8")
         size = len(content)
         if size <= LARGEST_REPORT:
+            write_companions(facts["run"], steps)
             return content
     raise _too_large(size, facts["run"])
 
@@ -123,6 +131,8 @@ def _drawn(material: Material, pictures: Pictures | None) -> dict[str, Any]:
     looks = {contender.name: Look(k) for k, contender in enumerate(run.contenders)}
     with using(language_of_files()):
         files = {**results.figure_files(run, panels), **repeats.figure_files(run, looks)}
+        for room in (calibration, knowing, decision):
+            files |= room.figure_files(run)
         write_drawings(run.folder / "figures", files)
     return {
         **_data(run, pictures),
@@ -132,6 +142,10 @@ def _drawn(material: Material, pictures: Pictures | None) -> dict[str, Any]:
         "roc": results.roc_figures(panels),
         "roc_note": roc_note,
         "repeats": repeats.repeats(run, looks),
+        "calibration": calibration.calibration(run),
+        "knowing": knowing.knowing(run),
+        "decision": decision.decision_curves(run),
+        "subgroups": subgroups.subgroups(run),
     }
 
 
@@ -180,10 +194,11 @@ def _first_screen(run: RunFiles) -> dict[str, Any]:
         "differences": rows,
         "difference_scale": scale,
         "interval_methods": overview.interval_methods(run),
-        "checks": checks,
+        "checks": [*checks, *proof.control_check(run)],
         "leaks": not all(check.holds for check in checks),
         "looks": [Look(k) for k in range(len(run.contenders))],
         "series": SERIES,
+        "externals": external_tests(run.folder),
     }
 
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from clearmargin.evaluation.roc import roc_points
 from clearmargin.language import tr
 from clearmargin.report.drawing import Drawing, draw, draw_grid, inline
+from clearmargin.report.elsewhere import elsewhere_sentence
 from clearmargin.report.figures import (
     CLASSES_NAMED,
     Look,
@@ -60,6 +61,8 @@ def learning_curves(
     contender: TrainedFiles, look: Look, validation_samples: int, quantities: Sequence[str] = ("loss", "accuracy")
 ) -> Curves:
     """Draw what is measured on both parts (of a classification: loss and accuracy) over the epochs."""
+    if not contender.learned_here:
+        return Curves((), elsewhere_sentence(), "")
     drawn = []
     for quantity in quantities:
         if f"validation_{quantity}" in contender.history.columns:
@@ -294,11 +297,13 @@ def figure_files(run: RunFiles, panels: Sequence[RocPanel]) -> dict[str, Drawing
         partial(plot_curve, contender, Look(k), quantity)
         for k, contender in enumerate(run.contenders)
         for quantity in ("loss", "accuracy")
+        if contender.learned_here
     ]
     files = {
         f"confusion-{contender.slug}.svg": _draw_confusion(_counts(contender), classes) for contender in run.contenders
     }
-    files["learning-curves.svg"] = draw_grid(len(run.contenders), 2, (4.2, 2.8), list(curves))
+    if curves:
+        files["learning-curves.svg"] = draw_grid(len(curves) // 2, 2, (4.2, 2.8), list(curves))
     files["comparison.svg"] = draw_grid(2, 3, (3.4, 0.9 + 0.3 * len(run.contenders)), _estimate_plots(run))
     if plots:
         files["roc.svg"] = draw_grid(-(-len(plots) // columns), columns, (3.0, 3.2), list(plots))

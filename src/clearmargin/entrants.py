@@ -1,0 +1,160 @@
+"""Who takes part in a study: contenders that learn here, and those that somebody else trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from clearmargin.contest import first_network, forget_checkpoint, train_contender
+from clearmargin.errors import UsageError, WorkError
+from clearmargin.evaluation.calibration import Temperature
+from clearmargin.evaluation.decision import fit_decision
+from clearmargin.files import write_bytes, write_json
+from clearmargin.foreign import ForeignModel, foreign_preprocessing, open_foreign
+from clearmargin.judgement import point_figures
+from clearmargin.models import Network, Pretraining
+from clearmargin.recipe import AnyContender, Contender
+from clearmargin.recipe_evaluation import EvaluationSettings
+from clearmargin.recipe_foreign import ForeignContender
+from clearmargin.records import Columns, Inputs, Part, Predictions, Preprocessing, Progress, Split
+from clearmargin.split import check_division, crossing_groups
+from clearmargin.task import Classification, Task
+
+BATCH = 8
+STORED_MODELS = ("model.safetensors", "model.onnx", "gate.safetensors")
+Views = Callable[[Preprocessing], Inputs]  # the same images, decoded in another way
+
+
+class Entrant(Protocol):
+    """A contender that is ready: what can't work was said when it was made."""
+
+    def contend(self, task: Task, inputs: Inputs, split: Split, folder: Path, progress: Progress) -> None:
+        """Learn, if there is anything to learn, and write the model and ``predictions.csv`` into ``folder``."""
+        ...
+
+
+def entrant(
+    contender: AnyContender, inputs: Inputs, task: Task, seed: int, asked: EvaluationSettings, views: Views
+) -> Entrant:
+    """Make a contender ready.
+
+    Parameters
+    ----------
+    asked
+        Error rates, for the thresholds that are fixed on the validation part.
+    views
+        Gives the images of the study in another size, for one that was trained on them so.
+
+    Raises
+    ------
+    RecipeError, WeightsError
+        When its layers, its pretrained weights or its file can't work.
+    """
+    if isinstance(contender, Contender):
+        network, pretraining = first_network(contender, inputs.preprocessing.shape, task.outputs, seed)
+        return Learner(contender, network, pretraining, seed, asked)
+    if not isinstance(task, Classification) or isinstance(inputs.preprocessing, Columns):
+        raise UsageError(f"'{contender.name}' takes images, and this study learns numbers from a table.")
+    return Published(contender, open_foreign(contender, task.classes), inputs.preprocessing, asked, views)
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A contender that is trained here."""
+
+    contender: Contender
+    network: Network
+    pretraining: Pretraining | None
+    seed: int
+    asked: EvaluationSettings
+
+    def contend(self, task: Task, inputs: Inputs, split: Split, folder: Path, progress: Progress) -> None:
+        """Train it, then show it the test part."""
+        train_contender(
+            self.contender, self.network, self.pretraining, task, inputs, split, folder, self.seed, self.asked, progress
+        )
+
+
+@dataclass(frozen=True)
+class Published:
+    """A contender that was trained elsewhere: nothing is learned, and the images are decoded as its author did."""
+
+    settings: ForeignContender
+    model: ForeignModel
+    preprocessing: Preprocessing
+    asked: EvaluationSettings
+    views: Views
+
+    def contend(self, task: Task, inputs: Inputs, split: Split, folder: Path, progress: Progress) -> None:
+        """Fix thresholds on the validation part, write its file and ``model.json``, then show it the test part.
+
+        Its probabilities stay as they were published: the temperature is 1.
+
+        Raises
+        ------
+        SourceError
+            When the split leaks, whoever made it.
+        WorkError
+            When the network fails on an image.
+        """
+        check_division(split, inputs)
+        pixels = self.views(foreign_preprocessing(self.settings, self.preprocessing.fit))
+        validation = self._predictions(pixels, split, "validation", progress)
+        write_bytes(folder / "model.onnx", self.model.content)
+        write_json(folder / "model.json", self._described(task, validation, split))
+        test = self._predictions(pixels, split, "test", progress)
+        task.write(folder / "predictions.csv", {"validation": validation, "test": test})
+
+    def _predictions(self, pixels: Inputs, split: Split, part: Part, progress: Progress) -> Predictions:
+        """What it says of one part, in the order of the split."""
+        rows = split.rows(part)
+        place = {sample.name: row for row, sample in enumerate(pixels.samples)}
+        lacking = [name for name in split.names[rows] if name not in place]
+        if lacking:
+            raise WorkError(f"{lacking[0]!r} could be decoded for the study, but not at {self.settings.size_px} px.")
+        own = np.array([place[name] for name in split.names[rows]], dtype=np.int64)
+
+        def answers() -> Iterator[np.ndarray]:
+            for start in range(0, len(own), BATCH):
+                progress(f"{self.settings.name}: predicting", start, len(own), f"{part} part")
+                yield self.model.probabilities(pixels.rows.read(own[start : start + BATCH]))
+
+        said = np.concatenate([np.empty((0, len(self.model.classes))), *answers()])
+        return Predictions(split.names[rows], split.labels[rows], split.groups[rows], self.model.classes, said)
+
+    def _described(self, task: Task, validation: Predictions, split: Split) -> dict[str, Any]:
+        """The content of ``model.json``: what is known of a model that nobody here trained."""
+        how = foreign_preprocessing(self.settings, self.preprocessing.fit)
+        mean, std = self.settings.normalisation
+        reached = point_figures(validation)
+        return {
+            "format": 1,
+            "name": self.settings.name,
+            "kind": "onnx",
+            "architecture": self.settings.without_paths().model_dump(mode="json", exclude_none=True),
+            **task.described(),
+            "preprocessing": {**asdict(how), "mean": list(mean), "std": list(std)},
+            "pretrained_sha256": None,
+            "parameters": {"total": self.model.facts.parameters, "trained": 0},
+            "layers": [],
+            "training": {"precision": "float32"},
+            "validation": {
+                "loss": reached["log_loss"],
+                "accuracy": reached["accuracy"],
+                "balanced_accuracy": reached["balanced_accuracy"],
+            },
+            "leaky": crossing_groups(split) > 0,
+            "weights_sha256": self.model.sha256,
+            "decision": fit_decision(validation, Temperature(), self.asked).as_json(),
+        }
+
+
+def forget_weights(folder: Path) -> None:
+    """Remove a model whose predictions are all that is wanted."""
+    forget_checkpoint(folder)
+    for name in STORED_MODELS:
+        (folder / name).unlink(missing_ok=True)

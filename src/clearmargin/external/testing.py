@@ -1,0 +1,345 @@
+"""The external test of a finished run, from the new images to its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clearmargin.claim import check_apart, sole_writer
+from clearmargin.errors import RunFolderError, UsageError
+from clearmargin.evaluation.assessment import evaluate
+from clearmargin.evaluation.ledger import Evaluated, enter
+from clearmargin.evaluation.metrics import label_index
+from clearmargin.evaluation.predictions import read_predictions, write_predictions
+from clearmargin.external.frozen import require_frozen
+from clearmargin.external.mapping import ClassMapping, class_mapping
+from clearmargin.external.merged import merged_blocks
+from clearmargin.external.overlap import Overlap, find_overlap, require_same_images
+from clearmargin.external.shift import shift_table
+from clearmargin.external.training_data import read_training_data, summarise
+from clearmargin.files import sealed, write_json
+from clearmargin.judgement import called_foreign
+from clearmargin.language import tr
+from clearmargin.pixels import StoredMiniatures, open_pixels, stored_miniatures
+from clearmargin.preparation import named, only, open_data
+from clearmargin.recipe import Data, slug
+from clearmargin.records import Inputs, Predictions, Preprocessing, Progress, Source
+from clearmargin.runs import Run, open_run
+from clearmargin.sources import Table
+from clearmargin.split import read_split
+from clearmargin.trained import TrainedContender
+
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class ExternalTest:
+    """What an external test found, as its two files hold it.
+
+    Attributes
+    ----------
+    evaluation
+        ``evaluation.json``: the figures, as those of a run.
+    record
+        ``external.json``: data, classes, overlap with what was learned from, shift, and the figures of the internal
+        test in the same classes.
+    """
+
+    folder: Path
+    evaluation: dict[str, Any]
+    record: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, for programs."""
+        return {"folder": str(self.folder), "external": self.record, **self.evaluation}
+
+
+def evaluate_external(
+    run: str | Path,
+    data: str,
+    *,
+    maps: Sequence[str] = (),
+    merges: Sequence[str] = (),
+    contenders: Sequence[str] = (),
+    out: Path | None = None,
+    training_data: str | None = None,
+    group_pattern: str | None = None,
+    progress: Progress,
+) -> ExternalTest:
+    """Test a finished run on images from elsewhere: all of them are the test part.
+
+    Weights, temperature and thresholds are those of the run, and refused if they were changed since.
+
+    Parameters
+    ----------
+    data
+        A path or a name of the catalogue.
+    maps, merges
+        As `class_mapping` takes them.
+    contenders
+        Names; all of the run when empty.
+    out
+        Folder to make; ``RUN/external/NAME`` when None.
+    training_data
+        The data the run learned from, to look for near copies in when their pixels are no longer in the cache.
+
+    Raises
+    ------
+    ClearmarginError
+        `UsageError` when the run, the data or the classes are at fault, `WorkError` when the work failed.
+    """
+    opened = open_run(run)
+    if opened.evaluation["task"] != "classification":
+        raise UsageError("An external test is for runs that classify images, and this one learned numbers.")
+    chosen = [opened.contender(name) for name in dict.fromkeys(contenders)] or list(opened.contenders.values())
+    frozen = require_frozen(opened, [contender.name for contender in chosen])
+    source = _open_images(data, group_pattern)
+    mapping = class_mapping(opened.evaluation["classes"], _classes(source), maps, merges)
+    folder = out if out is not None else opened.folder / "external" / slug(Path(named(data)).stem)
+    _check_folder(folder, named(data))
+    return _Test(opened, chosen, frozen, source, named(data), mapping, folder, training_data, progress).run()
+
+
+def _open_images(data: str, group_pattern: str | None) -> Source:
+    source = open_data(Data.model_construct(source=data, target=None, group_pattern=group_pattern))
+    if isinstance(source, Table):
+        raise UsageError(f"{data!r} is a table, and this run classifies images.")
+    return source
+
+
+def _classes(source: Source) -> list[str]:
+    return sorted({str(sample.label) for sample in source.samples})
+
+
+def _check_folder(folder: Path, data: str) -> None:
+    check_apart(folder, data)
+    try:
+        holds = folder.exists() and any(folder.iterdir())
+    except OSError as error:
+        raise RunFolderError(f"{folder} can't be used as --out: {error.strerror or error}.") from error
+    if holds:
+        raise RunFolderError(f"{folder} holds files, perhaps of an earlier test: choose another folder with --out.")
+
+
+@dataclass(frozen=True)
+class _Test:
+    """One external test, step by step."""
+
+    opened: Run
+    chosen: list[TrainedContender]
+    frozen: dict[str, Evaluated]
+    source: Source
+    data: str
+    mapping: ClassMapping
+    folder: Path
+    training_data: str | None
+    progress: Progress
+
+    def run(self) -> ExternalTest:
+        """From images to the two files."""
+        summary, learned = read_training_data(self.opened.folder)
+        images = self._images(self.chosen[0])
+        stored, why_not = self._stored(summary["pixels_key"], learned)
+        self.progress("Looking for copies of training images", 0, 0, "")
+        overlap = find_overlap(images, learned, stored, why_not)
+        own = {contender.name: self._probabilities(contender) for contender in self.chosen}
+        said = {name: self._predictions(images, overlap, values) for name, values in own.items()}
+        self.progress("Evaluating", 0, 0, "")
+        figures = self._figures(said, own)
+        labels = next(iter(said.values())).labels
+        record = {
+            "format": 1,
+            "run": self.opened.folder.resolve().name,
+            "study": self.opened.recipe.name,
+            "data": self._described(images),
+            "classes": self._described_classes(),
+            "frozen": {name: vars(one) for name, one in self.frozen.items()},
+            "overlap": overlap.as_json(),
+            "without_overlap": self._without(said, overlap.copied),
+            "shift": shift_table(self._renamed(summary), summarise(images.facts, labels)),
+            "internal": self._internal(),
+        }
+        return self._write(said, figures, record, images.facts["pixel_sha256"])
+
+    def _images(self, contender: TrainedContender) -> Inputs:
+        """The new images of tested classes, as a contender takes them."""
+        how = contender.preprocessing
+        if not isinstance(how, Preprocessing):
+            raise UsageError(f"'{contender.name}' takes rows of a table, not images.")
+        what = f"Reading images at {how.size_px} px"
+        images = open_pixels(self.source, how, progress=lambda done, total: self.progress(what, done, total, ""))
+        rows = np.flatnonzero([self.mapping.theirs[str(sample.label)] is not None for sample in images.samples])
+        if not len(rows):
+            raise UsageError("None of the images that can be read has a class that is tested.")
+        return only(images, rows)
+
+    def _stored(self, key: str, learned: Any) -> tuple[StoredMiniatures | None, str]:
+        """Small pictures of the training images, or why there are none."""
+        if self.training_data is not None:
+            given = open_pixels(
+                _open_images(self.training_data, None), self.opened.recipe.data.preprocessing,
+                progress=lambda done, total: self.progress("Reading training images", done, total, ""),
+            )  # fmt: skip
+            require_same_images(learned, given)
+            key = given.key
+        stored = stored_miniatures(key)
+        if stored is None or not set(learned["name"]) <= set(stored.names):
+            return None, tr(
+                "The pictures the run learned from are not in the cache of this machine: name the data with "
+                "--training-data to look for near copies too."
+            )
+        return stored, ""
+
+    def _probabilities(self, contender: TrainedContender) -> np.ndarray:
+        """What a contender says of every new image, in its own classes: float64 (images, classes)."""
+        images = self._images(contender)
+        said = []
+        for start in range(0, len(images.samples), CHUNK):
+            self.progress(f"{contender.name}: predicting", start, len(images.samples), "")
+            rows = np.arange(start, min(start + CHUNK, len(images.samples)))
+            said.append(contender.probabilities(list(images.rows.read(rows))))
+        return np.concatenate(said)
+
+    def _predictions(self, images: Inputs, overlap: Overlap, values: np.ndarray) -> Predictions:
+        samples = images.samples
+        return Predictions(
+            names=np.array([sample.name for sample in samples], dtype=object),
+            labels=np.array([self.mapping.theirs[str(sample.label)] for sample in samples], dtype=object),
+            groups=np.array([f"group {number}" for number in overlap.groups], dtype=object),
+            classes=self.mapping.classes,
+            probabilities=self.mapping.merge(values),
+        )
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        asked = self.opened.recipe.evaluation
+        return {"confidence": asked.confidence, "resamples": asked.resamples, "seed": self.opened.recipe.seed}
+
+    def _evaluate(self, said: dict[str, Predictions], decisions: dict[str, Any] | None = None) -> dict[str, Any]:
+        split = read_split(self.opened.folder)
+        labels = self.mapping.renamed(split.labels[split.rows("train")])
+        return called_foreign(
+            evaluate(said, train_labels=labels, decisions=decisions, **self._settings), self.opened.recipe
+        )
+
+    def _figures(self, said: dict[str, Predictions], own: dict[str, np.ndarray]) -> dict[str, Any]:
+        """The figures of the test, with the rules that were fixed in the run."""
+        decided = {one.name: one.decision for one in self.chosen if one.decision is not None}
+        if not self.mapping.merges:
+            return self._evaluate(said, decided)
+        figures = self._evaluate(said)
+        for name, decision in decided.items():
+            truth = label_index(said[name].labels, self.mapping.classes)
+            blocks = merged_blocks(self.mapping, decision, truth, own[name], said[name].groups, self._settings)
+            figures["contenders"][name] = {**figures["contenders"][name], **blocks}
+        return figures
+
+    def _without(self, said: dict[str, Predictions], copied: np.ndarray) -> dict[str, Any] | None:
+        """The figures without the images that have a copy in training; None when there are no copies."""
+        if not copied.any():
+            return None
+        rows = np.flatnonzero(~copied)
+        if not len(rows):
+            return {"n": 0, "contenders": {}}
+        rest = {
+            name: Predictions(
+                whole.names[rows], whole.labels[rows], whole.groups[rows], whole.classes, whole.probabilities[rows]
+            )
+            for name, whole in said.items()
+        }
+        figures = self._evaluate(rest)
+        return {"n": len(rows), "contenders": _metrics(figures)}
+
+    def _internal(self) -> dict[str, Any]:
+        """The figures of the run's own test part, in the classes of this test."""
+        said = {}
+        for contender in self.chosen:
+            test = read_predictions(contender.folder / "predictions.csv")["test"]
+            said[contender.name] = Predictions(
+                test.names, self.mapping.renamed(test.labels), test.groups, self.mapping.classes,
+                self.mapping.merge(test.probabilities),
+            )  # fmt: skip
+        figures = self._evaluate(said)
+        return {"n": figures["n"], "leaky": bool(self.opened.evaluation.get("leaky")), "contenders": _metrics(figures)}
+
+    def _described(self, images: Inputs) -> dict[str, Any]:
+        left_out = sum(self.mapping.theirs[str(sample.label)] is None for sample in self.source.samples)
+        return {
+            "name": Path(self.data).resolve().name or self.data,
+            "sha256": self.source.fingerprint(),
+            "kind": self.source.kind,
+            "simulated": self.source.simulated,
+            "found": images.found,
+            "left_out": left_out,
+            "unreadable": images.found - left_out - len(images.samples),
+            "used": len(images.samples),
+        }
+
+    def _described_classes(self) -> dict[str, Any]:
+        merged = dict(zip(self.mapping.trained, self.mapping.merged, strict=True))
+        return {"new_data": dict(self.mapping.theirs), "run": merged, "tested": list(self.mapping.classes)}
+
+    def _renamed(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """The summary of the training part with the classes of this test."""
+        called = dict(zip(self.mapping.trained, self.mapping.merged, strict=True))
+        counts: dict[str, int] = {}
+        for name, count in summary["categories"]["class"].items():
+            counts[called.get(name, name)] = counts.get(called.get(name, name), 0) + count
+        return {**summary, "categories": {**summary["categories"], "class": counts}}
+
+    def _write(
+        self, said: dict[str, Predictions], figures: dict[str, Any], record: dict[str, Any], content: Any
+    ) -> ExternalTest:
+        """Enter the test in the run's ledger and write its folder, ``external.json`` last."""
+        with sole_writer(self.opened.folder):
+            number = enter(self.opened.folder / "ledger.jsonl", list(content), self.frozen, kind="external")
+        for name, predictions in said.items():
+            write_predictions(self.folder / "contenders" / slug(name) / "predictions.csv", {"test": predictions})
+        evaluation = {**figures, "kind": "external", **number.as_json()}
+        told = sealed({**record, "sentences": sentences(figures, record)})
+        write_json(self.folder / "evaluation.json", evaluation)
+        write_json(self.folder / "external.json", told)
+        self._write_pages()
+        return ExternalTest(self.folder, evaluation, told)
+
+    def _write_pages(self) -> None:
+        """The page of the test; and the run's report anew where the test lies in its folder, which then leads to it."""
+        from clearmargin.environment import describe_environment
+        from clearmargin.report import write_report
+        from clearmargin.report.external_page import write_external_page
+
+        write_external_page(self.folder, describe_environment()["clearmargin"])
+        if self.folder.resolve().parent == (self.opened.folder / "external").resolve():
+            write_report(self.opened.folder)
+
+
+def _metrics(figures: dict[str, Any]) -> dict[str, Any]:
+    return {name: said["metrics"] for name, said in figures["contenders"].items()}
+
+
+def sentences(figures: dict[str, Any], record: dict[str, Any]) -> list[str]:
+    """What the test amounts to, a sentence for each contender."""
+    told = []
+    for name, said in figures["contenders"].items():
+        new, old = said["metrics"]["accuracy"], record["internal"]["contenders"][name]["accuracy"]
+        told.append(
+            tr(
+                "{name}: accuracy {value} ({low}–{high}) on {n} images from elsewhere, against {internal} in the "
+                "internal test.",
+                name=name,
+                value=_decimal(new["value"]),
+                low=_decimal(new["low"]),
+                high=_decimal(new["high"]),
+                n=figures["n"],
+                internal=_decimal(old["value"]),
+            )
+        )
+    return told
+
+
+def _decimal(value: float | None) -> str:
+    return "?" if value is None else f"{value:.3f}"
