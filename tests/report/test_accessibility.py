@@ -1,10 +1,10 @@
 """axe-core in a real browser finds nothing: on every kind of page, light and dark, on a screen and on a phone."""
 
-import itertools
 import os
 import shutil
 import subprocess
 import tarfile
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -89,7 +89,7 @@ def test_the_keyboard_reaches_everything(synthetic_run, noise_pictures, browser)
     assert page.evaluate(f"{scrollers}.every(e => e.tabIndex === 0 && e.getAttribute('aria-label'))")
     levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(e => Number(e.tagName[1]))")
     assert levels[0] == 1
-    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert all(after - before <= 1 for before, after in pairwise(levels))
     assert page.evaluate(
         "[...document.querySelectorAll('table')].every(e => e.caption && e.querySelector('th[scope]'))"
     )

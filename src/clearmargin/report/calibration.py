@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from clearmargin.language import tr
 from clearmargin.report.confidence_figures import Reliability, plot_reliability
-from clearmargin.report.drawing import draw, draw_grid, inline
+from clearmargin.report.drawing import Drawing, draw, draw_grid, inline
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import RunFiles
 from clearmargin.report.wording import decimal, percent, sentences, short
@@ -47,7 +47,7 @@ def calibration(run: RunFiles) -> list[Calibration]:
     ]
 
 
-def figure_files(run: RunFiles) -> dict[str, str]:
+def figure_files(run: RunFiles) -> dict[str, Drawing]:
     """Draw the sheet for papers, if there is anything to draw."""
     shown = [_reliability(name, Look(k), found) for k, (name, found) in enumerate(_blocks(run).items()) if found]
     if not shown:

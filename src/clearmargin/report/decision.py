@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from clearmargin.language import tr
 from clearmargin.report.confidence_figures import Line, plot_decision_curve
-from clearmargin.report.drawing import draw, draw_grid, inline
+from clearmargin.report.drawing import Drawing, draw, draw_grid, inline
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import RunFiles
 from clearmargin.report.wording import percent, short
@@ -61,7 +61,7 @@ def decision_curves(run: RunFiles) -> DecisionCurves | None:
     )
 
 
-def figure_files(run: RunFiles) -> dict[str, str]:
+def figure_files(run: RunFiles) -> dict[str, Drawing]:
     """Draw the sheet for papers, if there is anything to draw."""
     panels, _ = _panels(run)
     if not panels:

@@ -1,4 +1,4 @@
-"""From a plot function to SVG: a file for papers, and a copy inside the page that follows its colours."""
+"""From a plot function to files for papers, SVG and PDF, and a copy inside the page that follows its colours."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import io
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
 from markupsafe import Markup
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 
+from clearmargin.files import write_bytes, write_text
+from clearmargin.language import language
 from clearmargin.report.figures import GRID, INK, MUTED, RIGHT, SERIES, WRONG, put_title
 from clearmargin.report.marking import mark, with_mark
 
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, searchable, in the page's own font
     "svg.hashsalt": "clearmargin",
+    "pdf.fonttype": 42,  # TrueType, embedded: text can be searched and copied
     "text.parse_math": False,  # a class may be called $x
     "text.usetex": False,
     "axes.unicode_minus": True,
@@ -33,19 +39,44 @@ _ROLES = {
     WRONG: "wrong",
     **{color: f"series-{k}" for k, color in enumerate(SERIES)},
 }
+_CHINESE_FONTS = (
+    "Noto Sans SC",
+    "Noto Sans CJK SC",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "Microsoft YaHei",
+    "SimHei",
+)
 _MARK_INCHES = 0.24  # of room for a title above axes that may have none
 _LOCK = threading.RLock()  # matplotlib's settings and Python's warning filters belong to the whole process
 
 
+class Drawing(str):
+    """The SVG of a figure, which can be had as PDF too: same input, same bytes."""
+
+    figure: Figure
+
+    def pdf(self) -> bytes:
+        """The figure as PDF, without a date, its fonts embedded."""
+        buffer = io.BytesIO()
+        with _settings():
+            self.figure.savefig(
+                buffer, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None}
+            )
+        return buffer.getvalue()
+
+
 @contextmanager
 def _settings() -> Iterator[None]:
-    with _LOCK, mpl.rc_context(_STYLE), warnings.catch_warnings():
+    chinese = _chinese_font()
+    fonts: Any = {"font.family": ["DejaVu Sans", chinese]} if chinese else {}
+    with _LOCK, mpl.rc_context({**_STYLE, **fonts}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
         yield
 
 
-def draw(size: tuple[float, float], box: tuple[float, float, float, float], plot: Callable[[Any], Any]) -> str:
+def draw(size: tuple[float, float], box: tuple[float, float, float, float], plot: Callable[[Any], Any]) -> Drawing:
     """Draw one pair of axes and return SVG: same input, same bytes.
 
     Parameters
@@ -65,7 +96,7 @@ def draw(size: tuple[float, float], box: tuple[float, float, float, float], plot
         return _svg(figure)
 
 
-def draw_grid(rows: int, columns: int, panel: tuple[float, float], plots: Sequence[Callable[[Any], Any]]) -> str:
+def draw_grid(rows: int, columns: int, panel: tuple[float, float], plots: Sequence[Callable[[Any], Any]]) -> Drawing:
     """Draw several panels on one sheet and return SVG; panels that are left over stay empty."""
     with _settings():
         figure = Figure(figsize=(columns * panel[0], rows * panel[1]), layout="constrained")
@@ -87,10 +118,40 @@ def _mark(axes: Any) -> None:
         put_title(axes, with_mark(axes.get_title(loc="left")), pad=19 if above else None)
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure) -> Drawing:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
+    drawn = Drawing(buffer.getvalue())
+    drawn.figure = figure
+    return drawn
+
+
+def write_drawings(folder: Path, drawings: Mapping[str, Drawing]) -> None:
+    """Write each drawing (by the name of its SVG file) as SVG, and as PDF beside it.
+
+    Raises
+    ------
+    DiskError
+        When the file system refuses.
+    """
+    for name, drawing in drawings.items():
+        write_text(folder / name, drawing)
+        write_bytes((folder / name).with_suffix(".pdf"), drawing.pdf())
+
+
+def language_of_files() -> str:
+    """The language of figures that are files: that of the page, where a font on this machine has its letters.
+
+    A PDF embeds its font. Where none has Chinese letters, the files keep their English text.
+    """
+    return language() if language() == "en" or _chinese_font() else "en"
+
+
+@cache
+def _chinese_font() -> str | None:
+    """The name of a TrueType font with Chinese letters on this machine, the most usual first."""
+    known = {font.name for font in font_manager.fontManager.ttflist if font.fname.lower().endswith(".ttf")}
+    return next((name for name in _CHINESE_FONTS if name in known), None)
 
 
 def inline(svg: str, identifier: str, description: str) -> Markup:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from clearmargin.language import tr
 from clearmargin.report.confidence_figures import Line, plot_risk_coverage
-from clearmargin.report.drawing import draw, draw_grid, inline
+from clearmargin.report.drawing import Drawing, draw, draw_grid, inline
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import RunFiles
 from clearmargin.report.wording import count, decimal, estimate, interval, is_number, percent, plural
@@ -77,7 +77,7 @@ def knowing(run: RunFiles) -> Knowing | None:
     )
 
 
-def figure_files(run: RunFiles) -> dict[str, str]:
+def figure_files(run: RunFiles) -> dict[str, Drawing]:
     """Draw the sheet for papers, if there is anything to draw."""
     lines = _lines(_blocks(run, "abstention"))
     return {"abstention.svg": draw_grid(1, 1, (5.6, 3.4), [_plot(lines)])} if lines else {}

@@ -11,9 +11,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from clearmargin.files import write_text
-from clearmargin.language import tr
-from clearmargin.report.drawing import draw, inline
+from clearmargin.language import tr, using
+from clearmargin.report.drawing import Drawing, draw, inline, language_of_files, write_drawings
 from clearmargin.report.figures import INK, MUTED, RIGHT, WRONG, finished
 from clearmargin.report.folder import StudyFiles
 from clearmargin.report.overview import Mark, Scale, round_scale
@@ -98,7 +97,8 @@ def price_of_leakage(run: StudyFiles) -> Price | None:
     elsewhere = {difference.get("sentence"), (leakage.get("control") or {}).get("sentence")}
     said = [sentence for sentence in leakage.get("sentences") or [] if sentence not in elsewhere]
     svg = draw_price(leakage)
-    write_text(run.folder / "figures" / "leakage.svg", svg)
+    with using(language_of_files()):
+        write_drawings(run.folder / "figures", {"leakage.svg": draw_price(leakage)})
     return Price(
         headline=difference.get("sentence", ""),
         classifier=_introduced(leakage),
@@ -223,7 +223,7 @@ def _introduced(leakage: Mapping[str, Any]) -> str:
     return tr("a simple classifier")
 
 
-def draw_price(leakage: Mapping[str, Any]) -> str:
+def draw_price(leakage: Mapping[str, Any]) -> Drawing:
     """Draw accuracy under each split on one scale, with the gap between the two that are compared, as SVG."""
     height = 1.05 + 0.48 * len(leakage["splits"])
     box = (0.28, 0.5 / height, 0.68, 1 - 0.62 / height)

@@ -11,7 +11,7 @@ import jinja2
 from clearmargin.errors import RunFolderError
 from clearmargin.evaluation.intervals import too_few_groups
 from clearmargin.evaluation.rounds import first_round, tested_in_all
-from clearmargin.files import write_bytes, write_text
+from clearmargin.files import write_bytes
 from clearmargin.language import tr, using
 from clearmargin.records import PARTS
 from clearmargin.report import (
@@ -32,6 +32,7 @@ from clearmargin.report import (
     wording,
 )
 from clearmargin.report.companions import for_authors, write_companions
+from clearmargin.report.drawing import language_of_files, write_drawings
 from clearmargin.report.external_page import external_tests
 from clearmargin.report.figures import SERIES, Look
 from clearmargin.report.folder import RunFiles, StudyFiles, read_evaluation, read_run, recipe_language
@@ -45,7 +46,7 @@ CLASSES_SPREAD_OUT = 12  # more classes go into boxes of their own that scroll
 
 
 def write_report(run_folder: Path, pictures: Pictures | None = None, language: str | None = None) -> Path:
-    """Write ``report.html`` and ``figures/*.svg`` from the files of a finished run.
+    """Write ``report.html``, ``figures/*.svg`` and ``figures/*.pdf`` from the files of a finished run.
 
     Parameters
     ----------
@@ -128,11 +129,11 @@ def _drawn(material: Material, pictures: Pictures | None) -> dict[str, Any]:
     run = material.run
     panels, roc_note = results.roc_panels(run)
     looks = {contender.name: Look(k) for k, contender in enumerate(run.contenders)}
-    files = {**results.figure_files(run, panels), **repeats.figure_files(run, looks)}
-    for room in (calibration, knowing, decision):
-        files |= room.figure_files(run)
-    for name, svg in files.items():
-        write_text(run.folder / "figures" / name, svg)
+    with using(language_of_files()):
+        files = {**results.figure_files(run, panels), **repeats.figure_files(run, looks)}
+        for room in (calibration, knowing, decision):
+            files |= room.figure_files(run)
+        write_drawings(run.folder / "figures", files)
     return {
         **_data(run, pictures),
         **_results(run, material.seen),

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from clearmargin.evaluation.repeats_verdict import METRICS
 from clearmargin.evaluation.spread import spread_in_words
 from clearmargin.language import tr
-from clearmargin.report.drawing import draw, draw_grid, inline
+from clearmargin.report.drawing import Drawing, draw, draw_grid, inline
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import StudyFiles
 from clearmargin.report.overview import p_values
@@ -329,7 +329,7 @@ def _draw(run: StudyFiles, looks: Mapping[str, Look]) -> str:
     return draw((_WIDTH, height), box, _plot(run, run.evaluation["repeats"]["metrics"][0], looks))
 
 
-def figure_files(run: StudyFiles, looks: Mapping[str, Look]) -> dict[str, str]:
+def figure_files(run: StudyFiles, looks: Mapping[str, Look]) -> dict[str, Drawing]:
     """Draw the sheet for papers, if the study was repeated."""
     found = run.evaluation.get("repeats")
     if not found:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from clearmargin.evaluation.roc import roc_points
 from clearmargin.language import tr
-from clearmargin.report.drawing import draw, draw_grid, inline
+from clearmargin.report.drawing import Drawing, draw, draw_grid, inline
 from clearmargin.report.elsewhere import elsewhere_sentence
 from clearmargin.report.figures import (
     CLASSES_NAMED,
@@ -189,7 +189,7 @@ def _cells(slug: str, counts: np.ndarray) -> tuple[tuple[Cell, ...], ...]:
     )
 
 
-def _draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> str:
+def _draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Drawing:
     size, box = _CONFUSION if len(classes) <= CLASSES_NAMED else _CONFUSION_UNNAMED
     return draw(size, box, lambda axes: plot_confusion(axes, counts, classes))
 
@@ -289,7 +289,7 @@ def roc_figures(panels: Sequence[RocPanel]) -> list[Markup]:
     return [inline(draw(*_ROC, panel.plot), f"roc-{k}", panel.described()) for k, panel in enumerate(panels)]
 
 
-def figure_files(run: RunFiles, panels: Sequence[RocPanel]) -> dict[str, str]:
+def figure_files(run: RunFiles, panels: Sequence[RocPanel]) -> dict[str, Drawing]:
     """Draw the sheets for papers, as file name to SVG."""
     classes, columns = run.evaluation["classes"], min(3, max(1, len(panels)))
     plots = [panel.plot for panel in panels]

@@ -7,9 +7,9 @@ from typing import Any
 
 from clearmargin.evaluation.intervals import too_few_groups
 from clearmargin.evaluation.rounds import first_round, tested_in_all
-from clearmargin.files import write_text
-from clearmargin.language import tr
+from clearmargin.language import tr, using
 from clearmargin.report import data_flow, findings, leakage, methods, overview, proof, wording
+from clearmargin.report.drawing import language_of_files, write_drawings
 from clearmargin.report.figures import SERIES
 from clearmargin.report.marking import marked
 from clearmargin.report.regression import methods as own_methods
@@ -34,9 +34,9 @@ def regression_facts(run_folder: Path) -> dict[str, Any]:
     first = _first_screen(run)
     with marked(first["leaks"]):
         look = own.looks(run)
-        files = {**results.figure_files(run), **figure_files(run, look)}
-        for name, svg in files.items():
-            write_text(run_folder / "figures" / name, svg)
+        with using(language_of_files()):
+            files = {**results.figure_files(run), **figure_files(run, look)}
+            write_drawings(run_folder / "figures", files)
         drawn = {**_data(run), **_results(run), "repeats": repeats(run, look)}
     own_section = {"price": leakage.price_of_leakage(run), "how": _how(run)}
     return {**first, **drawn, **own_section, "run": run, "noun": "row"}

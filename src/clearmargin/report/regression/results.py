@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from clearmargin.language import tr
 from clearmargin.records import PARTS
-from clearmargin.report.drawing import draw, draw_grid, inline
+from clearmargin.report.drawing import Drawing, draw, draw_grid, inline
 from clearmargin.report.figures import Look, plot_estimates
 from clearmargin.report.regression.figures import (
     MOST_POINTS,
@@ -271,7 +271,7 @@ def column_meanings(run: RegressionRun) -> dict[str, str]:
     return {str(name): str(text) for name, text in said.items()} if isinstance(said, dict) else {}
 
 
-def figure_files(run: RegressionRun) -> dict[str, str]:
+def figure_files(run: RegressionRun) -> dict[str, Drawing]:
     """Draw the sheets for papers, as file name to SVG."""
     scatters = list(_scatters(run).values())
     across = min(3, len(scatters))
