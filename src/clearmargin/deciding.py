@@ -89,7 +89,7 @@ class Deciding:
         made = made_images(self.inputs.preprocessing.shape)
         found = {kind: self._distances_of(pixels, self.known) for kind, pixels in made.items()}
         judged: tuple[Part, ...] = ("validation", "test")
-        names = {part: self.split.names[self.split.rows(part)] for part in judged}
+        names: dict[str, np.ndarray] = {part: self.split.names[self.split.rows(part)] for part in judged}
         write_distances(self.folder / "gate.csv", {**self.distances, **found}, names)
 
     def _learn_training_part(self) -> str:
