@@ -67,6 +67,7 @@ METRICS = (
     Metric("mcc", "MCC", True, -1, 1),
     Metric("auc", "AUC", True, 0, 1),
     Metric("log_loss", "Log loss", False, 0, math.inf),
+    Metric("brier", "Brier score", False, 0, 2),
 )
 
 

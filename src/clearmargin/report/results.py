@@ -298,7 +298,7 @@ def figure_files(run: RunFiles, panels: Sequence[RocPanel]) -> dict[str, str]:
         f"confusion-{contender.slug}.svg": _draw_confusion(_counts(contender), classes) for contender in run.contenders
     }
     files["learning-curves.svg"] = draw_grid(len(run.contenders), 2, (4.2, 2.8), list(curves))
-    files["comparison.svg"] = draw_grid(2, 3, (3.4, 0.9 + 0.3 * len(run.contenders)), _estimate_plots(run))
+    files["comparison.svg"] = draw_grid(2, 4, (3.4, 0.9 + 0.3 * len(run.contenders)), _estimate_plots(run))
     if plots:
         files["roc.svg"] = draw_grid(-(-len(plots) // columns), columns, (3.0, 3.2), list(plots))
     return files
