@@ -11,7 +11,6 @@ from clearmargin.errors import RunFolderError
 from clearmargin.evaluation.intervals import too_few_groups
 from clearmargin.evaluation.misclassified import confident_mistakes
 from clearmargin.evaluation.rounds import first_round, tested_in_all
-from clearmargin.evaluation.sample_size import sample_size_note
 from clearmargin.files import write_bytes, write_text
 from clearmargin.language import tr
 from clearmargin.records import PARTS
@@ -162,7 +161,7 @@ def _first_screen(run: RunFiles) -> dict[str, Any]:
         "parts_origin": methods.parts_origin(run),
         "too_few_groups": too_few_groups(run.evaluation),
         "costs": overview.contender_costs(run.contenders),
-        "sample_size": sample_size_note(run.evaluation["sample_size"]) if "sample_size" in run.evaluation else "",
+        "sample_size": overview.sample_size(run.evaluation),
         "differences": rows,
         "difference_scale": scale,
         "interval_methods": overview.interval_methods(run),
