@@ -159,7 +159,8 @@ def test_where_no_control_is_possible_it_is_said(synthetic_run, reading):
     write_json(run_folder / "control.json", control(holds=None, accuracy=None, chance=None, reason=reason))
     write_report(run_folder)
     text = reading.words(reading.assert_inert(run_folder))
-    assert f"No random-label control is possible Without it, the counts above are the proof: {reason}." in text
+    assert "No random-label control is possible" in text
+    assert f"Without it, the counts above are the proof: {reason}." in text
 
 
 def test_an_edited_control_is_refused(synthetic_run):
