@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -52,14 +53,14 @@ def plot_reliability(axes: Axes, shown: Reliability) -> Axes:
         lows, heights, np.array(shown.edges[1::2]) - lows, align="edge", color=GRID, edgecolor=MUTED, linewidth=0.5
     )
     few = shown.counts < FEW_ANSWERS
-    axes.plot(
-        shown.confidence[~few], shown.accuracy[~few], color=shown.look.color, linestyle=shown.look.line_style,
-        linewidth=1.4, marker=shown.look.marker, markersize=4.6, clip_on=False,
-    )  # fmt: skip
-    axes.plot(
-        shown.confidence[few], shown.accuracy[few], linestyle="none", marker=shown.look.marker, markersize=4.0,
-        markerfacecolor="none", markeredgecolor=shown.look.color, clip_on=False,
-    )  # fmt: skip
+    shared: dict[str, Any] = {"marker": shown.look.marker, "color": shown.look.color, "clip_on": False}
+    styles: tuple[tuple[np.ndarray, dict[str, Any]], ...] = (
+        (~few, {"linestyle": shown.look.line_style, "linewidth": 1.4, "markersize": 4.6}),
+        (few, {"linestyle": "none", "markerfacecolor": "none", "markersize": 4.0}),
+    )
+    for chosen, style in styles:
+        if chosen.any():  # an empty line that is not clipped would take all the room
+            axes.plot(shown.confidence[chosen], shown.accuracy[chosen], **shared, **style)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     for setter in (axes.set_xticks, axes.set_yticks):
         setter([0, 0.5, 1], labels=["0", "0.5", "1"])
