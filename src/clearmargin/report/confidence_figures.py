@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from clearmargin.language import tr
 from clearmargin.report.figures import GRID, INK, MUTED, Look, finished, put_title
 from clearmargin.report.wording import short
 
 _NAME_LENGTH = 24
+FEW_ANSWERS = 5
 
 
 @dataclass(frozen=True)
@@ -39,17 +42,25 @@ class Line:
 
 
 def plot_reliability(axes: Axes, shown: Reliability) -> Axes:
-    """Plot accuracy over confidence beside the diagonal, and along the bottom how many answers each bin holds."""
+    """Plot accuracy over confidence beside the diagonal, and along the bottom how many answers each bin holds.
+
+    Bins of few answers are open marks off the line: a single answer is always right or always wrong.
+    """
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle=":")
     heights = 0.22 * shown.counts / max(int(shown.counts.max(initial=1)), 1)
     lows = np.array(shown.edges[::2])
     axes.bar(
         lows, heights, np.array(shown.edges[1::2]) - lows, align="edge", color=GRID, edgecolor=MUTED, linewidth=0.5
     )
-    axes.plot(
-        shown.confidence, shown.accuracy, color=shown.look.color, linestyle=shown.look.line_style, linewidth=1.4,
-        marker=shown.look.marker, markersize=4.6, clip_on=False,
-    )  # fmt: skip
+    few = shown.counts < FEW_ANSWERS
+    shared: dict[str, Any] = {"marker": shown.look.marker, "color": shown.look.color, "clip_on": False}
+    styles: tuple[tuple[np.ndarray, dict[str, Any]], ...] = (
+        (~few, {"linestyle": shown.look.line_style, "linewidth": 1.4, "markersize": 4.6}),
+        (few, {"linestyle": "none", "markerfacecolor": "none", "markersize": 4.0}),
+    )
+    for chosen, style in styles:
+        if chosen.any():  # an empty line that is not clipped would take all the room
+            axes.plot(shown.confidence[chosen], shown.accuracy[chosen], **shared, **style)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     for setter in (axes.set_xticks, axes.set_yticks):
         setter([0, 0.5, 1], labels=["0", "0.5", "1"])
@@ -88,6 +99,8 @@ def plot_decision_curve(axes: Axes, lines: Sequence[Line], everybody: np.ndarray
         axes.plot(line.x, line.y, color=line.look.color, linestyle=line.look.line_style, linewidth=1.5)
     top = max([*(float(line.y.max()) for line in lines), 0.01])
     axes.set(xlim=(0, 1), ylim=(-0.25 * top, 1.08 * top))
+    axes.set_xticks([0, 0.5, 1], labels=["0", "0.5", "1"])
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.set_xlabel(tr("threshold"))
     axes.set_ylabel(tr("net benefit"))
     put_title(axes, short(title, _NAME_LENGTH))

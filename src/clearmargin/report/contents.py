@@ -11,6 +11,13 @@ from pydantic import Field, ValidationError
 
 from clearmargin.errors import RunFolderError
 from clearmargin.report.audit_contents import AuditFile, ControlFile, Figure, LeakageFile, Portion
+from clearmargin.report.confidence_contents import (
+    AbstentionBlock,
+    CalibrationBlock,
+    ConformalBlock,
+    DecisionCurve,
+    SubgroupColumn,
+)
 
 
 class _Pair(Portion):
@@ -44,6 +51,10 @@ class _Classified(Portion):
     metrics: dict[str, Figure]
     per_class: list[_ClassFigures]
     confusion: list[list[int]]
+    calibration: CalibrationBlock | None = None
+    conformal: ConformalBlock | None = None
+    abstention: AbstentionBlock | None = None
+    decision_curve: list[DecisionCurve] | None = None
 
 
 class _Estimated(Portion):
@@ -61,6 +72,7 @@ class _Evaluation(Portion):
 class _ClassificationEvaluation(_Evaluation):
     classes: list[str] = Field(min_length=1)
     contenders: dict[str, _Classified] = Field(min_length=1)
+    subgroups: list[SubgroupColumn] | None = None
 
 
 class _RegressionEvaluation(_Evaluation):

@@ -16,7 +16,7 @@ from clearmargin.report.folder import RunFiles
 from clearmargin.report.wording import percent, short
 
 PANELS = 8
-_PANEL = ((2.9, 2.5), (0.2, 0.175, 0.77, 0.7))
+_PANEL = ((2.9, 2.5), (0.26, 0.175, 0.71, 0.7))
 _COLUMNS = 3
 
 

@@ -137,8 +137,14 @@ def _withheld(name: str, look: Look, found: Mapping[str, Any]) -> Withheld:
         "target": percent(found["target_error"], 0),
         "withheld": plural(found["abstained"], "image"),
     }
-    if found["threshold"] is None:
-        sentence = tr("{name} withholds nothing: validation shows no confidence that keeps its promise.", **values)
+    if found["outcome"] == "few":
+        sentence = tr("{name} withholds nothing: the validation part is too small to fix a threshold.", **values)
+    elif found["threshold"] is None:
+        sentence = tr(
+            "{name} would have to withhold every answer: on the validation part, no confidence keeps the mistakes at "
+            "{target} or fewer.",
+            **values,
+        )
     else:
         sentence = tr(
             "{name} answers {answered} of the images and is wrong in {error} of these (meant: at most {target}); "

@@ -14,6 +14,7 @@ from clearmargin.report.figures import Look
 from clearmargin.report.folder import RunFiles, StudyFiles, TrainedFiles
 from clearmargin.report.verdicts import sentence
 from clearmargin.report.wording import (
+    count,
     decimal,
     is_number,
     large,
@@ -24,6 +25,7 @@ from clearmargin.report.wording import (
     probability_value,
     retold_text,
     seconds,
+    sentences,
 )
 
 VERDICTS_SHOWN = 3
@@ -67,6 +69,7 @@ METRICS = (
     Metric("mcc", "MCC", True, -1, 1),
     Metric("auc", "AUC", True, 0, 1),
     Metric("log_loss", "Log loss", False, 0, math.inf),
+    Metric("brier", "Brier score", False, 0, 2),
 )
 
 
@@ -236,6 +239,22 @@ def interval_methods(run: RunFiles) -> str:
         tr("{method} for {metrics}", method=retold_text(method), metrics=listed(list(titles)))
         for method, titles in methods.items()
     )
+
+
+def sample_size(evaluation: Mapping[str, Any]) -> str:
+    """How precise the accuracy is, and how many images would make it more so; empty where it was not computed."""
+    found = evaluation.get("sample_size")
+    if not found:
+        return ""
+    needed = tr(
+        "±5 points would need {five} images, ±3 points {three}.",
+        five=count(found["n_for_5_points"]),
+        three=count(found["n_for_3_points"]),
+    )
+    if not is_number(found.get("accuracy_half_width")):
+        return needed
+    reach = decimal(100 * found["accuracy_half_width"], 1)
+    return sentences(tr("The interval of the accuracy reaches ±{points} points.", points=reach), needed)
 
 
 def table_caption(evaluation: Mapping[str, Any], noun: str) -> str:

@@ -304,7 +304,7 @@ def figure_files(run: RunFiles, panels: Sequence[RocPanel]) -> dict[str, Drawing
     }
     if curves:
         files["learning-curves.svg"] = draw_grid(len(curves) // 2, 2, (4.2, 2.8), list(curves))
-    files["comparison.svg"] = draw_grid(2, 3, (3.4, 0.9 + 0.3 * len(run.contenders)), _estimate_plots(run))
+    files["comparison.svg"] = draw_grid(2, 4, (3.4, 0.9 + 0.3 * len(run.contenders)), _estimate_plots(run))
     if plots:
         files["roc.svg"] = draw_grid(-(-len(plots) // columns), columns, (3.0, 3.2), list(plots))
     return files

@@ -1,0 +1,103 @@
+"""What evaluation.json must hold of calibration, prediction sets, withheld answers, decision curves and subgroups."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from clearmargin.report.audit_contents import Figure, Portion
+
+
+class _Bin(Portion):
+    low: float
+    high: float
+    n: int
+    confidence: float | None
+    accuracy: float | None
+
+
+class _Uncalibrated(Portion):
+    ece: float
+    log_loss: float | None
+    brier: float
+
+
+class CalibrationBlock(Portion):
+    """``calibration`` of a contender."""
+
+    temperature: float
+    bins: list[_Bin] = Field(min_length=1)
+    ece: float
+    ece_if_perfect: float
+    ece_if_perfect_high: float
+    uncalibrated: _Uncalibrated
+
+
+class _ClassCoverage(Portion):
+    name: str = Field(alias="class")
+    n: int
+    coverage: float | None
+
+
+class ConformalBlock(Portion):
+    """``conformal`` of a contender."""
+
+    error_rate: float
+    coverage: Figure
+    expected_low: float
+    expected_high: float
+    mean_size: float
+    sizes: list[int] = Field(min_length=1)
+    per_class: list[_ClassCoverage]
+
+
+class AbstentionBlock(Portion):
+    """``abstention`` of a contender."""
+
+    target_error: float
+    threshold: float | None
+    outcome: str
+    accepted: int
+    abstained: int
+    error: Figure
+    curve: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+    aurc: float
+
+
+class DecisionCurve(Portion):
+    """One class of ``decision_curve`` of a contender."""
+
+    name: str = Field(alias="class")
+    n: int
+    thresholds: list[float] = Field(min_length=1)
+    net_benefit: list[float] = Field(min_length=1)
+    treat_all: list[float] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _as_many_of_each(self) -> DecisionCurve:
+        if not len(self.thresholds) == len(self.net_benefit) == len(self.treat_all):
+            raise ValueError("thresholds, net_benefit and treat_all differ in length")
+        return self
+
+
+class _SubgroupFigures(Portion):
+    accuracy: Figure
+    balanced_accuracy: Figure
+    gap: Figure
+    p_holm: float | None
+
+
+class _SubgroupValue(Portion):
+    value: str
+    n: int | None
+    suppressed: bool
+    contenders: dict[str, _SubgroupFigures]
+
+
+class SubgroupColumn(Portion):
+    """One column of ``subgroups``."""
+
+    column: str
+    kind: str
+    values: list[_SubgroupValue]
