@@ -17,7 +17,8 @@ from clearmargin.files import write_bytes, write_json
 from clearmargin.foreign import ForeignModel, foreign_preprocessing, open_foreign
 from clearmargin.judgement import point_figures
 from clearmargin.models import Network, Pretraining
-from clearmargin.recipe import AnyContender, Contender, EvaluationSettings
+from clearmargin.recipe import AnyContender, Contender
+from clearmargin.recipe_evaluation import EvaluationSettings
 from clearmargin.recipe_foreign import ForeignContender
 from clearmargin.records import Columns, Inputs, Part, Predictions, Preprocessing, Progress, Split
 from clearmargin.split import check_division, crossing_groups
