@@ -94,7 +94,7 @@ def test_predict_as_table_json_and_csv(clearmargin: Command, finished: Path, cla
     status, out, _ = clearmargin("predict", finished, class_folder / "alpha", "--csv")
     rows = list(csv.DictReader(io.StringIO(out)))
     assert len(rows) == 40
-    assert list(rows[0]) == ["image", "predicted", "alpha", "beta", "gamma"]
+    assert list(rows[0]) == ["image", "predicted", "alpha", "beta", "gamma", "set", "abstain", "unlike"]
 
 
 def test_predict_says_which_images_it_left_out(clearmargin: Command, finished: Path, class_folder: Path) -> None:

@@ -48,6 +48,15 @@ def mistakes_in(load, text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "mistake"),
     [
+        (
+            PLAIN + '[evaluation]\nprevalence = { glioma = 1.0, "no tumour" = 0.5 }',
+            "The 'glioma' setting must be less than 1, got 1.0 ([evaluation.prevalence]).",
+        ),
+        (PLAIN + "[evaluation]\nprevalence = 0.1", "The 'prevalence' setting must be a table, got 0.1 ([evaluation])."),
+        (
+            PLAIN + '[evaluation]\nsubgroups = ["sex", "sex"]',
+            "'subgroups' names 'sex' more than once ([evaluation]).",
+        ),
         ("", "A recipe needs at least one [[contender]] table."),
         ("contender = []", "A recipe needs at least one [[contender]] table."),
         ("contender = 3", "The 'contender' setting must be a list, got 3."),
@@ -305,6 +314,13 @@ LEFT_OUT = 'say task = "regression", or leave it out, as classes come with the i
                 "([training]).",
                 "'label_smoothing' is for classes: leave it out of a regression ([training]).",
                 "'class_weights' is for classes: leave it out of a regression ([training]).",
+            ],
+        ),
+        (
+            NUMBERS + '[evaluation]\nsubgroups = ["sex"]\nprevalence = { high = 0.1 }',
+            [
+                "'prevalence' is for classes: leave it out of a regression ([evaluation]).",
+                "'subgroups' is for classes: leave it out of a regression ([evaluation]).",
             ],
         ),
         (

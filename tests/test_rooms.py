@@ -36,6 +36,7 @@ ROOMS = (
     ("leakage",),
     ("description",),
     ("task",),
+    ("deciding",),
     ("contest",),
     ("judgement",),
     ("entrants",),

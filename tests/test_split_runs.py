@@ -111,6 +111,52 @@ def test_an_interrupted_run_over_folds_goes_on_where_it_was(rows: Path) -> None:
     assert (again.folder / "repeats.csv").read_bytes() == (whole.folder / "repeats.csv").read_bytes()
 
 
+def test_initialisations_are_nested_in_splits_and_resumed(rows: Path, clearmargin) -> None:
+    asked = ("evaluation.repeats=3", "evaluation.initialisations=2")
+    whole = run_rows(rows, "whole", *asked)
+
+    def stop(what: str, done: int, total: int, note: str) -> None:
+        if note.startswith("seed 1, initialisation 2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cm.run(rows / "rows.toml", data=rows / "rows.csv", out=rows / "again", overrides=asked, progress=stop)
+    again = run_rows(rows, "again", *asked, resume=True)
+    assert (again.folder / "repeats.csv").read_bytes() == (whole.folder / "repeats.csv").read_bytes()
+    frame = pd.read_csv(whole.folder / "repeats.csv")
+    net = frame[frame["contender"] == "net"]
+    assert net[["seed", "initialisation"]].to_numpy().tolist() == [[s, i] for s in range(3) for i in (1, 2)]
+    assert net["rmse"].nunique() == 6
+    repeats = whole.folder / "repeats"
+    assert not (repeats / "seed-0" / "split.csv").exists()  # that is the run itself
+    for first, other in ((whole.folder, repeats / "seed-0"), (repeats / "seed-1", repeats / "seed-1")):
+        same = [(place / "split.csv").read_bytes() for place in (first, other / "init-2")]
+        assert same[0] == same[1]
+    found = whole.evaluation["repeats"]
+    assert (found["rounds"], found["initialisations"]) == (3, 2)
+    values = net["rmse"].to_numpy().reshape(3, 2)
+    np.testing.assert_allclose(found["contenders"]["net"]["rmse"]["values"], values.mean(axis=1), rtol=1e-6)
+    page = (whole.folder / "report.html").read_text()
+    assert "Rings: initialisations of one split" in page
+    assert "from the initialisation (3 splits × 2 initialisations" in page
+    with_seeds = run_rows(rows, "seeds", "evaluation.repeats=3")
+    assert with_seeds.evaluation["contenders"] == whole.evaluation["contenders"]
+    one = pd.read_csv(with_seeds.folder / "repeats.csv")
+    kept = frame[frame["initialisation"] == 1].drop(columns="initialisation").reset_index(drop=True)
+    pd.testing.assert_frame_equal(one, kept)
+
+
+def test_repeats_are_an_option_of_the_command(rows: Path, clearmargin) -> None:
+    words = ("--data", rows / "rows.csv", "--repeats", "2", "--set", "training.epochs=1")
+    status, out, _ = clearmargin("run", rows / "rows.toml", *words, "--out", rows / "run")
+    assert status == 0
+    assert "over 2 seeds" in out
+    assert "Split and initialisation change together here" in out
+    status, _, err = clearmargin("run", rows / "rows.toml", "--repeats", "0", "--out", rows / "none")
+    assert status == 2
+    assert "'repeats' setting must be at least 1, got 0" in err
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import clearmargin as cm
-from clearmargin.errors import ImageError, RecipeError, RunFolderError, SourceError, WeightsError
+from clearmargin.errors import ImageError, RecipeError, RunFolderError, SourceError, UsageError, WeightsError
 from clearmargin.evaluation.ledger import read_ledger
 from clearmargin.runs import Run
 from clearmargin.split import read_split
@@ -258,7 +258,12 @@ def test_grouping_by_a_manifest_column(class_folder: Path, tiny_recipe: Path, tm
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("path,label,site\n" + "\n".join(rows) + "\n")
     few = ["training.epochs=1", "split.group_by=site"]
-    run = cm.run(tiny_recipe, data=manifest, out=tmp_path / "run", overrides=few)
+    asked = ['evaluation.subgroups=["site"]', "evaluation.prevalence.alpha=0.01"]
+    run = cm.run(tiny_recipe, data=manifest, out=tmp_path / "run", overrides=[*few, *asked])
+    (column,) = run.evaluation["subgroups"]
+    assert column["column"] == "site"
+    assert all(value["suppressed"] for value in column["values"])  # a site has four images
+    assert run.evaluation["prevalence"] == {"alpha": 0.01}
     assert set(read_split(run.folder).groups) == {f"site {number}" for number in range(25)}
     patients = [f"{name},site {number // 10},patient {number // 5}" for number, name in enumerate(named)]
     manifest.write_text("path,label,site,patient\n" + "\n".join(patients) + "\n")
@@ -269,6 +274,21 @@ def test_grouping_by_a_manifest_column(class_folder: Path, tiny_recipe: Path, tm
     assert len(parts) == 10  # every site in one part
     with pytest.raises(SourceError, match="expected patient, site"):
         cm.run(tiny_recipe, data=manifest, out=tmp_path / "other", overrides=["split.group_by=hospital"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ('evaluation.subgroups=["age"]', r"There is no column 'age' for \[evaluation\] subgroups: these data have no"),
+        ("evaluation.prevalence.alpa=0.1", "names the class 'alpa', .*did you mean 'alpha'"),
+    ],
+)
+def test_what_the_data_cannot_answer_is_said_before_training(
+    class_folder: Path, tiny_recipe: Path, tmp_path: Path, asked: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        cm.run(tiny_recipe, data=class_folder, out=tmp_path / "run", overrides=[asked])
+    assert not (tmp_path / "run" / "recipe.toml").exists()
 
 
 def test_the_public_surface_is_what_it_says() -> None:
@@ -298,5 +318,5 @@ def test_trim_and_intensity_travel_with_the_weights(class_folder: Path, tiny_rec
     rng = np.random.default_rng(0)
     content = rng.integers(60, 160, (40, 40)).astype(np.uint8)
     framed = np.pad(np.pad(content // 2, 20), 3, constant_values=255)  # darker, in a margin, in a frame
-    plain, other = contender.predict([content, framed]).iloc[:, 2:].to_numpy()
+    plain, other = contender.predict([content, framed])[list(contender.classes)].to_numpy()
     assert other == pytest.approx(plain, abs=0.02)

@@ -9,6 +9,8 @@ with the seed of the study), so that the same resamples come up and the limits a
     python check.py [RUN]            RUN is the folder this file lies in when it is not given
     python -m clearmargin.check RUN
 
+In a run folder that somebody else gave you, this file is theirs: check it with a copy of your own.
+
 What it does, in this order; each part is a section of this file:
 
 1. reads predictions.csv of every contender, split.csv, model.json, recipe.toml and evaluation.json;
@@ -221,16 +223,22 @@ class Study(Round):
         return resample_classification(self)
 
     @cached_property
-    def rounds(self) -> list[tuple[int, int, Round]]:
-        """Seed, fold (0 without folds) and files of each time the study was done."""
-        told = self.evaluation["repeats"]
-        folds = int(told.get("folds") or 0)
-        found: list[tuple[int, int, Round]] = []
+    def rounds(self) -> list[tuple[str, Round]]:
+        """Name and files of each time the study was done: by seed, by fold in it, by initialisation in that."""
+        folds = int(self.recipe.get("split", {}).get("folds", 0))
+        found: list[tuple[str, Round]] = []
         for seed in range(self.seed, self.seed + int(self.asked.get("repeats", 1))):
-            for fold in range(1, folds + 1) if folds else (0,):
-                place = self.folder / "repeats" / f"seed-{seed}" / (f"fold-{fold}" if folds else "")
-                found.append((seed, fold, Round(place) if found else self))
+            for fold in range(1, max(folds, 1) + 1):
+                for initialisation in range(1, self.initialisations + 1):
+                    steps = [f"seed-{seed}", f"fold-{fold}" * bool(folds), f"init-{initialisation}"]
+                    place = "/".join(filter(None, steps[: 3 if initialisation > 1 else 2]))
+                    found.append((place, Round(self.folder / "repeats" / place) if found else self))
         return found
+
+    @property
+    def initialisations(self) -> int:
+        """How often each split was trained on."""
+        return int(self.asked.get("initialisations", 1))
 
 
 def chunks(resamples: int, row_elements: int) -> Iterator[int]:
@@ -257,7 +265,7 @@ def file_problems(study: Study) -> Iterator[str]:
     """What does not belong together, as sentences."""
     rounds: list[tuple[str, Round]] = [(study.folder.name, study)]
     if "repeats" in study.evaluation:
-        rounds += [(f"seed {seed}" + f", fold {fold}" * bool(fold), one) for seed, fold, one in study.rounds[1:]]
+        rounds += study.rounds[1:]
     if set(study.names) != set(study.evaluation.get("contenders", {})):
         yield f"evaluation.json speaks of {list(study.evaluation.get('contenders', {}))}, the folders of {study.names}."
     for told, one in rounds:
@@ -325,8 +333,8 @@ def hash_problems(study: Study) -> Iterator[str]:
         path = study.folder / name
         if not path.is_file() or sha256(path) != digest:
             yield f"{name} is not the file that the figures were computed from (another SHA-256)."
-    paths = [study.folder / "leakage.json", *(place / "model.json" for place in study.places.values())]
-    for path in filter(Path.is_file, paths):
+    patterns = ("leakage.json", "control.json", "external/*/external.json", "contenders/*/model.json")
+    for path in sorted(path for pattern in patterns for path in study.folder.glob(pattern)):
         for sealed in sealed_records(read_json(path)):
             bare = {key: value for key, value in sealed.items() if key != "content_sha256"}
             if json_sha256(bare) != sealed["content_sha256"]:
@@ -611,6 +619,7 @@ def overall_figures(confusion: np.ndarray) -> dict[str, np.ndarray]:
         "balanced_accuracy": mean_of_defined(each["recall"]),
         "macro_f1": mean_of_defined(each["f1"]),
         "mcc": mcc,
+        "kappa": over(over(hit, total) - over(chance, total**2), 1 - over(chance, total**2)),
     }
 
 
@@ -639,6 +648,31 @@ def sample_losses(said: Answers) -> np.ndarray:
     return -np.log(np.maximum(given, np.finfo(np.float64).eps).clip(max=1.0))
 
 
+def sample_briers(said: Answers) -> np.ndarray:
+    """Squared distance of the probabilities from the truth, 0 to 2."""
+    return ((said.values - np.eye(len(said.classes))[said.truth]) ** 2).sum(axis=1)
+
+
+def wins(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """Of each sample the share of the other side that it is on the right side of, ties one half."""
+    blocks = block_numbers(scores)
+    ups, downs = np.bincount(blocks, positive), np.bincount(blocks, ~positive)
+    below, above = np.cumsum(downs) - downs / 2, ups.sum() - np.cumsum(ups) + ups / 2
+    return np.where(positive, below[blocks] / downs.sum(), above[blocks] / ups.sum())
+
+
+def area_influence(said: Answers) -> np.ndarray:
+    """What a little more weight on each sample adds to the mean area, (samples,)."""
+    total, counted = np.zeros(len(said.names)), 0
+    for k in range(len(said.classes)):
+        positive = said.truth == k
+        if positive.any() and not positive.all():
+            won = wins(said.values[:, k], positive)
+            total += (won - won[positive].mean()) / np.where(positive, positive.sum(), (~positive).sum())
+            counted += 1
+    return total / max(counted, 1)
+
+
 def point_figures(said: Answers) -> dict[str, float]:
     """The figures of one contender on the samples as they are."""
     values = {name: float(value) for name, value in overall_figures(confusion_of(said)).items()}
@@ -647,6 +681,7 @@ def point_figures(said: Answers) -> dict[str, float]:
         **values,
         "auc": float(mean_of_defined(areas(said))),
         "log_loss": float(sample_losses(said).mean()),
+        "brier": float(sample_briers(said).mean()),
         "errors": mistakes,
     }
 
@@ -658,22 +693,34 @@ def resample_classification(study: Study) -> dict[str, dict[str, np.ndarray]]:
     prepared = {}
     for name, said in study.test.items():
         cells = said.truth * k + said.values.argmax(axis=1)
-        ranks = [(block_numbers(said.values[:, c]), said.truth == c) for c in range(k)]
-        prepared[name] = (cells, ranks, sample_losses(said))
-    for weights in study.draws(max(study.n, k * k)):
+        prepared[name] = (cells, resampled_area(said), sample_losses(said), sample_briers(said))
+    for weights in study.draws(max(study.n, 3 * k)):
         for row in weights:
             own = row[study.first.units]  # of each sample
-            for name, (cells, ranks, losses) in prepared.items():
+            for name, (cells, mean_area, losses, briers) in prepared.items():
                 confusion = np.bincount(cells, own, minlength=k * k).reshape(k, k)
+                each = class_figures(confusion)
                 figures = {
                     **overall_figures(confusion),
-                    "recall": class_figures(confusion)["recall"],
-                    "auc": mean_of_defined(np.array([area(blocks, yes, own) for blocks, yes in ranks])),
+                    "recall": each["recall"],
+                    "specificity": each["specificity"],
+                    "auc": mean_area(own),
                     "log_loss": own @ losses / own.sum(),
+                    "brier": own @ briers / own.sum(),
                 }
                 for metric, value in figures.items():
                     found[name].setdefault(metric, []).append(value)
     return {name: {metric: np.array(values) for metric, values in own.items()} for name, own in found.items()}
+
+
+def resampled_area(said: Answers) -> Callable[[np.ndarray], float]:
+    """The mean area for weights of the samples; of more than 50 classes to first order, as documented."""
+    k = len(said.classes)
+    if k > 50:
+        value, influence = float(mean_of_defined(areas(said))), area_influence(said)
+        return lambda weights: value + float(weights @ influence)
+    ranks = [(block_numbers(said.values[:, c]), said.truth == c) for c in range(k)]
+    return lambda weights: float(mean_of_defined(np.array([area(blocks, yes, weights) for blocks, yes in ranks])))
 
 
 def frame_block(study: Study) -> Tree:
@@ -710,7 +757,7 @@ def metrics_block(study: Study, name: str) -> Tree:
     record: dict[str, Any] = {
         "accuracy": share(right, said.units, resampled["accuracy"], study.confidence, study.clustered)
     }
-    for metric in ("balanced_accuracy", "macro_f1", "mcc", "auc", "log_loss"):
+    for metric in ("balanced_accuracy", "macro_f1", "mcc", "kappa", "auc", "log_loss", "brier"):
         record[metric] = spread_figure(values[metric], percentiles(resampled[metric], study.confidence))
     return record
 
@@ -722,14 +769,27 @@ def per_class_block(study: Study, name: str) -> Tree:
     rows = []
     for k, label in enumerate(said.classes):
         own = said.truth == k
-        sensitivity = share(
-            predicted[own] == k, said.units[own], resampled["recall"][:, k], study.confidence, study.clustered
-        )
-        shown = ("precision", "recall", "specificity", "f1", "auc")
-        row = {key: known(figures[key][k]) for key in shown}
-        limits = {"recall_low": sensitivity["low"], "recall_high": sensitivity["high"]}
-        rows.append({"class": label, "n": int(own.sum()), **row, **limits})
+        row: dict[str, Any] = {"class": label, "n": int(own.sum())}
+        row |= {key: known(values[k]) for key, values in figures.items()}
+        for key, asked in (("recall", own), ("specificity", ~own)):
+            right = (predicted[asked] == k) == own[asked]
+            limits = share(right, said.units[asked], resampled[key][:, k], study.confidence, study.clustered)
+            row |= {f"{key}_low": limits["low"], f"{key}_high": limits["high"]}
+        rows.append({**row, **at_prevalence(row, study.asked.get("prevalence", {}).get(label))})
     return rows
+
+
+def at_prevalence(row: Mapping[str, Any], prevalence: float | None) -> dict[str, float | None]:
+    """Predictive values by Bayes' rule, in odds: those before the answer times the likelihood ratio."""
+    se, sp = row["recall"], row["specificity"]
+    if prevalence is None or se is None or sp is None:
+        return {"ppv_at_prevalence": None, "npv_at_prevalence": None}
+    odds = prevalence / (1 - prevalence)
+    positive, negative = se * odds + 1 - sp, sp + (1 - se) * odds
+    return {
+        "ppv_at_prevalence": se * odds / positive if positive else None,
+        "npv_at_prevalence": sp / negative if negative else None,
+    }
 
 
 def confusion_block(study: Study, name: str) -> Tree:
@@ -738,6 +798,15 @@ def confusion_block(study: Study, name: str) -> Tree:
 
 def errors_block(study: Study, name: str) -> Tree:
     return point_figures(study.test[name])["errors"]
+
+
+COMPARED = {
+    "difference": "balanced_accuracy",
+    "accuracy_difference": "accuracy",
+    "auc_difference": "auc",
+    "brier_difference": "brier",
+    "log_loss_difference": "log_loss",
+}
 
 
 def without_rounding(values: Any) -> Any:
@@ -764,15 +833,23 @@ def pair_record(study: Study, one: str, other: str) -> dict[str, Any]:
     only_first = int((right[one] & ~right[other]).sum())
     only_second = int((right[other] & ~right[one]).sum())
     differences = {}
-    for key, metric in (("difference", "balanced_accuracy"), ("accuracy_difference", "accuracy")):
+    for key, metric in COMPARED.items():
         apart = without_rounding(study.resampled[one][metric] - study.resampled[other][metric])
         value = float(without_rounding(values[one][metric] - values[other][metric]))
-        differences[key] = paired(value, apart, study)
+        differences[key] = figure(value) if math.isnan(value) else paired(value, apart, study)
+        if metric == "auc":
+            auc_p = None if math.isnan(value) or study.n_units == 1 else beyond_zero(apart)
+            if len(study.first.classes) == 2 and not study.clustered and not math.isnan(value):
+                differences[key], auc_p = delong(study, one, other, value)
+        if metric == "accuracy":
+            needed = samples_to_see(study, only_first, only_second, apart)
     exact, mid, as_good = mcnemar(only_first, only_second)
     return {
         "first": one,
         "second": other,
         **differences,
+        "auc_p": auc_p,
+        "n_to_see_2_points": needed,
         "only_first_right": only_first,
         "only_second_right": only_second,
         "mcnemar_exact_p": exact,
@@ -780,6 +857,75 @@ def pair_record(study: Study, one: str, other: str) -> dict[str, Any]:
         "p_other_at_least_as_good": as_good,
         "p_value": flips_by_group(study, right[one], right[other]) if study.clustered else mid,
     }
+
+
+def beyond_zero(apart: np.ndarray) -> float | None:
+    """Twice the smaller share of resamples on the other side of zero, the observed figure counted."""
+    defined = apart[~np.isnan(apart)]
+    if not defined.size:
+        return None
+    return min(1.0, 2 * (min(int((defined <= 0).sum()), int((defined >= 0).sum())) + 1) / (defined.size + 1))
+
+
+def delong(study: Study, one: str, other: str, value: float) -> tuple[dict[str, float | None], float | None]:
+    """The difference of two areas and its p after DeLong, DeLong & Clarke-Pearson (Biometrics 44 (1988) 837)."""
+    apart = area_influence(study.test[one]) - area_influence(study.test[other])
+    variance = 0.0
+    for side in (study.first.truth == 0, study.first.truth == 1):
+        if side.sum() < 2:
+            return figure(value), None
+        variance += float((apart[side] ** 2).sum() * side.sum() / (side.sum() - 1))
+    error, normal = math.sqrt(variance), NormalDist()
+    if not error > ROUNDING:
+        return (figure(value, value, value), 1.0) if abs(value) <= ROUNDING else (figure(value), None)
+    reach = normal.inv_cdf((1 + study.confidence) / 2) * error
+    p_value = math.erfc(abs(value / error) / math.sqrt(2))
+    return figure(value, max(-1.0, value - reach), min(1.0, value + reach)), p_value
+
+
+def design_effect(resampled: np.ndarray, variance: float) -> float | None:
+    """How many times more samples in groups are needed than independent ones."""
+    found = float(np.var(resampled))
+    return max(1.0, found / variance) if found > 1e-24 and variance > 1e-24 else None
+
+
+def samples_to_see(study: Study, only_first: int, only_second: int, apart: np.ndarray) -> int | None:
+    """Samples by which McNemar's test sees 2 points with 80 % power (Connor, Biometrics 43 (1987) 207)."""
+    discordant, lead = (only_first + only_second) / study.n, (only_first - only_second) / study.n
+    if not discordant:
+        return None
+    psi, delta, normal = max(discordant, 0.02), 0.02, NormalDist()
+    root = normal.inv_cdf((1 + study.confidence) / 2) * math.sqrt(psi)
+    root += normal.inv_cdf(0.8) * math.sqrt(psi - delta**2)
+    needed = math.ceil(root**2 / delta**2 - 1e-9)
+    if not study.clustered:
+        return needed
+    effect = design_effect(apart, (discordant - lead**2) / study.n)
+    return None if effect is None else math.ceil(needed * effect)
+
+
+def sample_size_block(study: Study) -> Tree:
+    """Of the contender that needs most samples for an accuracy to within 3 points (the first of several)."""
+    found = [{"contender": name, **size_for(study, name)} for name in study.names]
+    return max(found, key=lambda block: block["n_for_3_points"])
+
+
+def size_for(study: Study, name: str) -> dict[str, Any]:
+    accuracy = metrics_block(study, name)["accuracy"]
+    p, z = accuracy["value"], NormalDist().inv_cdf((1 + study.confidence) / 2)
+    if p in (0.0, 1.0):
+        p = (p * study.n + z**2 / 2) / (study.n + z**2)
+    spread = p * (1 - p)
+    effect = design_effect(study.resampled[name]["accuracy"], spread / study.n) if study.clustered else None
+    within = {
+        f"n_for_{points}_points": math.ceil(
+            (effect or 1.0) * max(1, math.ceil(z**2 * spread / (points / 100) ** 2 - 1e-9))
+        )
+        for points in (5, 3)
+    }
+    low, high = accuracy["low"], accuracy["high"]
+    half = None if low is None else (high - low) / 2
+    return {"accuracy": p, "accuracy_half_width": half, "clustered": study.clustered, "design_effect": effect, **within}
 
 
 def flips_by_group(study: Study, first: np.ndarray, second: np.ndarray) -> float:
@@ -790,7 +936,236 @@ def flips_by_group(study: Study, first: np.ndarray, second: np.ndarray) -> float
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# 3d. Regression
+# 3d. What a contender knows: calibration, prediction sets, abstention, decision curve
+# ---------------------------------------------------------------------------------------------------------------------
+
+BINS = 15
+
+
+def decision_of(study: Study, name: str) -> Tree:
+    """What model.json keeps of what was fixed on the validation part."""
+    return study.models[name]["decision"]
+
+
+def test_share(study: Study, true: np.ndarray, among: np.ndarray) -> dict[str, float | None]:
+    """A share of test samples among some, with its interval; groups are drawn as they are in all samples."""
+    units, resampled = study.first.units, np.empty(0)
+    if study.clustered:
+        sizes, hits = np.bincount(units, among), np.bincount(units, among & true)
+        rng, pieces = np.random.default_rng([study.seed, 1]), []
+        for size in chunks(study.resamples, study.n_units):
+            drawn = rng.integers(0, study.n_units, size=(size, study.n_units))
+            pieces.append(over(hits[drawn].sum(axis=1), sizes[drawn].sum(axis=1)))
+        resampled = np.concatenate(pieces)
+    return share(true[among], units[among], resampled, study.confidence, study.clustered)
+
+
+def bins_of(confidences: np.ndarray) -> np.ndarray:
+    return np.clip(np.ceil(confidences * BINS).astype(int) - 1, 0, BINS - 1)
+
+
+def reliability(said: Answers, values: np.ndarray) -> dict[str, Any]:
+    """Reliability diagram, calibration errors and scores of some probabilities of the same samples."""
+    n, k = values.shape
+    confidences = values.max(axis=1).clip(0, 1)
+    right = (values.argmax(axis=1) == said.truth).astype(float)
+    place, true = bins_of(confidences), np.eye(k)[said.truth]
+    rows: list[dict[str, Any]] = []
+    for number in range(BINS):
+        own = place == number
+        some = bool(own.any())
+        rows.append(
+            {
+                "low": number / BINS,
+                "high": (number + 1) / BINS,
+                "n": int(own.sum()),
+                "confidence": float(confidences[own].mean()) if some else None,
+                "accuracy": float(right[own].mean()) if some else None,
+            }
+        )
+    gaps = [abs(row["confidence"] - row["accuracy"]) * row["n"] / n for row in rows if row["n"]]
+    by_class = [np.abs(np.bincount(bins_of(values[:, c]), values[:, c] - true[:, c])).sum() / n for c in range(k)]
+    own_probability = values[np.arange(n), said.truth].clip(np.finfo(np.float64).eps, 1)
+    return {
+        "bins": rows,
+        "ece": math.fsum(gaps),
+        "classwise_ece": float(np.mean(by_class)),
+        "log_loss": float(-np.log(own_probability).mean()),
+        "brier": float(((values - true) ** 2).sum(axis=1).mean()),
+    }
+
+
+def calibration_block(study: Study, name: str) -> Tree:
+    said, decision = study.test[name], decision_of(study, name)
+    raised = (said.values / said.values.max(axis=1, keepdims=True)) ** decision["temperature"]
+    before = raised / raised.sum(axis=1, keepdims=True) if decision["temperature"] != 1 else said.values
+    mean, high = error_if_perfect(said.values.max(axis=1).clip(0, 1), study.seed)
+    return {
+        "temperature": decision["temperature"],
+        "n_validation": len(study.answers[name]["validation"].names),
+        **reliability(said, said.values),
+        "ece_if_perfect": mean,
+        "ece_if_perfect_high": high,
+        "uncalibrated": reliability(said, before),
+    }
+
+
+def error_if_perfect(confidences: np.ndarray, seed: int) -> tuple[float, float]:
+    """Calibration error if each answer were right with its own confidence: mean and 95th percentile of 1,000 draws."""
+    ordered = confidences[np.argsort(bins_of(confidences), kind="stable")]
+    places, rng = bins_of(ordered), np.random.default_rng([seed, 17])
+    errors = []
+    for _ in range(1000):
+        drawn = rng.random(len(ordered)) < ordered
+        errors.append(np.abs(np.bincount(places, ordered - drawn)).sum() / len(ordered))
+    return float(np.mean(errors)), float(np.quantile(errors, 0.95))
+
+
+def rank_threshold(scores: np.ndarray, error_rate: float) -> float | None:
+    """The score of rank ⌈(n + 1)(1 − error rate)⌉ from below; None when there are not so many."""
+    rank = math.ceil((len(scores) + 1) * (1 - error_rate) - 1e-9)
+    return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else None
+
+
+def conformal_block(study: Study, name: str) -> Tree:
+    """Prediction sets; the thresholds are computed anew from the validation part."""
+    said, learned = study.test[name], study.answers[name]["validation"]
+    rate, n, groups = float(study.asked.get("error_rate", 0.1)), len(learned.names), int(learned.units.max()) + 1
+    scores = 1 - learned.values[np.arange(n), learned.truth]
+    threshold = rank_threshold(scores, rate)
+    by_class = {label: rank_threshold(scores[learned.truth == k], rate) for k, label in enumerate(said.classes)}
+    kind = study.asked.get("conformal", "marginal")
+    limits = [threshold] * len(said.classes) if kind == "marginal" else list(by_class.values())
+    inside = 1 - said.values <= np.array([math.inf if limit is None else limit for limit in limits])
+    covered, sizes = inside[np.arange(study.n), said.truth], inside.sum(axis=1)
+    rank, most = math.ceil((groups + 1) * (1 - rate) - 1e-9), min(len(said.classes), 20)
+    expected = [1.0, 1.0]
+    if rank <= groups:
+        expected = [
+            bisected(lambda x: incomplete_beta(rank, groups + 1 - rank, x), tail, 0.0, 1.0) for tail in (0.05, 0.95)
+        ]
+    per_class = [(label, said.truth == k) for k, label in enumerate(said.classes)]
+    return {
+        "error_rate": rate,
+        "kind": kind,
+        "n_validation": n,
+        "validation_groups": groups,
+        "threshold": threshold,
+        "class_thresholds": by_class,
+        "coverage": test_share(study, covered, np.ones(study.n, dtype=bool)),
+        "expected_low": expected[0],
+        "expected_high": expected[1],
+        "mean_size": float(sizes.mean()),
+        "sizes": [int((sizes.clip(max=most) == size).sum()) for size in range(most + 1)],
+        "empty": int((sizes == 0).sum()),
+        "per_class": [
+            {"class": label, "n": int(own.sum()), "coverage": float(covered[own].mean()) if own.any() else None}
+            for label, own in per_class
+        ],
+    }
+
+
+def abstention_threshold(learned: Answers, target: float) -> tuple[float | None, str]:
+    """The lowest confidence that keeps the error at the target, as documented; and whether it was reached."""
+    confidences, right = learned.values.max(axis=1), learned.values.argmax(axis=1) == learned.truth
+    starts, tail = (0.25, 0.5, 0.75, 1.0), (1 - 0.95) / 4
+    if int(learned.units.max()) + 1 < math.ceil(math.log(tail) / math.log1p(-target) - 1e-9):
+        return None, "few"
+    descending, passed = -np.sort(-confidences), []
+    for start in starts:
+        for share_kept in np.arange(start, 1 + 0.025, 0.05):
+            kept = max(1, math.ceil(min(share_kept, 1.0) * len(descending) - 1e-9))
+            accepted = confidences >= descending[kept - 1]
+            n = len(set(learned.units[accepted].tolist()))
+            mistakes = float((~right[accepted]).mean()) * n
+            # the upper limit is above the target when its Beta has more than the tail beyond the target
+            if mistakes >= n or 1 - incomplete_beta(mistakes + 1, n - mistakes, target) > tail:
+                break
+            passed.append(float(descending[kept - 1]))
+    return (min(passed), "reached") if passed else (None, "not-reached")
+
+
+def risk_curve(confidences: np.ndarray, wrong: np.ndarray) -> np.ndarray:
+    """Error among the k surest, k = 1 … n; equal confidences share their mistakes."""
+    blocks = block_numbers(-confidences)
+    shared = np.bincount(blocks, wrong) / np.bincount(blocks)
+    return np.cumsum(shared[np.sort(blocks)]) / np.arange(1, len(wrong) + 1)
+
+
+def abstention_block(study: Study, name: str) -> Tree:
+    """Which answers count; the threshold is computed anew from the validation part."""
+    said, learned = study.test[name], study.answers[name]["validation"]
+    target = float(study.asked.get("abstain_error", 0.05))
+    threshold, outcome = abstention_threshold(learned, target)
+    confidences, wrong = said.values.max(axis=1), said.values.argmax(axis=1) != said.truth
+    accepted = np.full(study.n, outcome == "few") if threshold is None else confidences >= threshold
+    curve = risk_curve(confidences, wrong)
+    shown = np.unique(np.linspace(0, study.n - 1, min(200, study.n)).round().astype(int))
+    return {
+        "target_error": target,
+        "threshold": threshold,
+        "outcome": outcome,
+        "n_validation": len(learned.names),
+        "accepted": int(accepted.sum()),
+        "abstained": int((~accepted).sum()),
+        "error": test_share(study, wrong, accepted),
+        "curve": [[(k + 1) / study.n, float(curve[k])] for k in shown],
+        "aurc": float(curve.mean()),
+        "aurc_if_random": float(wrong.mean()),
+        "aurc_if_perfect": float(risk_curve(1.0 - wrong, wrong).mean()),
+    }
+
+
+def decision_curve_block(study: Study, name: str) -> Tree:
+    """Net benefit of each class against the rest (of more than 20, the most frequent)."""
+    said, thresholds = study.test[name], [step / 100 for step in range(1, 100)]
+    counts = np.bincount(said.truth, minlength=len(said.classes))
+    frequent = sorted(np.argsort(-counts, kind="stable")[:20].tolist())
+    rows = []
+    for k in frequent:
+        if not counts[k]:
+            continue
+        having, p, prevalence = said.truth == k, said.values[:, k], counts[k] / study.n
+        odds = [t / (1 - t) for t in thresholds]
+        treated = [p >= t for t in thresholds]
+        gained = zip(treated, odds, strict=True)
+        rows.append(
+            {
+                "class": said.classes[k],
+                "n": int(counts[k]),
+                "thresholds": thresholds,
+                "net_benefit": [
+                    float(((one & having).sum() - (one & ~having).sum() * harm) / study.n) for one, harm in gained
+                ],
+                "treat_all": [float(prevalence - (1 - prevalence) * harm) for harm in odds],
+            }
+        )
+    return rows
+
+
+def decision_problems(study: Study) -> Iterator[str]:
+    """Thresholds of model.json that don't follow from the validation part."""
+    for name in study.names:
+        decision = study.models[name].get("decision")
+        if not decision:
+            continue
+        outcome = Outcome()
+        own = conformal_block(study, name)
+        compare(
+            {key: own[key] for key in ("error_rate", "threshold", "class_thresholds")},
+            decision["conformal"],
+            (),
+            outcome,
+        )
+        threshold, _ = abstention_threshold(
+            study.answers[name]["validation"], float(decision["abstention"]["target_error"])
+        )
+        compare({"threshold": threshold}, decision["abstention"], (), outcome)
+        yield from (f"model.json of {name}, fixed on validation: {difference}" for difference in outcome.differences)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 3e. Regression
 # ---------------------------------------------------------------------------------------------------------------------
 
 ERRORS = ("rmse", "mae", "mse", "r2")
@@ -904,22 +1279,34 @@ def error_pair(study: Study, scores: Mapping[str, Scored], one: str, other: str)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# 3e. Repeats
+# 3f. Repeats
 # ---------------------------------------------------------------------------------------------------------------------
 
 LOWER_IS_BETTER = {"rmse", "mae", "mse", "log_loss", "errors", "brier"}
 
 
 def repeated_values(study: Study, kind: str, name: str, metric: str) -> np.ndarray:
-    """One figure of every round, (rounds,); NaN where it is undefined."""
+    """One figure of every split and initialisation, (splits, initialisations); NaN where it is undefined."""
     values = []
-    for _, _, one in study.rounds:
+    for _, one in study.rounds:
         said = one.baselines[folder_of(name)] if kind == "baselines" else one.answers[name]["test"]
         if said.classes:
             values.append(point_figures(said)[metric])
         else:
             values.append(float(error_figures(said.truth, said.values, np.ones((1, len(said.names))))[metric][0]))
-    return np.array(values, dtype=np.float64)
+    table = np.array(values, dtype=np.float64).reshape(-1, study.initialisations)
+    return table.reshape(-1, 1) if on_one_split(study) else table
+
+
+def on_one_split(study: Study) -> bool:
+    """Whether all rounds have the same parts, so that each is but one more initialisation."""
+    told = read_json(study.folder / "split.json")
+    same_parts = bool(told.get("given")) and not told.get("validation_cut")
+    return same_parts or (len(study.rounds) == study.initialisations > 1)
+
+
+def same_test(study: Study) -> bool:
+    return on_one_split(study) or bool(read_json(study.folder / "split.json").get("given"))
 
 
 def corrected_t(values: np.ndarray, extra: float, confidence: float) -> tuple[float, float, float, float] | None:
@@ -936,20 +1323,23 @@ def corrected_t(values: np.ndarray, extra: float, confidence: float) -> tuple[fl
 
 
 def repeats_block(study: Study) -> Tree:
-    told = study.evaluation["repeats"]
-    rounds, folds = study.rounds, int(told.get("folds") or 0)
+    told, folds = study.evaluation["repeats"], int(study.recipe.get("split", {}).get("folds", 0))
+    trained = study.initialisations
     samples = len(study.split["name"])
     tested = samples / folds if folds else study.split["part"].count("test")
     extra = tested / (samples - tested)
     names = {"contenders": study.names, "baselines": list(study.evaluation.get("baselines", {}))}
     names["baselines"] = names["baselines"] if study.baselines else []
     return {
-        "rounds": len(rounds),
+        "rounds": len(study.rounds) if on_one_split(study) else len(study.rounds) // trained,
+        **({"initialisations": 1 if on_one_split(study) else trained} if "initialisations" in told else {}),
         "folds": folds,
-        "seeds": sorted({seed for seed, _, _ in rounds}),
+        "seeds": list(range(study.seed, study.seed + int(study.asked.get("repeats", 1)))),
         "n_train": round(samples - tested),
         "n_test": round(tested),
         "confidence": study.confidence,
+        "same_test": same_test(study),
+        "leaky": study.leaky,
         **{
             kind: {
                 name: {
@@ -960,11 +1350,12 @@ def repeats_block(study: Study) -> Tree:
             }
             for kind, own in names.items()
         },
-        "comparisons": [] if told["same_test"] else repeated_comparisons(study, names, told["metrics"][0], extra),
+        "comparisons": [] if same_test(study) else repeated_comparisons(study, names, told["metrics"][0], extra),
     }
 
 
-def repeated_summary(study: Study, values: np.ndarray, extra: float) -> dict[str, Any]:
+def repeated_summary(study: Study, table: np.ndarray, extra: float) -> dict[str, Any]:
+    values = table.mean(axis=1)
     defined = values[~np.isnan(values)]
     record: dict[str, Any] = dict.fromkeys(("mean", "sd", "min", "max", "low", "high"))
     record |= {"n": len(defined), "values": [known(value) for value in values]}
@@ -972,10 +1363,39 @@ def repeated_summary(study: Study, values: np.ndarray, extra: float) -> dict[str
         record |= {"mean": float(defined.mean()), "min": float(defined.min()), "max": float(defined.max())}
     if len(defined) >= 2:
         record["sd"] = math.sqrt(math.fsum((defined - defined.mean()) ** 2) / (len(defined) - 1))
-        found = None if study.evaluation["repeats"]["same_test"] else corrected_t(defined, extra, study.confidence)
+        found = None if same_test(study) else corrected_t(defined, extra, study.confidence)
         if found:
             record["low"], record["high"] = found[:2]
+    if table.shape[1] > 1:
+        record["trained"] = [[known(value) for value in row] for row in table]
+        record["sources"] = variance_sources(table, study.confidence)
     return record
+
+
+def variance_sources(table: np.ndarray, confidence: float) -> dict[str, Any] | None:
+    """What split and initialisation add to the variance: one-way random effects (Searle et al. 1992)."""
+    whole = table[~np.isnan(table).any(axis=1)]
+    k, m = whole.shape
+    if k < 2 or m < 2:
+        return None
+    between = m * float(whole.mean(axis=1).var(ddof=1))
+    within = float(whole.var(axis=1, ddof=1).mean())
+    nothing = (ROUNDING * float(np.abs(whole).max())) ** 2
+    within, between = (0.0 if square <= nothing else square for square in (within, between))
+    of_split = max(0.0, (between - within) / m)
+    parts: dict[str, Any] = {"splits": k, "initialisations": m, "between": of_split, "within": within}
+    if not within:
+        return {**parts, "share": figure(1.0 if between else math.nan)}
+    tails = ((1 + confidence) / 2, (1 - confidence) / 2)
+    ratios = [between / within / f_quantile(tail, k - 1, k * (m - 1)) for tail in tails]
+    low, high = (max(0.0, (each - 1) / (m + each - 1)) for each in ratios)
+    return {**parts, "share": figure(of_split / (of_split + within), low, high)}
+
+
+def f_quantile(share: float, first: int, second: int) -> float:
+    """Quantile of Fisher's F by that of a Beta."""
+    y = bisected(lambda x: incomplete_beta(first / 2, second / 2, x), share, 0.0, 1.0)
+    return second * y / (first * (1 - y))
 
 
 def repeated_comparisons(study: Study, names: Mapping[str, list[str]], metric: str, extra: float) -> list[Tree]:
@@ -983,7 +1403,11 @@ def repeated_comparisons(study: Study, names: Mapping[str, list[str]], metric: s
     records: list[dict[str, Any]] = []
     for one, other in [*combinations(own, 2), *((a, b) for a in own for b in simple)]:
         kinds = ["baselines" if name in simple else "contenders" for name in (one, other)]
-        apart = repeated_values(study, kinds[0], one, metric) - repeated_values(study, kinds[1], other, metric)
+        means = [
+            repeated_values(study, kind, name, metric).mean(axis=1)
+            for kind, name in zip(kinds, (one, other), strict=True)
+        ]
+        apart = means[0] - means[1]
         apart = apart[~np.isnan(apart)]
         if len(apart) < 2:
             continue
@@ -1013,7 +1437,7 @@ def repeated_comparisons(study: Study, names: Mapping[str, list[str]], metric: s
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# 3f. The tables, and the comparison
+# 3g. The tables, and the comparison
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -1053,6 +1477,12 @@ BLOCKS: Mapping[str, tuple[tuple[tuple[str, ...], Block], ...]] = {
         (("contenders", "*", "confusion"), confusion_block),
         (("contenders", "*", "errors"), errors_block),
         (("comparisons",), comparisons_block),
+        (("sample_size",), sample_size_block),
+        (("prevalence",), lambda study: study.asked.get("prevalence") or None),
+        (("contenders", "*", "calibration"), calibration_block),
+        (("contenders", "*", "conformal"), conformal_block),
+        (("contenders", "*", "abstention"), abstention_block),
+        (("contenders", "*", "decision_curve"), decision_curve_block),
         *COMMON,
     ),
     "regression": (
@@ -1067,6 +1497,8 @@ BLOCKS: Mapping[str, tuple[tuple[tuple[str, ...], Block], ...]] = {
 GIVEN: tuple[tuple[tuple[str, ...], str], ...] = (
     (("format",), "the version of the file"),
     (("evaluation_number_machine",), "counted in the ledger of the machine, over all its runs"),
+    (("subgroups",), "needs the columns of the data, which are not copied into the run folder"),
+    (("contenders", "*", "gate"), "needs the images"),
 )
 
 
@@ -1172,8 +1604,10 @@ def printed_numbers(text: str) -> Iterator[tuple[float, float]]:
     for match in PRINTED.finditer(text.replace("\u2212", "-").replace("\u202f", "")):
         number = match.group().replace(",", "")
         digits, _, exponent = number.partition("e")
-        decimals = len(digits.partition(".")[2])
-        yield float(number), 0.500001 * 10.0 ** (int(exponent or 0) - decimals)
+        decimals, reach = len(digits.partition(".")[2]), 0.500001
+        if "," in match.group() and not decimals:  # a large whole number may be rounded, also up: 12,000
+            decimals, reach = len(digits.rstrip("0")) - len(digits), 1.0
+        yield float(number), reach * 10.0 ** (int(exponent or 0) - decimals)
 
 
 def sentence_problems(study: Study) -> Iterator[str]:
@@ -1269,6 +1703,8 @@ def main(words: Sequence[str] | None = None) -> int:
         problems = list(file_problems(study))
         outcome, given = rederive(study)
         problems += outcome.differences
+        if study.task == "classification":
+            problems += decision_problems(study)
         problems += [*sentence_problems(study), *report_problems(study)]
     except BadInput as error:
         sys.stderr.write(f"Can't be checked: {error}\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from clearmargin.errors import DiskError, RunFolderError
-from clearmargin.recipe import Recipe, load_stored_recipe
+from clearmargin.recipe import Recipe, ReportSettings, load_stored_recipe
 from clearmargin.runs import is_finished
 
 LOCK = ".lock"
@@ -35,7 +35,7 @@ def check_claim(folder: Path, recipe: Recipe, resume: bool) -> None:
         state = "a finished run" if is_finished(folder) else "a run that was interrupted"
         advice = "" if is_finished(folder) else "go on with it by --resume, or "
         raise RunFolderError(f"{folder} holds {state}: {advice}choose another folder with --out.")
-    if load_stored_recipe(folder / "recipe.toml").without_paths() != recipe.without_paths():
+    if _of_the_work(load_stored_recipe(folder / "recipe.toml")) != _of_the_work(recipe):
         raise RunFolderError(
             f"The run in {folder} was started with another recipe: resume with the same recipe, settings and seed, "
             "or choose another folder with --out."
@@ -126,3 +126,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
     finally:
         (folder / LOCK).unlink(missing_ok=True)  # still held: nobody else can have it meanwhile
         lock.release()
+
+
+def _of_the_work(recipe: Recipe) -> Recipe:
+    """What a run depends on: neither where its data lie, nor the language of its report."""
+    return recipe.without_paths().model_copy(update={"report": ReportSettings()})

@@ -62,8 +62,18 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, e.g. training.epochs=3. Repeatable."),
 ]
+LanguageOption = Annotated[
+    str | None,
+    typer.Option(metavar="en|zh", help="Of the report: English, or Simplified Chinese. As the recipe says by default."),
+]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Go on with the interrupted run in --out, if there is one.")
+]
+RepeatsOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Split, train and evaluate over N seeds; as --set evaluation.repeats=N.", show_default=False
+    ),
 ]
 TargetOption = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="For a table of numbers: the column to be predicted.")
@@ -100,9 +110,10 @@ def demo(
     out: OutOption = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the images, the split and the training.")] = 0,
     resume: ResumeOption = False,
+    language: LanguageOption = None,
 ) -> None:
     """Run a small study on simulated images, offline."""
-    _run("demo", None, out, [f"seed={seed}"], resume, as_json=False)
+    _run("demo", None, out, [f"seed={seed}", *_language(language)], resume, as_json=False)
 
 
 @app.command("run")
@@ -112,12 +123,20 @@ def run(
     out: OutOption = None,
     changes: SetOption = None,
     group_pattern: GroupPatternOption = None,
+    repeats: RepeatsOption = None,
     resume: ResumeOption = False,
     as_json: JsonOption = False,
+    language: LanguageOption = None,
 ) -> None:
     """Run a study from data to report. It audits, splits, trains, compares and shows every mistake."""
     pattern = [] if group_pattern is None else [f"data.group_pattern={json.dumps(group_pattern)}"]
-    _run(recipe, data, out, [*(changes or []), *pattern], resume, as_json)
+    times = [] if repeats is None else [f"evaluation.repeats={repeats}"]
+    _run(recipe, data, out, [*(changes or []), *pattern, *times, *_language(language)], resume, as_json)
+
+
+def _language(language: str | None) -> list[str]:
+    """The language of the report as a setting of the recipe."""
+    return [] if language is None else [f"report.language={json.dumps(language)}"]
 
 
 def _run(recipe: str, data: str | None, out: Path | None, changes: list[str], resume: bool, as_json: bool) -> None:
@@ -154,6 +173,11 @@ def predict(
         _say("Careful: the split of this run leaks: on new patients, expect less than its figures promise.")
     for name, reason in result.failures.items():
         _say(f"{name} left out: {reason}")
+    if result.unlike:
+        _say(
+            f"Careful: {result.unlike} of {len(result.table)} images look unlike anything this model was trained on; "
+            "what it says of them means nothing."
+        )
     if as_json:
         typer.echo(json.dumps(result.as_json(), ensure_ascii=False, indent=1))
     elif as_csv:
@@ -174,8 +198,16 @@ def _print_predictions(result: FilePredictions) -> None:
         table.add_column(_plain(heading), justify="left" if place < 2 else "right", overflow="fold")
     for row in result.table.itertuples(index=False, name=None):
         said = f"{row[1]:.6g}" if isinstance(row[1], float) else _plain(row[1])
-        table.add_row(_plain(row[0]), said, *(f"{probability:.3f}" for probability in row[2:]))
+        table.add_row(_plain(row[0]), said, *map(_cell, row[2:]))
     _print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, tuple):
+        return _plain(", ".join(value))
+    return f"{value:.3f}" if isinstance(value, float) else _plain(value)
 
 
 @app.command("describe")
@@ -282,12 +314,12 @@ def leakage(
 
 
 @app.command("report")
-def report(run: RunFolder) -> None:
+def report(run: RunFolder, language: LanguageOption = None) -> None:
     """Write the report of a finished run anew."""
     from clearmargin.report import write_report
     from clearmargin.runs import open_run
 
-    typer.echo(f"Report: {write_report(open_run(run).folder)}")
+    typer.echo(f"Report: {write_report(open_run(run).folder, language=language)}")
 
 
 @app.command("learn")

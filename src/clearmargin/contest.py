@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from clearmargin.cache import cache_folder
 from clearmargin.columns import column_statistics
-from clearmargin.evaluation.calibration import fit_temperature
-from clearmargin.evaluation.decision import Decision, fit_decision
+from clearmargin.deciding import Deciding
+from clearmargin.evaluation.decision import Decision
 from clearmargin.files import file_sha256, write_json, write_table, write_tensors
 from clearmargin.mapped_rows import Subset
 from clearmargin.models import Network, Pretraining, build_network, set_first_weights
@@ -24,12 +23,12 @@ from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_stati
 from clearmargin.models.precision import choose_precision
 from clearmargin.recipe import Contender
 from clearmargin.recipe_evaluation import EvaluationSettings
-from clearmargin.records import Columns, Estimates, Inputs, Part, Predictions, Progress, Split
+from clearmargin.records import Columns, Inputs, Part, Progress, Split
 from clearmargin.split import check_division, crossing_groups
 from clearmargin.task import Classification, Task
 from clearmargin.training.checkpoint import stored_precision
 from clearmargin.training.feeds import Feed, Feeds, Report
-from clearmargin.training.loop import Fitted, Labelled, fit, forward
+from clearmargin.training.loop import Fitted, Labelled, fit
 from clearmargin.training.memory import reuse_freed_memory
 from clearmargin.training.threads import WORTH_THREADS, threads_for
 
@@ -108,13 +107,11 @@ def train_contender(
             "leaky": crossing_groups(split) > 0,
         }
         _write_weights(folder, network, fitted)
-        said: dict[Part, Predictions | Estimates] = {}
-        outputs = part_outputs(feeds, split, "validation", precision, trunk)
-        decided = decide(task, split, outputs, asked)
-        said["validation"] = answers(task, split, "validation", outputs, decided)
+        deciding = Deciding(task, split, inputs, network, feeds, (mean, std), precision, folder, trunk)
+        decided, on_validation = deciding.decide(asked)
         _write_description(folder, description, decided)
-        outputs = part_outputs(feeds, split, "test", precision, trunk)
-        said["test"] = answers(task, split, "test", outputs, decided)
+        said: dict[Part, Any] = {"validation": on_validation, "test": deciding.answers("test", decided)}
+        deciding.write_distances()
     task.write(folder / "predictions.csv", said)
     forget_checkpoint(folder)
 
@@ -129,31 +126,6 @@ def _labelled(
 ) -> Labelled:
     rows = split.rows(part)
     return Labelled(feed(rows, report), task.targets(split, rows))
-
-
-def part_outputs(
-    feeds: Feeds, split: Split, part: Part, precision: torch.dtype, report: Report | None = None
-) -> torch.Tensor:
-    """What a trained network gives for one part, in the order of the split: float32 (samples, outputs)."""
-    return forward(feeds.model, feeds.plain(split.rows(part), report), precision)
-
-
-def decide(task: Task, split: Split, outputs: torch.Tensor, asked: EvaluationSettings) -> Decision | None:
-    """Fix temperature and thresholds from the outputs for the validation part; a regression has none."""
-    if not isinstance(task, Classification):
-        return None
-    truth = task.targets(split, split.rows("validation")).numpy()
-    temperature = fit_temperature(outputs.numpy(), truth)
-    scaled = task.answers(split, split.rows("validation"), outputs.double() / temperature.value)
-    return fit_decision(scaled, temperature, asked)
-
-
-def answers(
-    task: Task, split: Split, part: Part, outputs: torch.Tensor, decided: Decision | None
-) -> Predictions | Estimates:
-    """What outputs for a part mean, probabilities after temperature scaling."""
-    scaled = outputs if decided is None else outputs.double() / decided.temperature.value
-    return task.answers(split, split.rows(part), scaled)
 
 
 def contender_seed(seed: int, contender: Contender) -> int:

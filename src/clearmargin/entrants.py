@@ -25,7 +25,7 @@ from clearmargin.split import check_division, crossing_groups
 from clearmargin.task import Classification, Task
 
 BATCH = 8
-STORED_MODELS = ("model.safetensors", "model.onnx")
+STORED_MODELS = ("model.safetensors", "model.onnx", "gate.safetensors")
 Views = Callable[[Preprocessing], Inputs]  # the same images, decoded in another way
 
 

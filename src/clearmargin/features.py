@@ -99,6 +99,17 @@ def image_features(inputs: Inputs, progress: Progress, *, cache: Path | None = N
     return Features(values, VGG16, "" if side == native else f"The images passed VGG16 at {side} x {side} pixels.")
 
 
+def stored_features(inputs: Inputs, *, cache: Path | None = None) -> Features | None:
+    """Features that somebody computed before; None where they would have to be computed now."""
+    if isinstance(inputs.preprocessing, Columns):
+        return None
+    side = side_px(inputs.rows.shape[0], inputs.preprocessing.size_px)
+    if side is None:
+        return None
+    values = _stored((cache or cache_folder()) / "features" / f"{_key(inputs, side)}.bin", inputs.rows.shape[0])
+    return None if values is None else Features(values, VGG16)
+
+
 def side_px(images: int, native: int) -> int | None:
     """At which size so many images pass the network; None when at no size in acceptable time."""
     side = max(native, ENLARGED_PX)

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 
 from clearmargin.errors import UsageError
+from clearmargin.evaluation.alignment import numbered_groups
 from clearmargin.evaluation.assessment import check_prevalence, evaluate
 from clearmargin.evaluation.baselines import baseline_estimates
 from clearmargin.evaluation.bootstrap import headline
 from clearmargin.evaluation.decision import Decision
 from clearmargin.evaluation.estimates import write_estimates
+from clearmargin.evaluation.gate import gate_block, read_distances
 from clearmargin.evaluation.metrics import label_index, predicted_index
 from clearmargin.evaluation.regression import evaluate_estimates
 from clearmargin.evaluation.regression_metrics import error_figures
+from clearmargin.evaluation.shares import Shares
 from clearmargin.files import file_sha256
 from clearmargin.language import tr
 from clearmargin.recipe import Recipe, slug
@@ -28,10 +31,11 @@ from clearmargin.split import crossing_groups
 from clearmargin.task import Classification, Task
 
 LEAKY = "Leaky split"
-# What figures are computed from. Repeats lie in repeats/seed-N, or, of folds, in repeats/seed-N/fold-F.
+# What figures are computed from. Repeats lie in repeats/seed-N, of folds in fold-F below it, and of further
+# initialisations in init-M below that.
 RESTS_ON = tuple(
     f"{place}{name}"
-    for place in ("", "repeats/*/", "repeats/*/*/")
+    for place in ("", "repeats/*/", "repeats/*/*/", "repeats/*/*/*/")
     for name in ("split.csv", "contenders/*/predictions.csv", "baselines/*/predictions.csv")
 )
 
@@ -70,6 +74,7 @@ def judge_contenders(
             columns=_columns(asked.subgroups, inputs, split.names[split.rows("test")]),
             **settings,
         )
+        figures = with_gates(figures, said, decisions, folder)
         return called_foreign(called_leaky({**figures, "references": references}, split), recipe)
     baselines = baselines_on_test(inputs, split, recipe.seed, list(said))
     for name, estimates in baselines.items():
@@ -101,6 +106,27 @@ def _columns(asked: Sequence[str], inputs: Inputs, names: np.ndarray) -> dict[st
     """What the columns asked for say of the named samples; None where a sample lacks one."""
     attributes = {sample.name: sample.attributes for sample in inputs.samples} if asked else {}
     return {column: [attributes[name].get(column) for name in names] for column in asked}
+
+
+def with_gates(
+    figures: Mapping[str, Any], said: Mapping[str, Predictions], decisions: Mapping[str, Decision], folder: Path
+) -> dict[str, Any]:
+    """Figures with a block ``gate`` for each contender that has a gate, from its ``gate.csv``.
+
+    Raises
+    ------
+    RunFolderError
+        When a ``gate.csv`` is missing or damaged.
+    """
+    contenders = dict(figures["contenders"])
+    for name, decision in decisions.items():
+        if decision.gate is not None:
+            units, n_units = numbered_groups(said[name].groups)
+            asked = (figures["confidence"], figures["resamples"], figures["seed"])
+            shares = Shares(units, n_units < len(units), *asked)
+            distances = read_distances(folder / "contenders" / slug(name) / "gate.csv")
+            contenders[name] = {**contenders[name], "gate": gate_block(decision.gate, distances, shares)}
+    return {**figures, "contenders": contenders}
 
 
 def called_leaky(figures: Mapping[str, Any], split: Split) -> dict[str, Any]:

@@ -131,15 +131,20 @@ def _print_repeats(figures: dict[str, Any], metrics: dict[str, str], own: dict[s
     print_table(table)
     for comparison in repeats["comparisons"]:
         typer.echo(comparison["sentence"])
+    for sentence in repeats.get("spread", ()):
+        typer.echo(sentence)
     if repeats.get("note"):
         typer.echo(repeats["note"])
 
 
 def _rounds(repeats: dict[str, Any]) -> str:
-    folds, seeds = repeats.get("folds", 0), len(repeats["seeds"])
+    folds, seeds, trained = repeats.get("folds", 0), len(repeats["seeds"]), repeats.get("initialisations", 1)
+    each = f", each the mean of {trained} initialisations" if trained > 1 else ""
+    if repeats.get("unit") == "initialisation":
+        return f"{repeats['rounds']} initialisations"
     if not folds:
-        return f"{seeds} seeds"
-    return f"{folds} folds" if seeds == 1 else f"{folds} folds x {seeds} seeds"
+        return f"{seeds} seeds{each}"
+    return f"{folds} folds{each}" if seeds == 1 else f"{folds} folds x {seeds} seeds{each}"
 
 
 def _round(figures: dict[str, Any]) -> str:

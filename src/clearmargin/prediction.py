@@ -19,6 +19,8 @@ from clearmargin.sources.delimited import read_rows
 from clearmargin.sources.names import IMAGE_EXTENSIONS
 from clearmargin.trained import BATCH, TrainedContender, read_image_file
 
+SEPARATOR = " | "
+
 
 @dataclass(frozen=True)
 class FilePredictions:
@@ -32,24 +34,43 @@ class FilePredictions:
         As `TrainedContender.predict` returns it; ``image`` is the path as given, ``row`` the number in its table.
     failures
         Reasons by path, of files that could not be decoded.
+    classes
+        Whose probabilities the table holds, from its third column on.
     """
 
     contender: str
     table: pd.DataFrame
     failures: dict[str, str]
+    classes: tuple[str, ...] = ()
+
+    @property
+    def unlike(self) -> int:
+        """How many images look unlike anything the model was trained on."""
+        return int(self._decided("unlike").sum())
+
+    def _decided(self, heading: str) -> pd.Series:
+        """A column behind those of the classes, any of which may have the same name; False where there is none."""
+        behind = self.table.iloc[:, 2 + len(self.classes) :]
+        return behind[heading] if heading in behind.columns else pd.Series(False, index=self.table.index)
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for programs."""
-        first, classes = self.table.columns[0], list(self.table.columns[2:])
+        first, end = self.table.columns[0], 2 + len(self.classes)
+        headings = self.table.columns[end:]
         listed = []
         for row in self.table.itertuples(index=False, name=None):
-            said = {"probabilities": dict(zip(classes, row[2:], strict=True))} if classes else {}
-            listed.append({first: row[0], "predicted": row[1], **said})
+            said = {"probabilities": dict(zip(self.classes, row[2:end], strict=True))} if self.classes else {}
+            decided = dict(zip(headings, row[end:], strict=True))
+            listed.append({first: row[0], "predicted": row[1], **said, **decided})
         return {"contender": self.contender, "predictions": listed, "failures": self.failures}
 
     def as_csv(self) -> str:
-        """The table as CSV in which nothing can start a formula."""
-        return table_text(self.table)
+        """The table as CSV in which nothing can start a formula; classes of a set are parted by `SEPARATOR`."""
+        columns = [
+            column.map(lambda cell: SEPARATOR.join(cell) if isinstance(cell, tuple) else cell)
+            for _, column in self.table.items()
+        ]
+        return table_text(pd.concat(columns, axis=1) if columns else self.table)
 
 
 def predict_files(contender: TrainedContender, paths: Sequence[Path]) -> FilePredictions:
@@ -65,7 +86,7 @@ def predict_files(contender: TrainedContender, paths: Sequence[Path]) -> FilePre
         return FilePredictions(contender.name, _predict_tables(contender, how, paths), {})
     names: list[str] = []
     failures: dict[str, str] = {}
-    probabilities: list[np.ndarray] = []
+    judged: list[tuple[np.ndarray, np.ndarray]] = []
     waiting: list[np.ndarray] = []
     for path in image_files(paths):
         try:
@@ -75,10 +96,13 @@ def predict_files(contender: TrainedContender, paths: Sequence[Path]) -> FilePre
             continue
         names.append(str(path))
         if len(waiting) == BATCH:
-            probabilities.append(contender.probabilities(waiting))
+            judged.append(contender.judged(waiting))
             waiting = []
-    probabilities.append(contender.probabilities(waiting))
-    return FilePredictions(contender.name, contender.table(names, np.concatenate(probabilities)), failures)
+    judged.append(contender.judged(waiting))
+    probabilities, distances = (np.concatenate(column) for column in zip(*judged, strict=True))
+    return FilePredictions(
+        contender.name, contender.table(names, probabilities, distances), failures, contender.classes
+    )
 
 
 def _predict_tables(contender: TrainedContender, how: Columns, paths: Sequence[Path]) -> pd.DataFrame:

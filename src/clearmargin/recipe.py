@@ -183,6 +183,12 @@ class Contender(Settings):
         return self
 
 
+class ReportSettings(Settings):
+    """How the report is written: English, or Simplified Chinese."""
+
+    language: Literal["en", "zh"] = "en"
+
+
 # The tags are the first settings of each, as those of layers are: `recipe_mistakes` finds the right names by them.
 AnyContender = Annotated[
     Annotated[Contender, Tag("name")] | Annotated[ForeignContender, Tag("onnx")],
@@ -202,11 +208,12 @@ class Recipe(Settings):
     contender: Annotated[list[AnyContender], Field(min_length=1, max_length=50)]
     training: Training = Training()
     evaluation: EvaluationSettings = EvaluationSettings()
+    report: ReportSettings = ReportSettings()
 
     @property
     def rounds(self) -> int:
-        """How often the study is done: once for each seed, or for each fold of each seed."""
-        return self.evaluation.repeats * max(1, self.split.folds)
+        """How often the study is done: for each seed, each fold of it, and each initialisation on that split."""
+        return self.evaluation.repeats * max(1, self.split.folds) * self.evaluation.initialisations
 
     def without_paths(self) -> Recipe:
         """The same as a run folder keeps it: of a path, only the last name, and for a split file the run's own.

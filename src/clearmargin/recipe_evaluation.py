@@ -22,15 +22,17 @@ class EvaluationSettings(Settings):
     """How figures get their intervals, over how many seeds the study is repeated, and what is looked at beside.
 
     Each of the ``repeats`` after the first splits and trains anew with the next seed; its predictions are kept, its
-    weights are not. ``prevalence`` is the share of a class where the model will be used, for the predictive values
-    there; ``subgroups`` names columns of a manifest. ``error_rate`` is that of conformal sets, ``abstain_error`` that
-    of answers which are not withheld, ``gate_false_alarms`` the share of usual images that may be called unlike the
-    training part.
+    weights are not. On each split, all is trained from so many ``initialisations``: that tells the luck of the split
+    from the luck of training. ``error_rate`` is that of conformal sets, ``abstain_error`` that of answers which are not
+    withheld, ``gate_false_alarms`` the share of usual images that may be called unlike the training part.
+    ``prevalence`` is the share of a class where the model will be used, for the predictive values there; ``subgroups``
+    names columns of a manifest.
     """
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     resamples: int = Field(default=2000, ge=200, le=1_000_000)
     repeats: int = Field(default=1, ge=1, le=1000)
+    initialisations: int = Field(default=1, ge=1, le=100)
     references: list[Reference] = Field(default=[], max_length=20)
     prevalence: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default={})
     subgroups: list[Annotated[str, Field(min_length=1)]] = Field(default=[], max_length=50)

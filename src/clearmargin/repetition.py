@@ -42,15 +42,12 @@ def repeat(
     """Split and train anew with the seeds that follow the recipe's; write ``repeats.csv`` and sum it up.
 
     With folds, each seed is done for every fold. ``repeats/seed-N`` (of folds, ``fold-F`` in it) keeps the split and
-    the predictions, from which all figures can be computed again, and not the weights. What has predictions there is
-    not trained again. ``views`` gives the images in the size of a contender that was trained elsewhere.
+    the predictions, from which all figures can be computed again, and not the weights. Further initialisations of the
+    same split lie in ``init-M`` below it. What has predictions there is not trained again. ``views`` gives the images
+    in the size of a contender that was trained elsewhere.
     """
     folds = recipe.split.folds
-    rounds = [
-        Round(seed, fold)
-        for seed in range(recipe.seed, recipe.seed + recipe.evaluation.repeats)
-        for fold in range(1, max(folds, 1) + 1)
-    ]
+    rounds = _rounds(recipe)
     rows: list[dict[str, Any]] = []
     sizes: list[int] = []
     for number, one in enumerate(rounds):
@@ -58,7 +55,7 @@ def repeat(
         shown = partial(_shown, progress, number, len(rounds), one.told(folds))
         figures, n_test = _one(recipe, one, inputs, copies, place, folder / "ledger.jsonl", shown, views)
         rows += figures
-        sizes.append(n_test)
+        sizes += [n_test] if one.initialisation == 1 else []
     progress("Repeats", len(rounds), len(rounds), "")
     frame = pd.DataFrame(rows)
     write_table(folder / "repeats.csv", frame)
@@ -72,6 +69,7 @@ def repeat(
         metrics=METRICS[kind],
         confidence=recipe.evaluation.confidence,
         same_test=split.given,
+        same_parts=split.given and not split.validation_cut,
         tested=sizes,
     )
     return called_foreign(called_leaky(summary, split), recipe)
@@ -79,18 +77,48 @@ def repeat(
 
 @dataclass(frozen=True)
 class Round:
-    """One time that the study is done."""
+    """One time that the study is done.
+
+    Attributes
+    ----------
+    seed, fold
+        Of the split.
+    initialisation
+        Which training on this split, from 1 on.
+    """
 
     seed: int
-    fold: int
+    fold: int = 1
+    initialisation: int = 1
+
+    @property
+    def training_seed(self) -> int:
+        """Seed of first weights, order and augmentation: that of the split for the first training on it."""
+        if self.initialisation == 1:
+            return self.seed
+        mixed = np.random.SeedSequence([self.seed, self.fold, self.initialisation])
+        return int(mixed.generate_state(1, np.uint32)[0] >> 1)
 
     def place(self, folds: int) -> str:
         """Folder for it, below that of the repeats."""
-        return f"seed-{self.seed}/fold-{self.fold}" if folds else f"seed-{self.seed}"
+        split = f"seed-{self.seed}/fold-{self.fold}" if folds else f"seed-{self.seed}"
+        return split if self.initialisation == 1 else f"{split}/init-{self.initialisation}"
 
     def told(self, folds: int) -> str:
         """What it is, for the progress."""
-        return f"seed {self.seed}, fold {self.fold} of {folds}" if folds else f"seed {self.seed}"
+        split = f"seed {self.seed}, fold {self.fold} of {folds}" if folds else f"seed {self.seed}"
+        return split if self.initialisation == 1 else f"{split}, initialisation {self.initialisation}"
+
+
+def _rounds(recipe: Recipe) -> list[Round]:
+    """All of them, the main run first; initialisations are nested in splits."""
+    asked = recipe.evaluation
+    return [
+        Round(seed, fold, initialisation)
+        for seed in range(recipe.seed, recipe.seed + asked.repeats)
+        for fold in range(1, max(recipe.split.folds, 1) + 1)
+        for initialisation in range(1, asked.initialisations + 1)
+    ]
 
 
 def _one(
@@ -104,8 +132,8 @@ def _one(
     views: Views,
 ) -> tuple[list[dict[str, Any]], int]:
     """The figures of one round, a row for each contender and baseline; and how many samples it tested."""
-    seed, which = this.seed, {"seed": this.seed, **({"fold": this.fold} if recipe.split.folds else {})}
-    inputs, split = divide(inputs, copies, recipe.split, seed, this.fold)
+    seed, which = this.training_seed, _named(this, recipe)
+    inputs, split = divide(inputs, copies, recipe.split, this.seed, this.fold)
     task = task_of(split, recipe.data.target)
     rows, seen = [], {}
     require_same_split(place, split)
@@ -116,7 +144,7 @@ def _one(
             ready = entrant(contender, inputs, task, seed, recipe.evaluation, views)
             ready.contend(task, inputs, split, own, progress)
         forget_checkpoint(own)
-        if this != Round(recipe.seed, 1):  # the figures are wanted, and twenty VGG16 would fill a disk
+        if this != Round(recipe.seed):  # the figures are wanted, and twenty VGG16 would fill a disk
             forget_weights(own)
         seen[contender.name] = evaluated(own)
         figures = point_figures(task.read(own / "predictions.csv")["test"])
@@ -127,6 +155,16 @@ def _one(
             write_estimates(place / "baselines" / slug(name) / "predictions.csv", {"test": estimates})
             rows.append({**which, "contender": name, "kind": "baseline", **point_figures(estimates)})
     return rows, len(split.rows("test"))
+
+
+def _named(this: Round, recipe: Recipe) -> dict[str, int]:
+    """What tells a round from the others, as columns of ``repeats.csv``."""
+    columns = {"seed": this.seed}
+    if recipe.split.folds:
+        columns["fold"] = this.fold
+    if recipe.evaluation.initialisations > 1:
+        columns["initialisation"] = this.initialisation
+    return columns
 
 
 def _shown(progress: Progress, number: int, of: int, told: str, what: str, done: int, total: int, note: str) -> None:

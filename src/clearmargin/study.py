@@ -204,6 +204,7 @@ class _Study:
                 with journal.timed("repeats"):
                     self._repeat(task, found, findings.copies, split, views)
             if not split.numeric:
+                self._control(journal, found, findings, split)
                 with journal.timed("looking inside"):
                     look_inside(self.folder, inputs, split, self.progress)
             if self.recipe.audit.leakage:
@@ -347,9 +348,24 @@ class _Study:
             confidence=asked.confidence,
             resamples=asked.resamples,
             progress=self.progress,
-            stored=_stored_price(path),
+            stored=_stored_figures(path),
         )
         write_json(path, sealed(found))
+
+    def _control(self, journal: Journal, inputs: Inputs, audited: Audit, split: Split) -> None:
+        """Try this split with shuffled labels where features are at hand, unless an interrupted run did."""
+        from clearmargin.features import image_features, stored_features
+        from clearmargin.leakage.own_split import split_control
+
+        path, asked = self.folder / "control.json", self.recipe.audit
+        if _stored_figures(path) is not None:
+            return
+        wanted = asked.label_suspects or asked.leakage
+        features = image_features(inputs, self.progress) if wanted else stored_features(inputs)
+        if features is not None:
+            with journal.timed("random-label control"):
+                settings: dict[str, Any] = {"seed": self.recipe.seed, "progress": self.progress}
+                write_json(path, sealed(split_control(split, inputs.samples, audited.units, features, **settings)))
 
     def _report(self, journal: Journal, found: Inputs) -> None:
         """Write the report; pictures are of everything found, copies that were dropped included."""
@@ -357,7 +373,8 @@ class _Study:
 
         self.progress("Writing the report", 0, 0, "")
         journal.save(finished=True)
-        write_report(self.folder, lambda names: _pictures(found, names))
+        language = self.recipe.report.language
+        write_report(self.folder, lambda names: _pictures(found, names), language)
 
 
 def _require_same_data(folder: Path, source: Source | Table) -> None:
@@ -371,8 +388,8 @@ def _require_same_data(folder: Path, source: Source | Table) -> None:
         )
 
 
-def _stored_price(path: Path) -> Any:
-    """The price of leakage as an interrupted run left it; None when it is not there, or was edited since."""
+def _stored_figures(path: Path) -> Any:
+    """Sealed figures as an interrupted run left them; None when they are not there, or were edited since."""
     if not path.is_file():
         return None
     stored = read_json(path)

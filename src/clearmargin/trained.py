@@ -14,6 +14,7 @@ import pandas as pd
 
 from clearmargin.decoding import prepare
 from clearmargin.errors import ImageError, UsageError, WeightsError
+from clearmargin.evaluation.abstention import confidences_of
 from clearmargin.files import file_sha256, read_table
 from clearmargin.recipe import Contender
 from clearmargin.records import Columns, Preprocessing
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from clearmargin.evaluation.decision import Decision
+    from clearmargin.evaluation.gate import TrainingFeatures
     from clearmargin.models import Network
     from clearmargin.task import Task
 
@@ -124,8 +126,10 @@ class TrainedContender:
 
         Returns
         -------
-        One row per sample: ``image`` (name or number), ``predicted``, and a column of probabilities per class; of a
-        table ``row`` and ``predicted``, in the unit of the target.
+        One row per sample: ``image`` (name or number), ``predicted``, and a column of probabilities per class; then
+        ``set`` (the classes of the conformal set, a tuple), ``abstain`` (True: too unsure to count) and
+        ``unlike`` (True: unlike the images the model was trained on). Of a table ``row`` and ``predicted``, in the
+        unit of the target.
 
         Raises
         ------
@@ -145,7 +149,7 @@ class TrainedContender:
             for number, image in enumerate(listed)
         ]
         pixels = [self.prepare(image, name) for image, name in zip(listed, names, strict=True)]
-        return self.table(names, self.probabilities(pixels))
+        return self.table(names, *self.judged(pixels))
 
     def _predict_rows(self, table: Any) -> pd.DataFrame:
         columns = list(self.description["preprocessing"]["columns"])
@@ -177,12 +181,36 @@ class TrainedContender:
 
     def probabilities(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
         """Class probabilities after temperature scaling, float64 (images, classes), of prepared images."""
+        return self.judged(pixels)[0]
+
+    def judged(self, pixels: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Class probabilities after temperature scaling, and how far prepared images lie from the training part.
+
+        Returns
+        -------
+        float64 (images, classes) and (images,); the second is NaN where the contender has no gate.
+        """
         from clearmargin.evaluation.inference import softmax
+        from clearmargin.evaluation.watching import watching
 
         temperature = 1.0 if self.decision is None else self.decision.temperature.value
+        said, distances = [np.empty((0, len(self.classes)))], [np.empty(0)]
         batches = (np.stack(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH))
-        said = (softmax(outputs.double() / temperature) for outputs in self._outputs(batches))
-        return np.concatenate([np.empty((0, len(self.classes))), *said])
+        with watching(self.network) as watch:
+            for outputs in self._outputs(batches):
+                said.append(softmax(outputs.double() / temperature))
+                features, known = watch.take(), self._training_features
+                distances.append(np.full(len(outputs), np.nan) if known is None else known.distances(features))
+        return np.concatenate(said), np.concatenate(distances)
+
+    @cached_property
+    def _training_features(self) -> TrainingFeatures | None:
+        """What the training part looks like, checked against the SHA-256 in ``model.json``; None without a gate."""
+        if self.decision is None or self.decision.gate is None:
+            return None
+        from clearmargin.evaluation.gate import read_training_features
+
+        return read_training_features(self.folder, self.decision.gate)
 
     def estimates(self, rows: np.ndarray) -> np.ndarray:
         """Values in the unit of the target, float64 (rows,), for rows of a table, float64 (rows, columns).
@@ -221,13 +249,28 @@ class TrainedContender:
             for batch in batches:
                 yield self.network(to_input(batch, tuple(said["mean"]), tuple(said["std"]))).float()
 
-    def table(self, names: Sequence[str], probabilities: np.ndarray) -> pd.DataFrame:
-        """Names and probabilities as the table `predict` returns."""
+    def table(self, names: Sequence[str], probabilities: np.ndarray, distances: np.ndarray) -> pd.DataFrame:
+        """Names, probabilities and what follows from them as the table `predict` returns."""
         frame = pd.DataFrame(probabilities, columns=list(self.classes))
         best = [self.classes[number] for number in probabilities.argmax(axis=1)]
         frame.insert(0, "predicted", np.array(best, dtype=object), allow_duplicates=True)
         frame.insert(0, "image", np.array(names, dtype=object), allow_duplicates=True)
+        for heading, values in self._decided(probabilities, distances).items():
+            frame.insert(len(frame.columns), heading, values, allow_duplicates=True)
         return frame
+
+    def _decided(self, probabilities: np.ndarray, distances: np.ndarray) -> dict[str, np.ndarray]:
+        """The columns ``set``, ``abstain`` and ``unlike``, as far as the contender has what they take."""
+        if self.decision is None:
+            return {}
+        sets = self.decision.conformal.sets(probabilities, self.classes)
+        held = np.empty(len(sets), dtype=object)
+        for number, inside in enumerate(sets):  # one by one: NumPy would make an array of tuples of one length
+            held[number] = tuple(self.classes[place] for place in np.flatnonzero(inside))
+        unsure = ~self.decision.abstention.accepted(confidences_of(probabilities))
+        gate = self.decision.gate
+        unlike = {} if gate is None else {"unlike": gate.unlike(distances)}
+        return {"set": held, "abstain": unsure, **unlike}
 
 
 def _content(image: Any) -> bytes | np.ndarray:

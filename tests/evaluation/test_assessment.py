@@ -99,6 +99,29 @@ def test_figures_equal_scikit_learns(study):
         assert found["metrics"]["mcc"]["method"] == "bootstrap"
 
 
+def test_predictive_values_at_a_stated_prevalence(study):
+    contenders, train_labels = study()
+    stated = {"class 1": 0.01}
+    result = evaluate(contenders, train_labels=train_labels, resamples=50, prevalence=stated)
+    assert result["prevalence"] == stated
+    row = result["contenders"]["VGG16"]["per_class"][1]
+    hits, alarms = row["recall"] * 0.01, (1 - row["specificity"]) * 0.99
+    assert row["ppv_at_prevalence"] == pytest.approx(hits / (hits + alarms))
+    assert row["ppv_at_prevalence"] < row["precision"]
+    assert result["contenders"]["VGG16"]["per_class"][0]["ppv_at_prevalence"] is None
+
+
+def test_subgroups_and_sample_size_are_part_of_it(study):
+    contenders, train_labels = study()
+    columns = {"sex": ["f", "m", None] * 40}
+    result = evaluate(contenders, train_labels=train_labels, resamples=50, columns=columns)
+    json.dumps(result, allow_nan=False)
+    (column,) = result["subgroups"]
+    assert [(value["value"], value["n"]) for value in column["values"]] == [("f", 40), ("m", 40), ("not stated", 40)]
+    assert list(column["values"][0]["contenders"]) == ["plain CNN", "VGG16"]
+    assert result["sample_size"]["contender"] == "plain CNN"  # the less accurate one needs more
+
+
 def test_the_baseline_answers_the_most_frequent_training_class(study):
     contenders, train_labels = study()
     labels = contenders["VGG16"].labels
@@ -199,6 +222,12 @@ def test_a_higher_confidence_gives_wider_intervals(study):
         ({"confidence": 95}, "must lie between 0 and 1, got 95"),
         ({"resamples": 10}, "'resamples' of the bootstrap must be at least 40 for 0.95 intervals, got 10"),
         ({"seed": -1}, "'seed' must be 0 or larger, got -1"),
+        ({"prevalence": {"class 9": 0.1}}, "the class 'class 9', which the data don't have"),
+        (
+            {"prevalence": {"class 1": 1.0}},
+            "'prevalence' of 'class 1' must lie between 0 and 1, both excluded, got 1.0",
+        ),
+        ({"columns": {"sex": ["f"]}}, "column 'sex' must have a cell for each of 120 samples, got 1"),
         ({"train_labels": np.array([], dtype=object)}, "training part has no labels"),
         ({"train_labels": np.array(["cyst"], dtype=object)}, "unknown class"),
     ],

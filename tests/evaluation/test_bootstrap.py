@@ -135,6 +135,20 @@ def test_groups_cover_clustered_samples_where_samples_alone_do_not(predictions_o
     assert 0.89 < grouped / rounds < 0.97
 
 
+def test_intervals_of_every_metric_cover_the_truth(simulate, predictions_of):
+    """150 samples, independent: as many intervals hold the truth as they say. Longer: benchmarks/coverage.py."""
+    rng = np.random.default_rng(0)
+    expected = headline(*simulate(rng, 100_000, 3, skill=1.5))
+    studies, held = 200, dict.fromkeys(HEADLINE, 0)
+    for seed in range(studies):
+        aligned = align({"one": predictions_of(*simulate(rng, 150, 3, skill=1.5))})
+        resampled = bootstrap(aligned, 300, seed)["one"]
+        for name in HEADLINE:
+            low, high = percentile_interval(resampled[name])
+            held[name] += low <= expected[name] <= high
+    assert all(0.88 <= count / studies <= 0.99 for count in held.values()), held
+
+
 def test_ten_thousand_samples_are_scored_in_bounded_memory(simulate, predictions_of):
     truth, probabilities = simulate(np.random.default_rng(0), 10_000, 10)
     predictions = predictions_of(truth, probabilities)

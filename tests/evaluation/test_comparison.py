@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clearmargin.evaluation.alignment import align
+from clearmargin.evaluation.assessment import evaluate
 from clearmargin.evaluation.bootstrap import bootstrap
 from clearmargin.evaluation.comparison import compare
-from clearmargin.evaluation.verdict import sentence
+from clearmargin.evaluation.sample_size import samples_for_difference
+from clearmargin.evaluation.verdict import sentence, single_sentence, two_digits
 from clearmargin.records import Predictions
 
 
@@ -164,6 +166,51 @@ def test_equally_good_contenders_are_seldom_told_apart(simulate, predictions_of)
                 contenders[name] = predictions_of(truth, _answering(truth, right, 3), groups=groups)
             told_apart[clustered] += _compare(contenders, resamples=200)[0]["distinguishable"]
     assert all(count <= 0.08 * 150 for count in told_apart.values())
+
+
+def test_the_sentence_says_how_many_images_a_difference_of_two_points_needs(predictions_of):
+    truth = np.arange(300) % 3
+    one = predictions_of(truth, _answering(truth, np.arange(300) % 10 >= 2, 3))
+    other = predictions_of(truth, _answering(truth, np.arange(300) % 10 < 8, 3))
+    (record,) = _compare({"one": one, "other": other})
+    assert record["n_to_see_2_points"] == samples_for_difference(0.4) == 7847
+    assert record["sentence"].startswith("one and other can't be told apart on 300 images: balanced accuracy differs")
+    needed = "7,800 images would be needed to see a difference of 2 points in accuracy."
+    assert record["sentence"].endswith(f" About {needed}")
+    on_more = sentence(record, 9000, None, 1, 0.95)
+    assert on_more.endswith(" About 7,800 images are enough to see a difference of 2 points in accuracy.")
+
+
+def test_groups_that_agree_within_need_more_images(predictions_of):
+    truth, groups = np.arange(600) % 2, np.arange(600) // 10
+    one = _answering(truth, groups % 5 != 0, 2)
+    other = _answering(truth, groups % 5 != 1, 2)
+    alone, together = (
+        _compare({"one": predictions_of(truth, one, groups=by), "other": predictions_of(truth, other, groups=by)})[0]
+        for by in (None, groups)
+    )
+    assert together["n_to_see_2_points"] / alone["n_to_see_2_points"] == pytest.approx(10, rel=0.25)
+
+
+def test_one_contender_alone_is_set_beside_the_commonest_class(predictions_of):
+    truth = np.arange(200) % 2
+    good = predictions_of(truth, _answering(truth, np.arange(200) % 20 > 1, 2), classes=("a", "b"))
+    record = evaluate({"only": good}, train_labels=np.array(["b"], dtype=object), resamples=200)
+    assert re.fullmatch(
+        r"only reaches a balanced accuracy of 0\.900 \(0\.8\d\d to 0\.9\d\d\) on 200 test images\. For comparison: "
+        r"always answering “b” would reach 0\.500\.",
+        single_sentence(record),
+    )
+    poor = predictions_of(truth, _answering(truth, np.arange(200) % 4 > 1, 2), classes=("a", "b"))
+    record = evaluate({"only": poor}, train_labels=np.array(["b"], dtype=object), resamples=200)
+    assert single_sentence(record).endswith("That cannot be told apart from always answering “b”, which reaches 0.500.")
+
+
+@given(st.integers(1, 10**7))
+def test_two_digits_are_near_the_number(number):
+    rounded = two_digits(number)
+    assert rounded == float(f"{number:.2g}")
+    assert len(str(rounded).rstrip("0")) <= 2
 
 
 figures = st.floats(-1, 1, allow_nan=False)

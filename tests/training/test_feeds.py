@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from clearmargin.contest import answers, part_outputs
+from clearmargin.deciding import Deciding
 from clearmargin.models import build_network
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, to_input
 from clearmargin.models.layers import initialise
@@ -98,14 +98,15 @@ def test_views_are_computed_for_training_rows_only(pictures, tmp_path, augmentat
     assert len(list((tmp_path / "trunk").iterdir())) == views
 
 
-def test_predictions_are_those_of_the_part_in_the_order_of_the_split(pictures, tmp_path):
+def test_answers_are_those_of_the_part_in_the_order_of_the_split(pictures, tmp_path):
     images, network = pictures(6, side=32), vgg("block5")
     feeds = feeds_of(network, images, tmp_path)
     text = np.array([f"{number}.png" for number in range(6)], dtype=object)
     parts = np.array(["train", "test", "train", "test", "validation", "test"], dtype=object)
     split = Split(text, np.array(list("abcabc"), dtype=object), text, parts, (0.8, 0.1, 0.1), False)
-    outputs = part_outputs(feeds, split, "test", torch.float32)
-    said = answers(Classification(("a", "b", "c")), split, "test", outputs, None)
+    task, normalisation = Classification(("a", "b", "c")), (IMAGENET_MEAN, IMAGENET_STD)
+    deciding = Deciding(task, split, None, network, feeds, normalisation, torch.float32, tmp_path, None)
+    said = deciding.answers("test", None)
     assert said.names.tolist() == ["1.png", "3.png", "5.png"]
     assert said.labels.tolist() == ["b", "a", "c"]
     with torch.inference_mode():

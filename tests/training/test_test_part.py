@@ -50,7 +50,7 @@ def train(tmp_path, monkeypatch):
         monkeypatch.setenv("CLEARMARGIN_CACHE", str(tmp_path / f"{name} cache"))
         names = np.array([f"{number}.png" for number in range(len(values))], dtype=object)
         pixels = Inputs(
-            rows=Guarded(values, folder / "model.safetensors"),
+            rows=Guarded(values, folder / "model.json"),
             samples=tuple(Sample(*pair) for pair in zip(names, labels, strict=True)),
             facts=pd.DataFrame({"name": names, "pixel_sha256": names}),
             findings=(),
@@ -98,10 +98,12 @@ def test_noise_in_the_test_part_leaves_every_byte_of_the_model_alone(contender, 
     first = train(contender, "as it is", values, labels)
     second = train(contender, "noise", noisy, relabelled)
 
-    assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
+    for file in ("model.safetensors", "gate.safetensors"):
+        assert (first / file).read_bytes() == (second / file).read_bytes()
     described = [json.loads((folder / "model.json").read_text()) for folder in (first, second)]
     for description in described:
         del description["training"]["seconds"], description["training"]["trunk_seconds"]
+        assert set(description["decision"]) >= {"temperature", "conformal", "abstention", "gate"}
     assert described[0] == described[1]
     said = [read_predictions(folder / "predictions.csv") for folder in (first, second)]
     assert np.array_equal(said[0]["validation"].probabilities, said[1]["validation"].probabilities)

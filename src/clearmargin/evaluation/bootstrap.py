@@ -17,11 +17,14 @@ out there, as they do in `clearmargin.evaluation.metrics`; its recall is NaN the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from scipy import sparse
 
+from clearmargin.cores import available_cores
 from clearmargin.evaluation.alignment import AlignedPredictions
 from clearmargin.evaluation.metrics import (
     TALLY_METRICS,
@@ -212,10 +215,12 @@ def bootstrap(aligned: AlignedPredictions, resamples: int = 2000, seed: int = 0)
     }
     rng = np.random.default_rng([seed, 0])
     scored: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in scorers}
-    for size in chunks(resamples, max(len(aligned.truth), 3 * len(aligned.classes))):
-        weights = draw_weights(rng, size, aligned.n_units)
-        for name, one in scorers.items():
-            scored[name].append(one.score(weights))
+    with ThreadPoolExecutor(available_cores()) as threads:  # one for each contender: the figures don't depend on them
+        for size in chunks(resamples, max(len(aligned.truth), 3 * len(aligned.classes))):
+            weights = draw_weights(rng, size, aligned.n_units)
+            found = threads.map(Scorer.score, scorers.values(), repeat(weights, len(scorers)))
+            for name, one in zip(scored, found, strict=True):
+                scored[name].append(one)
     return {
         name: {metric: np.concatenate([part[metric] for part in parts]) for metric in parts[0]}
         for name, parts in scored.items()

@@ -14,6 +14,8 @@ bootstrap is too narrow with few groups; the test keeps its level there and over
 samples, so that a large class can decide it. Where they disagree there is no winner. Simulated without a true
 difference, 12 groups of 10 samples: the interval alone names a winner in 11 % of the studies, McNemar's test in
 31 %, this rule in 5 %.
+
+Differences of AUC, Brier score and log loss stand beside it, each for its pair alone and without a say.
 """
 
 from __future__ import annotations

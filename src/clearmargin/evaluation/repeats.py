@@ -14,6 +14,9 @@ below one minus the confidence. It is about the method trained on data like thes
 
 Two rounds have no interval and no test: one degree of freedom can't tell a small spread from two figures that happen to
 lie close together. Nor have rounds without any spread, however many: nothing says how far the figure would vary.
+
+Several initialisations of one split are no further splits: their mean is the figure of that split, and k counts splits.
+What they add is where the spread comes from (`clearmargin.evaluation.spread`).
 """
 
 from __future__ import annotations
@@ -29,9 +32,10 @@ from scipy import stats
 from clearmargin.errors import UsageError, WorkError
 from clearmargin.evaluation.paired import ROUNDING, holm, level
 from clearmargin.evaluation.repeats_verdict import FEWEST, METRICS, sentence, why_no_test
+from clearmargin.evaluation.spread import nested, spread_in_words
 
 KINDS = ("contender", "baseline")
-_KEYS = {"seed", "fold"}
+_KEYS = {"seed", "fold", "initialisation"}
 METHOD = "corrected resampled t (Nadeau & Bengio 2003)"
 UNEVEN = 2.0  # the largest test part, over the mean of all, from which the correction is only a rough one
 
@@ -44,6 +48,7 @@ def summarise_repeats(
     metrics: Sequence[str],
     confidence: float = 0.95,
     same_test: bool = False,
+    same_parts: bool = False,
     tested: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Sum up a study that was repeated over seeds.
@@ -51,8 +56,9 @@ def summarise_repeats(
     Parameters
     ----------
     frame
-        One row for each round and contender: ``seed``, with cross-validation ``fold``, ``contender``, ``kind``
-        (contender or baseline), and a column for each metric; what is undefined is NaN and left out.
+        One row for each round and contender: ``seed``, with cross-validation ``fold``, with several initialisations of
+        each split ``initialisation``, ``contender``, ``kind`` (contender or baseline), and a column for each metric;
+        what is undefined is NaN and left out.
     n_train, n_test
         Rows a contender may learn from (training and validation part) and rows of the test part, in each round; of
         folds their mean. With r repeats of k folds the correction is ``1/(k r) + n_test/n_train`` (Bouckaert & Frank,
@@ -64,16 +70,23 @@ def summarise_repeats(
     same_test
         True when every seed was tested on the same rows (a test part given by the source): the spread is then
         that of training alone, so that there are no intervals and no tests.
+    same_parts
+        True when the training and validation part are the same for every seed as well: then every seed is one more
+        initialisation.
     tested
         Rows of the test part in each round, when they are known: large groups make folds uneven.
 
     Returns
     -------
-    A record ready for JSON: ``unit`` (seed or fold: what a round is), ``rounds`` (how many), ``folds`` (of each seed,
-    or 0), ``seeds``, ``n_train``, ``n_test``, ``confidence``, ``metrics``, ``same_test``, ``note`` (a sentence on very
-    uneven test parts, or None);
+    A record ready for JSON: ``unit`` (what a round is: seed, fold or, on one split throughout, initialisation),
+    ``rounds`` (how many), ``folds`` (of each seed, or 0), ``initialisations`` (of each round), ``seeds``, ``n_train``,
+    ``n_test``, ``confidence``, ``metrics``, ``same_test``, ``varied`` (what changes beside the initialisation:
+    ``split``, ``validation`` part, or, on one split, the ``initialisation`` alone; on given parts, ``nothing``),
+    ``note`` (a sentence on very uneven test parts, or None);
     ``contenders`` and ``baselines``, for each name and metric ``n``, ``mean``, ``sd``, ``min``, ``max``, ``low``,
-    ``high``, ``method`` and ``values`` (by seed, and by fold within a seed; None when undefined); ``comparisons``.
+    ``high``, ``method``, ``values`` (by seed, and by fold within a seed; None when undefined) and, with several
+    initialisations of each round, ``trained`` and ``sources`` (see `spread.nested`); ``comparisons``; ``spread``,
+    sentences on where it comes from.
 
     Raises
     ------
@@ -83,21 +96,33 @@ def summarise_repeats(
         When the table lacks a column, is empty, or holds a contender twice for one round.
     """
     _check(frame, n_train, n_test, metrics)
-    rounds = sorted(set(_rounds(frame)))
-    tables = {metric: _table(frame, metric, rounds) for metric in metrics}
+    rounds, trained = sorted(set(_rounds(frame))), _initialisations(frame)
+    pooled = same_parts or (len(rounds) == 1 and len(trained) > 1)
+    varied = "nothing" if same_parts else "initialisation" if pooled else "validation" if same_test else "split"
+    same_test |= pooled
+    every = {metric: _table(frame, metric, rounds, trained, pooled=pooled) for metric in metrics}
+    tables = {metric: {name: own.mean(axis=1) for name, own in found.items()} for metric, found in every.items()}
     names = {kind: list(dict.fromkeys(frame["contender"][frame["kind"] == kind])) for kind in KINDS}
     extra = n_test / n_train
 
     def summed(kind: str) -> dict[str, Any]:
         return {
-            name: {metric: _summary(tables[metric][name], extra, confidence, same_test) for metric in metrics}
+            name: {
+                metric: {
+                    **_summary(tables[metric][name], extra, confidence, same_test),
+                    **nested(every[metric][name], confidence),
+                }
+                for metric in metrics
+            }
             for name in names[kind]
         }
 
+    contenders = summed("contender")
     compared = [] if same_test else _compare(tables[metrics[0]], names, metrics[0], extra, confidence)
-    return {
-        "unit": "fold" if "fold" in frame else "seed",
-        "rounds": len(rounds),
+    found = {
+        "unit": "initialisation" if pooled and len(trained) > 1 else "fold" if "fold" in frame else "seed",
+        "rounds": len(next(iter(tables[metrics[0]].values()))),
+        "initialisations": 1 if pooled else len(trained),
         "folds": len({fold for _, fold in rounds}) if "fold" in frame else 0,
         "seeds": sorted({seed for seed, _ in rounds}),
         "n_train": round(n_train),
@@ -105,11 +130,13 @@ def summarise_repeats(
         "confidence": confidence,
         "metrics": list(metrics),
         "same_test": same_test,
+        "varied": varied,
         "note": None if same_test else _uneven(tested),
-        "contenders": summed("contender"),
+        "contenders": contenders,
         "baselines": summed("baseline"),
         "comparisons": compared,
     }
+    return {**found, "spread": spread_in_words(found)}
 
 
 def _uneven(tested: Sequence[int]) -> str | None:
@@ -148,15 +175,27 @@ def _rounds(frame: pd.DataFrame) -> list[tuple[int, int]]:
     return [(int(seed), int(fold)) for seed, fold in zip(frame["seed"], folds, strict=True)]
 
 
-def _table(frame: pd.DataFrame, metric: str, rounds: list[tuple[int, int]]) -> dict[str, np.ndarray]:
-    """Values of each contender in the order of the rounds, float64 with NaN for what is missing."""
+def _initialisations(frame: pd.DataFrame) -> list[int]:
+    """Numbers of the initialisations of each split, ascending; a single 1 where none are named."""
+    return sorted({int(number) for number in frame["initialisation"]}) if "initialisation" in frame else [1]
+
+
+def _table(
+    frame: pd.DataFrame, metric: str, rounds: list[tuple[int, int]], trained: list[int], *, pooled: bool
+) -> dict[str, np.ndarray]:
+    """Values of each contender, float64 with NaN for what is missing: (rounds, initialisations).
+
+    When ``pooled``, each initialisation is a round of its own.
+    """
     place = {one: row for row, one in enumerate(rounds)}
+    column = {number: at for at, number in enumerate(trained)}
     found: dict[str, np.ndarray] = {}
     numbers = pd.to_numeric(frame[metric]).to_numpy(dtype=np.float64)
-    for one, name, number in zip(_rounds(frame), frame["contender"], numbers, strict=True):
-        row = found.setdefault(name, np.full(len(rounds), np.nan))
-        row[place[one]] = number if np.isfinite(number) else np.nan
-    return found
+    own = frame["initialisation"] if "initialisation" in frame else [1] * len(frame)
+    for one, which, name, number in zip(_rounds(frame), own, frame["contender"], numbers, strict=True):
+        table = found.setdefault(name, np.full((len(rounds), len(trained)), np.nan))
+        table[place[one], column[int(which)]] = number if np.isfinite(number) else np.nan
+    return {name: table.reshape(-1, 1) for name, table in found.items()} if pooled else found
 
 
 def corrected_interval(values: np.ndarray, extra: float, confidence: float) -> tuple[float, float, float, float] | None:

@@ -12,9 +12,12 @@ def first_round(evaluation: Mapping[str, Any]) -> str:
     if not repeats:
         return ""
     seeds, folds = repeats["seeds"], repeats.get("folds", 0)
+    if repeats.get("unit") == "initialisation":
+        return "initialisation 1"
+    trained = ", initialisation 1" if repeats.get("initialisations", 1) > 1 else ""
     if not folds:
-        return f"seed {seeds[0]}"
-    return f"fold 1 of {folds}" + (f" with seed {seeds[0]}" if len(seeds) > 1 else "")
+        return f"seed {seeds[0]}{trained}"
+    return f"fold 1 of {folds}" + (f" with seed {seeds[0]}" if len(seeds) > 1 else "") + trained
 
 
 def alone(evaluation: Mapping[str, Any], sentence: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -99,10 +99,16 @@ def _suppressed(values: list[Value]) -> list[Value]:
 
     All values together are known: what is hidden must be two values at least, and together large enough.
     """
-    hidden = {place for place, value in enumerate(values) if value.n < FEWEST_SAMPLES or value.units < FEWEST_UNITS}
+    hidden = {place for place, value in enumerate(values) if _small([value])}
     rest = sorted(set(range(len(values))) - hidden, key=lambda place: values[place].n)
-    while hidden and rest and (len(hidden) < 2 or sum(values[place].n for place in hidden) < FEWEST_SAMPLES):
+    while hidden and rest and (len(hidden) < 2 or _small(values[place] for place in hidden)):
         hidden.add(rest.pop(0))
     return [
         Value(value.name, value.member, value.units, suppressed=place in hidden) for place, value in enumerate(values)
     ]
+
+
+def _small(values: Iterable[Value]) -> bool:
+    """True when these together are too small to be shown."""
+    together = list(values)
+    return sum(one.n for one in together) < FEWEST_SAMPLES or sum(one.units for one in together) < FEWEST_UNITS

@@ -78,19 +78,21 @@ def _not_told_apart(said: Mapping[str, str], above: bool, significant: bool) -> 
 
 
 def _needed(needed: int | None, n_samples: int) -> str:
-    """How many images would see a difference of 2 points, with a space in front; empty when nothing tells."""
+    """How many images would see a difference of 2 points, with a space in front; empty when nothing tells.
+
+    For this pair alone: with many pairs to be told apart at once, more are needed.
+    """
     if needed is None:
         return ""
     number = f"{two_digits(needed):,}"
     if needed <= n_samples:
-        return " " + tr("About {n} images are enough to see a difference of 2 points.", n=number)
-    return " " + tr("About {n} images would be needed to see a difference of 2 points.", n=number)
+        return " " + tr("About {n} images are enough to see a difference of 2 points in accuracy.", n=number)
+    return " " + tr("About {n} images would be needed to see a difference of 2 points in accuracy.", n=number)
 
 
 def two_digits(number: int) -> int:
-    """A count rounded up to two significant digits: 1,234 is 1,300, so that no one takes too few."""
-    unit = 10 ** max(0, len(str(number)) - SIGNIFICANT_DIGITS)
-    return -(-number // unit) * unit
+    """A count rounded to two significant digits: 1,234 is 1,200."""
+    return round(number, SIGNIFICANT_DIGITS - len(str(number))) if number >= 10**SIGNIFICANT_DIGITS else number
 
 
 def on_samples(n_samples: int, n_groups: int | None) -> str:

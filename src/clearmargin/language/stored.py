@@ -19,8 +19,9 @@ from clearmargin.language import table
 
 LONGEST = 4000  # characters; nothing the program writes is longer
 _INNER = "_"  # names that begin with it stand for sentences, which are retold in their turn
-_NUMBER = "n"  # names that begin with it stand for numbers
-_DIGITS = r"[-+<>\u2212]?[ \u202f]?\d[\d\u202f,.e+\u2212\u2013-]*"
+_NUMBER = re.compile(r"n(_\w+)?")  # of names that stand for numbers
+_DIGITS = r"[-+<>\u2212]?[ \u202f]?\d(?:[\d\u202f,.e+\u2212\u2013-]*[\d])?"
+_EITHER = re.compile(r"\[([^\[\]|]*(?:\|[^\[\]|]*)+)\]")  # of one or of several: [image|images]
 _BOUNDARY = re.compile(r"(?<=[.!?:;])\s+")
 
 
@@ -50,12 +51,18 @@ def retold(english: str) -> str | None:
     if whole is not None:
         return whole
     for place in _BOUNDARY.finditer(english):
-        first = _one(english[: place.start()])
+        first = _head(english[: place.start()])
         if first is not None:
             rest = retold(english[place.end() :])
             if rest is not None:
                 return first + rest
     return None
+
+
+def _head(english: str) -> str | None:
+    """What stands before a boundary; a semicolon belongs to none of the texts."""
+    told = _one(english.removesuffix(";"))
+    return f"{told}；" if told is not None and english.endswith(";") else told
 
 
 def _one(english: str) -> str | None:
@@ -73,30 +80,36 @@ def stored_texts() -> Mapping[str, str]:
 
 @cache
 def _exact() -> Mapping[str, str]:
-    return {english: told for english, told in {**table(), **stored_texts()}.items() if not _names(english)}
+    return {**table(), **{english: told for english, told in stored_texts().items() if not _varies(english)}}
 
 
 @cache
 def _patterns() -> tuple[_Pattern, ...]:
     """The texts with values, those with the most words of their own first, so that the most telling one fits."""
-    found = [_pattern(english, told) for english, told in stored_texts().items() if _names(english)]
+    found = [_pattern(english, told) for english, told in stored_texts().items() if _varies(english)]
     return tuple(pattern for _, pattern in sorted(found, key=lambda pair: -pair[0]))
 
 
 def _pattern(english: str, told: str) -> tuple[int, _Pattern]:
     expression, names, own = "", [], 0
     for literal, name, _, _ in string.Formatter().parse(english):
-        expression += re.escape(literal)
+        expression += _literal(literal)
         own += len(literal)
         if name is not None:
-            sought = _DIGITS if name.startswith(_NUMBER) else ".+?"
+            sought = _DIGITS if _NUMBER.fullmatch(name) else ".+?"
             expression += f"(?P={name})" if name in names else f"(?P<{name}>{sought})"
             names.append(name)
     return own, _Pattern(re.compile(expression, re.DOTALL), tuple(dict.fromkeys(names)), told)
 
 
-def _names(english: str) -> list[str]:
-    try:
-        return [name for _, name, _, _ in string.Formatter().parse(english) if name is not None]
-    except ValueError:  # braces that stand for themselves
-        return []
+def _literal(text: str) -> str:
+    """The text as an expression; of ``[image|images]`` either fits."""
+    pieces = _EITHER.split(text)
+    return "".join(
+        f"(?:{'|'.join(map(re.escape, piece.split('|')))})" if place % 2 else re.escape(piece)
+        for place, piece in enumerate(pieces)
+    )
+
+
+def _varies(english: str) -> bool:
+    return "{" in english or _EITHER.search(english) is not None

@@ -28,19 +28,36 @@ def shuffles(images: Images, seed: int) -> list[Images]:
 
 
 def _dealt_anew(images: Images, rng: np.random.Generator) -> Images:
-    """The same images, with one label for all images of a group.
+    """The same images, with one label for all images of a group."""
+    sizes = np.bincount(images.truth, minlength=len(images.classes))
+    return replace(images, truth=deal_labels(images.units, sizes.astype(float), rng))
+
+
+def deal_labels(units: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Deal out labels among groups, one for all images of a group.
 
     The large groups come first. A class is drawn in proportion to the images it still lacks: so class sizes are kept as
     well as the sizes of groups allow, and every class is as probable for a large group as for a small one.
+
+    Parameters
+    ----------
+    units
+        Group of each image, int64 (images,), from 0 on.
+    sizes
+        How many images each label is to have, float64 (labels,); they sum to the images.
+
+    Returns
+    -------
+    numpy.ndarray
+        Label of each image, int64 (images,).
     """
-    sizes = np.bincount(images.units)
-    lacking = np.bincount(images.truth, minlength=len(images.classes)).astype(float)
-    label = np.empty(len(sizes), np.int64)
-    for unit in np.lexsort((rng.random(len(sizes)), -sizes)):
+    members, lacking = np.bincount(units), sizes.copy()
+    label = np.empty(len(members), np.int64)
+    for unit in np.lexsort((rng.random(len(members)), -members)):
         share = np.maximum(lacking, 0)
         label[unit] = rng.choice(len(share), p=share / share.sum())
-        lacking[label[unit]] -= sizes[unit]
-    return replace(images, truth=label[images.units])
+        lacking[label[unit]] -= members[unit]
+    return label[units]
 
 
 def _two_classes(images: Images) -> bool:

@@ -142,3 +142,16 @@ class LeakageFile(Portion):
     classifier: str = ""
     seeds: list[Any] = []
     notes: list[str] = []
+
+
+class ControlFile(Portion):
+    """``control.json``."""
+
+    accuracy: Figure | None
+    chance: float | None
+    holds: bool | None
+    reason: str | None = None
+    crossing: int = 0
+    learned: int = 0
+    tested: int = 0
+    shuffles: int = 0

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from clearmargin.errors import RunFolderError
-from clearmargin.report.audit_contents import AuditFile, Figure, LeakageFile, Portion
+from clearmargin.report.audit_contents import AuditFile, ControlFile, Figure, LeakageFile, Portion
 
 
 class _Pair(Portion):
@@ -118,6 +118,7 @@ _FILES: Mapping[str, type[Portion]] = {
     "environment.json": _Environment,
     "audit.json": AuditFile,
     "leakage.json": LeakageFile,
+    "control.json": ControlFile,
     "split.json": _Split,
     "model.json": _Model,
 }

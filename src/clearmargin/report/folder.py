@@ -25,6 +25,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "split.json": ("asked", "achieved", "counts", "groups", "patients", "crossing_groups"),
     "model.json": ("name", "parameters", "training", "layers"),
     "leakage.json": ("splits",),
+    "control.json": ("holds", "accuracy", "chance"),
 }
 EVALUATION_NEEDED: Mapping[str, tuple[str, ...]] = {
     "classification": ("task", "classes", "n", "contenders", "comparisons"),
@@ -87,6 +88,8 @@ class StudyFiles:
         ``split.csv``: name, label, group, part.
     leakage
         ``leakage.json``, the price of leakage; None where it was not measured.
+    control
+        ``control.json``, what shuffled labels reach on this split; None where it was not measured.
     """
 
     folder: Path
@@ -97,6 +100,7 @@ class StudyFiles:
     split_rows: pd.DataFrame
     evaluation: Mapping[str, Any]
     leakage: Mapping[str, Any] | None
+    control: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -148,18 +152,22 @@ def read_study(folder: Path, evaluation: Mapping[str, Any]) -> dict[str, Any]:
         "split": read_json(folder / "split.json"),
         "split_rows": read_csv(folder / "split.csv", ("name", "label", "group", "part")),
         "evaluation": evaluation,
-        "leakage": _read_leakage(folder / "leakage.json") if (folder / "leakage.json").is_file() else None,
+        "leakage": _read_sealed(folder / "leakage.json"),
+        "control": _read_sealed(folder / "control.json"),
     }
 
 
-def _read_leakage(path: Path) -> dict[str, Any]:
-    leakage = read_json(path)
-    if "content_sha256" in leakage and not is_sealed(leakage):
+def _read_sealed(path: Path) -> dict[str, Any] | None:
+    """Figures that only some runs have, and that nobody edited."""
+    if not path.is_file():
+        return None
+    found = read_json(path)
+    if "content_sha256" in found and not is_sealed(found):
         raise RunFolderError(
             f"{path} was edited or damaged: its content_sha256 is that of other figures. Delete the file and "
             "report.html, and go on with `clearmargin run … --resume`, which measures them again."
         )
-    return leakage
+    return found
 
 
 def read_run(folder: Path) -> RunFiles:
@@ -252,6 +260,11 @@ def read_json(path: Path, needed: tuple[str, ...] | None = None) -> dict[str, An
     if path.name in NEEDED:
         check_contents(path, content)
     return content
+
+
+def recipe_language(folder: Path) -> str:
+    """The language that the run's recipe asks for; English where it says nothing."""
+    return str(_read_recipe(folder / "recipe.toml").get("report", {}).get("language", "en"))
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:

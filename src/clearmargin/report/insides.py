@@ -153,13 +153,13 @@ def read_insides(run: RunFiles) -> dict[str, Inside]:
     return found
 
 
-def within_budget(insides: Mapping[str, Inside]) -> list[Inside]:
+def within_budget(insides: Mapping[str, Inside], budget: float = INSIDE_BYTES) -> list[Inside]:
     """Those whose pictures fit into the page, in the order of the contenders."""
     kept: list[Inside] = []
     spent = 0
     for inside in insides.values():
         spent += inside.bytes
-        if spent <= INSIDE_BYTES or not kept:
+        if spent <= budget or not kept:
             kept.append(inside)
     return kept
 

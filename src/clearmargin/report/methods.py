@@ -374,8 +374,10 @@ def repeats_step(run: StudyFiles) -> list[tuple[str, str]]:
     if len(seeds) > 1:
         named = tr("the seeds {first} to {last}", first=seeds[0], last=seeds[-1])
     done = tr("The study was done {n} times, with {seeds}: {anew}.", n=rounds, seeds=named, anew=anew)
+    trained = found.get("initialisations", 1)
+    each = tr("Each time, all was trained from {n} initialisations.", n=trained) if trained > 1 else ""
     baselines = tr("The baselines were tested on the same rows.") if found["baselines"] else ""
-    return [(tr("Repeats"), sentences(done, baselines))]
+    return [(tr("Repeats"), sentences(done, each, baselines))]
 
 
 def evaluation_number(result: Mapping[str, Any]) -> str:

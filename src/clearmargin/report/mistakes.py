@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from clearmargin.evaluation.misclassified import confident_mistakes
 from clearmargin.language import tr
@@ -78,24 +79,41 @@ class Gallery:
     albums: tuple[Album, ...]
 
 
+def chosen(contender: ContenderFiles, limit: int) -> np.ndarray:
+    """Rows of the mistakes that are shown: int64, at most ``limit``, the most confident first.
+
+    Where not all can be shown, the surest are, and then the most confident ones of every cell of the confusion matrix
+    in turn, so that no kind of mistake is hidden by a more frequent one.
+    """
+    rows = confident_mistakes(contender.predictions)
+    if len(rows) <= limit:
+        return rows
+    cells = contender.truth[rows] * len(contender.predictions.classes) + contender.predicted[rows]
+    turn = pd.Series(cells).groupby(cells).cumcount().to_numpy(copy=True)
+    turn[:SUREST] = -1
+    return rows[np.sort(np.argsort(turn, kind="stable")[:limit])]
+
+
 def most_shown(contenders: int) -> int:
     """How many mistakes of each contender the page may show at most."""
     return max(10, min(SHOWN_PER_CONTENDER, SHOWN_IN_ALL // contenders))
 
 
-def within_budget(run: RunFiles, pictures: Mapping[str, Thumbnail], insides: Mapping[str, Inside]) -> int:
+def within_budget(
+    run: RunFiles, pictures: Mapping[str, Thumbnail], insides: Mapping[str, Inside], budget: float = PICTURE_BYTES
+) -> int:
     """How many mistakes of each contender fit into the page with their pictures."""
     limit = most_shown(len(run.contenders))
     sizes = np.zeros(limit)
     for contender in run.contenders:
         neighbours = insides[contender.name].nearest if contender.name in insides else {}
-        for place, row in enumerate(confident_mistakes(contender.predictions)[:limit]):
+        for place, row in enumerate(chosen(contender, limit)):
             name = contender.predictions.names[row]
             near = neighbours.get(name)
             shown = (pictures.get(name), near.picture if near else None)
             times = 2 if place < SUREST else 1
             sizes[place] += times * sum(len(picture.uri) for picture in shown if picture)
-    return max(1, int(np.searchsorted(np.cumsum(sizes), PICTURE_BYTES, side="right")))
+    return max(1, int(np.searchsorted(np.cumsum(sizes), budget, side="right")))
 
 
 def gallery(
@@ -117,17 +135,17 @@ def gallery(
     nearest
         For the names of mistakes, the nearest training image.
     """
-    rows = confident_mistakes(contender.predictions)
+    rows, total = chosen(contender, limit), contender.result["errors"]
     position = {other.name: _rows_by_name(other) for other in run.contenders if other is not contender}
-    shown = [_mistake(run, contender, row, position, pictures, nearest) for row in rows[:limit]]
+    shown = [_mistake(run, contender, row, position, pictures, nearest) for row in rows]
     albums = _by_cell(run, contender, shown) if by_cell else _in_pages(contender, shown)
     if by_cell and len(albums) > 1:
         surest = tuple(shown[:SUREST])
         title = tr("All, the most confident first")
-        if len(surest) < len(rows):
+        if len(surest) < total:
             title = tr("The {n} most confident", n=count(len(surest)))
         albums = (Album(f"{contender.slug}-surest", "", "", title, surest), *albums)
-    return Gallery(contender.name, contender.slug, len(rows), _sentence(run, len(rows), len(shown)), albums)
+    return Gallery(contender.name, contender.slug, total, _sentence(run, total, len(shown)), albums)
 
 
 def _sentence(run: RunFiles, total: int, shown: int) -> str:
@@ -139,8 +157,9 @@ def _sentence(run: RunFiles, total: int, shown: int) -> str:
     sentence = tr("{n} of {images} ({share}), the most confident mistake first.", **values)
     if shown < total:
         rest = tr(
-            "Showing {shown} of {n}; the rest is in {file}.", shown=count(shown), n=count(total), file="predictions.csv"
-        )
+            "{shown} of {n} mistakes shown: the most confident ones of each cell; all are in {file}.",
+            shown=count(shown), n=count(total), file="predictions.csv",
+        )  # fmt: skip
         sentence = sentences(sentence, rest)
     return sentence
 

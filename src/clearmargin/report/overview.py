@@ -12,7 +12,7 @@ from clearmargin.evaluation.verdict import single_sentence
 from clearmargin.language import tr
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import RunFiles, StudyFiles, TrainedFiles
-from clearmargin.report.marking import unmarked
+from clearmargin.report.verdicts import sentence
 from clearmargin.report.wording import (
     decimal,
     is_number,
@@ -203,7 +203,7 @@ def verdict(run: RunFiles) -> tuple[list[str], int]:
     told = sorted(
         pairs, key=lambda pair: (leader not in (pair["first"], pair["second"]), pair["difference"]["value"] or 0)
     )
-    told_first = [alone(run.evaluation, unmarked(pair["sentence"])) for pair in told[:VERDICTS_SHOWN]]
+    told_first = [alone(run.evaluation, sentence(run.evaluation, pair)) for pair in told[:VERDICTS_SHOWN]]
     return told_first, len(pairs) - len(told_first)
 
 

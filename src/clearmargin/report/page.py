@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,17 @@ import jinja2
 
 from clearmargin.errors import RunFolderError
 from clearmargin.evaluation.intervals import too_few_groups
-from clearmargin.evaluation.misclassified import confident_mistakes
 from clearmargin.evaluation.rounds import first_round, tested_in_all
 from clearmargin.files import write_bytes, write_text
-from clearmargin.language import tr
+from clearmargin.language import tr, using
 from clearmargin.records import PARTS
 from clearmargin.report import (
+    calibration,
     data_flow,
+    decision,
     findings,
     insides,
+    knowing,
     leakage,
     methods,
     mistakes,
@@ -25,21 +28,23 @@ from clearmargin.report import (
     proof,
     repeats,
     results,
+    subgroups,
     wording,
 )
+from clearmargin.report.companions import for_authors, write_companions
 from clearmargin.report.external_page import external_tests
 from clearmargin.report.figures import SERIES, Look
-from clearmargin.report.folder import RunFiles, StudyFiles, read_evaluation, read_run
+from clearmargin.report.folder import RunFiles, StudyFiles, read_evaluation, read_run, recipe_language
 from clearmargin.report.marking import mark_page, marked
 from clearmargin.report.regression.page import regression_facts
+from clearmargin.report.shortening import LARGEST_REPORT, MEASURES, Material, arranged
 from clearmargin.report.templates import templates
 from clearmargin.report.thumbnails import Pictures, Thumbnail, load_thumbnails, save_thumbnails
 
-LARGEST_REPORT = 15_000_000  # bytes
 CLASSES_SPREAD_OUT = 12  # more classes go into boxes of their own that scroll
 
 
-def write_report(run_folder: Path, pictures: Pictures | None = None) -> Path:
+def write_report(run_folder: Path, pictures: Pictures | None = None, language: str | None = None) -> Path:
     """Write ``report.html`` and ``figures/*.svg`` from the files of a finished run.
 
     Parameters
@@ -50,6 +55,8 @@ def write_report(run_folder: Path, pictures: Pictures | None = None) -> Path:
         Gives images by name as uint8 arrays of shape (height, width, 1 or 3), for the gallery of mistakes and the
         findings of the audit; those it does not have are absent from its answer. Thumbnails are kept in
         ``figures/mistakes`` and ``figures/audit``, so that a later call without ``pictures`` still shows them.
+    language
+        ``en`` or ``zh``; None for that of the run's own recipe.
 
     Returns
     -------
@@ -57,56 +64,87 @@ def write_report(run_folder: Path, pictures: Pictures | None = None) -> Path:
 
     Raises
     ------
+    UsageError
+        When there is no such language.
     RunFolderError
         When a file is missing or damaged, or when two files contradict each other.
     DiskError
         When the file system refuses.
     """
+    with using(language or recipe_language(run_folder)):
+        return _write(run_folder, pictures)
+
+
+def _write(run_folder: Path, pictures: Pictures | None) -> Path:
     regression = read_evaluation(run_folder)["task"] == "regression"
-    template = templates().get_template("regression/page.html" if regression else "page.html")
     try:
-        facts = regression_facts(run_folder) if regression else _classification_facts(run_folder, pictures)
-        page = template.render(facts)
+        content = _regression_page(run_folder) if regression else _classification_page(run_folder, pictures)
     except (LookupError, TypeError, AttributeError, OverflowError, jinja2.UndefinedError) as error:
         raise RunFolderError(
             f"The files of {run_folder} don't hold what a page needs ({type(error).__name__}: {error}): one of them is "
             "damaged, or of another version of clearmargin. Run the study again."
         ) from error
-    content = (mark_page(page) if facts["leaks"] else page).encode("utf-8")
-    if len(content) > LARGEST_REPORT:
-        raise _too_large(len(content), facts["run"])
     path = run_folder / "report.html"
     write_bytes(path, content)
     return path
 
 
-def _classification_facts(run_folder: Path, pictures: Pictures | None) -> dict[str, Any]:
-    """Write the figures of a classification, and gather what its page shows."""
+def _regression_page(run_folder: Path) -> bytes:
+    return _small_enough("regression/page.html", regression_facts(run_folder), [{}])
+
+
+def _classification_page(run_folder: Path, pictures: Pictures | None) -> bytes:
+    facts, material = _classification_facts(run_folder, pictures)
+    return _small_enough("page.html", facts, (arranged(material, measure) for measure in MEASURES))
+
+
+def _small_enough(template: str, facts: dict[str, Any], ways: Iterable[dict[str, Any]]) -> bytes:
+    """The first page that is small enough, of several ways to arrange it, the fullest first."""
+    steps, size = facts["how"]["steps"], 0
+    facts = {**facts, **for_authors(facts["run"], steps)}
+    for way in ways:
+        page = templates().get_template(template).render({**facts, **way})
+        content = (mark_page(page) if facts["leaks"] else page).encode("utf-8")
+        size = len(content)
+        if size <= LARGEST_REPORT:
+            write_companions(facts["run"], steps)
+            return content
+    raise _too_large(size, facts["run"])
+
+
+def _classification_facts(run_folder: Path, pictures: Pictures | None) -> tuple[dict[str, Any], Material]:
+    """Write the figures of a classification, and gather what its page shows, and what is arranged to fit into it."""
     run = read_run(run_folder)
     first = _first_screen(run)
+    material = Material(run, _thumbnails(run, pictures), insides.read_insides(run), results.per_class(run))
     with marked(first["leaks"]):
-        drawn = _drawn(run, pictures)
-    return {**first, **drawn, "price": leakage.price_of_leakage(run), "run": run, "p_values": overview.p_values}
+        drawn = _drawn(material, pictures)
+    price = leakage.price_of_leakage(run)
+    return {**first, **drawn, "price": price, "run": run, "p_values": overview.p_values}, material
 
 
-def _drawn(run: RunFiles, pictures: Pictures | None) -> dict[str, Any]:
+def _drawn(material: Material, pictures: Pictures | None) -> dict[str, Any]:
     """All that has figures or pictures: those for papers are written, those of the page returned."""
-    thumbnails = _thumbnails(run, pictures)
+    run = material.run
     panels, roc_note = results.roc_panels(run)
     looks = {contender.name: Look(k) for k, contender in enumerate(run.contenders)}
     files = {**results.figure_files(run, panels), **repeats.figure_files(run, looks)}
+    for room in (calibration, knowing, decision):
+        files |= room.figure_files(run)
     for name, svg in files.items():
         write_text(run.folder / "figures" / name, svg)
-    seen = insides.read_insides(run)
     return {
         **_data(run, pictures),
-        **_results(run, thumbnails, seen),
+        **_results(run, material.seen),
         "how": _how(run),
-        "insides": insides.within_budget(seen),
-        "insides_in_all": len(seen),
+        "insides_in_all": len(material.seen),
         "roc": results.roc_figures(panels),
         "roc_note": roc_note,
         "repeats": repeats.repeats(run, looks),
+        "calibration": calibration.calibration(run),
+        "knowing": knowing.knowing(run),
+        "decision": decision.decision_curves(run),
+        "subgroups": subgroups.subgroups(run),
     }
 
 
@@ -125,7 +163,7 @@ def _thumbnails(run: RunFiles, pictures: Pictures | None) -> dict[str, Thumbnail
     limit = mistakes.most_shown(len(run.contenders))
     names: dict[str, None] = {}
     for contender in run.contenders:
-        rows = confident_mistakes(contender.predictions)[:limit]
+        rows = mistakes.chosen(contender, limit)
         names.update(dict.fromkeys(contender.predictions.names[rows]))
     if pictures is not None:
         save_thumbnails(folder, list(names), pictures)
@@ -155,7 +193,7 @@ def _first_screen(run: RunFiles) -> dict[str, Any]:
         "differences": rows,
         "difference_scale": scale,
         "interval_methods": overview.interval_methods(run),
-        "checks": checks,
+        "checks": [*checks, *proof.control_check(run)],
         "leaks": not all(check.holds for check in checks),
         "looks": [Look(k) for k in range(len(run.contenders))],
         "series": SERIES,
@@ -173,17 +211,9 @@ def _data(run: RunFiles, pictures: Pictures | None) -> dict[str, Any]:
     }
 
 
-def _results(run: RunFiles, thumbnails: dict[str, Thumbnail], seen: dict[str, insides.Inside]) -> dict[str, Any]:
+def _results(run: RunFiles, seen: Mapping[str, insides.Inside]) -> dict[str, Any]:
     classes = run.evaluation["classes"]
     validation_samples = sum(run.split["counts"].get("validation", {}).values())
-    limit = mistakes.within_budget(run, thumbnails, seen)
-    by_cell = len(classes) <= results.CLASSES_AS_TABLE
-    nearest = [seen[contender.name].nearest if contender.name in seen else {} for contender in run.contenders]
-    galleries = [
-        mistakes.gallery(run, contender, limit, thumbnails, by_cell, near)
-        for contender, near in zip(run.contenders, nearest, strict=True)
-    ]
-    shown = {album.identifier for gallery in galleries for album in gallery.albums}
     return {
         "classes": classes,
         "curves": [
@@ -191,14 +221,8 @@ def _results(run: RunFiles, thumbnails: dict[str, Thumbnail], seen: dict[str, in
             for k, contender in enumerate(run.contenders)
         ],
         "confusions": [results.confusion(contender, classes) for contender in run.contenders],
-        "per_class": results.per_class(run),
-        "galleries": galleries,
-        "albums_shown": shown,
         "neighbours": any(inside.nearest for inside in seen.values()),
         "insides_of": [seen.get(contender.name) for contender in run.contenders],
-        "pictures_missing": any(
-            mistake.picture is None for gallery in galleries for album in gallery.albums for mistake in album.mistakes
-        ),
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from clearmargin.language import tr, trn
 from clearmargin.report.folder import StudyFiles
-from clearmargin.report.wording import count, listed, plural, sentences, things
+from clearmargin.report.wording import count, decimal, estimate, listed, plural, retold_text, sentences, things
 
 # The audit's words for copies that a split keeps together.
 COPIES = {"image": ("exact-copies", "near-copies"), "row": ("identical-rows",)}
@@ -15,11 +15,12 @@ COPIES = {"image": ("exact-copies", "near-copies"), "row": ("identical-rows",)}
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold if nothing leaks, recounted from the files."""
+    """One thing that must hold if nothing leaks, recounted from the files; ``holds`` is None when it can't be tried."""
 
-    holds: bool
+    holds: bool | None
     statement: str
     detail: str
+    must: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,31 @@ def leak_checks(run: StudyFiles, tested: Iterable[str], noun: str = "image") -> 
         detail = tr("It was evaluated on a test part that leaks; split.csv does not show it: one of them was changed.")
         checks.append(Check(False, tr("evaluation.json says leaky"), detail))
     return checks
+
+
+def control_check(run: StudyFiles) -> list[Check]:
+    """What shuffled labels reach on this split, where that was measured: no more than chance, if nothing leaks."""
+    found = run.control
+    if found is None:
+        return []
+    if found["holds"] is None or found["accuracy"] is None:
+        detail = tr("Without it, the counts above are the proof: {reason}.", reason=retold_text(found.get("reason")))
+        return [Check(None, tr("No random-label control is possible"), detail)]
+    values = {"accuracy": estimate(found["accuracy"]), "chance": decimal(found["chance"])}
+    statement = tr("Random-label control: accuracy {accuracy}, chance {chance}", **values)
+    detail = tr(
+        "Labels were dealt out anew to whole groups, learned from {learned} images and tested on {tested}, {n} times: "
+        "a classifier that beats chance has recognised what it was tested on.",
+        learned=count(found["learned"]),
+        tested=count(found["tested"]),
+        n=count(found["shuffles"]),
+    )
+    if found["holds"] and found.get("crossing"):
+        detail = sentences(detail, tr("The few groups on both sides are too few to show here: the counts above tell."))
+    if not found["holds"] and not found.get("crossing"):
+        told = tr("No group is known to be on both sides: of 200 clean splits, one fails like this by chance.")
+        detail = sentences(detail, told)
+    return [Check(bool(found["holds"]), statement, detail, tr("this must be at chance."))]
 
 
 def of_learned_groups(run: StudyFiles) -> set[str]:

@@ -11,13 +11,14 @@ import numpy as np
 from markupsafe import Markup
 
 from clearmargin.evaluation.repeats_verdict import METRICS
+from clearmargin.evaluation.spread import spread_in_words
 from clearmargin.language import tr
 from clearmargin.report.drawing import draw, draw_grid, inline
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import StudyFiles
-from clearmargin.report.marking import unmarked
 from clearmargin.report.overview import p_values
 from clearmargin.report.strips import Strip, plot_seeds
+from clearmargin.report.verdicts import repeats_sentence
 from clearmargin.report.wording import (
     capitalized,
     fitting_digits,
@@ -27,6 +28,7 @@ from clearmargin.report.wording import (
     numbers,
     plural,
     retold_text,
+    sentences,
     short,
 )
 
@@ -87,6 +89,8 @@ class Repeats:
     method: str
     headline: str
     note: str
+    legend: str
+    spread: tuple[str, ...]
 
 
 def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
@@ -111,7 +115,7 @@ def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
             (reference["name"], tuple(_reference(reference, metric, digits[metric]) for metric in shown))
             for reference in _references(run, shown)
         ),
-        sentences=_sentences(found),
+        sentences=_sentences(run.evaluation),
         pairs=tuple(
             Pair(
                 pair,
@@ -126,6 +130,8 @@ def repeats(run: StudyFiles, looks: Mapping[str, Look]) -> Repeats | None:
         method=_method(found),
         headline=_headline(run, shown[0], digits[shown[0]]),
         note=found.get("note") or "",
+        legend=_legend(found),
+        spread=tuple(spread_in_words(found)) if "varied" in found else (),
     )
 
 
@@ -220,8 +226,9 @@ def _reference(reference: Mapping[str, Any], metric: str, digits: int | None) ->
     return measured(reference["value"], digits) if reference["metric"] == metric else ""
 
 
-def _sentences(found: Mapping[str, Any]) -> tuple[str, ...]:
+def _sentences(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
     """The best contender against the others, then against the baselines, the strongest first."""
+    found = evaluation["repeats"]
     leader = _best(found, "contenders")
     if leader is None:
         return ()
@@ -231,7 +238,7 @@ def _sentences(found: Mapping[str, Any]) -> tuple[str, ...]:
         return pair["baseline"] is not None, ahead if pair["first"] == leader else -ahead
 
     told = [pair for pair in found["comparisons"] if leader in (pair["first"], pair["second"])]
-    return tuple(unmarked(pair["sentence"]) for pair in sorted(told, key=lead)[:SENTENCES])
+    return tuple(repeats_sentence(evaluation, pair) for pair in sorted(told, key=lead)[:SENTENCES])
 
 
 def _best(found: Mapping[str, Any], kind: str) -> str | None:
@@ -277,20 +284,43 @@ def _spread(figures: Mapping[str, Any], digits: int | None) -> str:
 
 def _strips(run: StudyFiles, metric: str, looks: Mapping[str, Look]) -> list[Strip]:
     found = run.evaluation["repeats"]
-    return [
-        Strip(name, looks[name], np.array(numbers(one[metric]["values"])))
-        for name, one in {**found["contenders"], **found["baselines"]}.items()
-    ]
+    summaries = {**found["contenders"], **found["baselines"]}
+    return [_strip(name, looks[name], one[metric]) for name, one in summaries.items()]
+
+
+def _strip(name: str, look: Look, figures: Mapping[str, Any]) -> Strip:
+    whole = [row for row in figures.get("trained") or () if len(numbers(row)) == len(row)]
+    if not whole:
+        return Strip(name, look, np.array(numbers(figures["values"])))
+    trained = np.array(whole, dtype=np.float64)
+    return Strip(name, look, trained.mean(axis=1), trained)
 
 
 def _plot(run: StudyFiles, metric: str, looks: Mapping[str, Look]) -> Any:
     beside = {one["name"]: one["value"] for one in _references(run, [metric])}
-    values = {"metric": title(metric), "n": _rounds(run.evaluation["repeats"])}
-    heading = tr("{metric}, one dot a seed ({n})", **values)
-    if _unit(run.evaluation["repeats"]) == "fold":
-        heading = tr("{metric}, one dot a fold ({n})", **values)
+    found = run.evaluation["repeats"]
+    heading = _heading(_unit(found), metric=title(metric), n=_rounds(found))
     strips = _strips(run, metric, looks)
     return lambda axes: plot_seeds(axes, strips, heading, beside)
+
+
+def _heading(unit: str, **values: object) -> str:
+    if unit == "fold":
+        return tr("{metric}, one dot a fold ({n})", **values)
+    if unit == "initialisation":
+        return tr("{metric}, one dot an initialisation ({n})", **values)
+    return tr("{metric}, one dot a seed ({n})", **values)
+
+
+def _legend(found: Mapping[str, Any]) -> str:
+    """What the marks of the figure are."""
+    unit, trained = _unit(found), found.get("initialisations", 1)
+    if trained > 1:
+        own = tr("Rings: initialisations of one split, on its line; their mean is a dot.")
+        return sentences(own, tr("Bar: the mean of all."))
+    if unit == "initialisation":
+        return tr("Dots: initialisations; bar: their mean.")
+    return tr("Dots: folds; bar: their mean.") if unit == "fold" else tr("Dots: seeds; bar: their mean.")
 
 
 def _draw(run: StudyFiles, looks: Mapping[str, Look]) -> str:

@@ -202,6 +202,7 @@ class PerClass:
     low: str
     high: str
     sentence: str
+    note: str = ""
 
 
 def per_class(run: RunFiles) -> list[PerClass]:

@@ -10,9 +10,9 @@ from typing import Any
 from clearmargin.evaluation.rounds import alone
 from clearmargin.language import tr
 from clearmargin.report.figures import Look
-from clearmargin.report.marking import unmarked
 from clearmargin.report.overview import Mark, Metric, Scale, p_values, references, round_scale
 from clearmargin.report.regression.folder import RegressionRun
+from clearmargin.report.verdicts import sentence
 from clearmargin.report.wording import fitting_digits, listed, measured, numbers, plural, retold_text, sentences
 
 VERDICTS_SHOWN = 4
@@ -93,7 +93,7 @@ def verdict(run: RegressionRun) -> tuple[list[str], int]:
     told = [pair for pair in run.evaluation["comparisons"] if best.name in (pair["first"], pair["second"])]
     told.sort(key=lambda pair: (pair["baseline"] is not None, _rmse(run, pair, best.name)))
     shown = 0 if run.evaluation.get("repeats") else VERDICTS_SHOWN  # what many splits say comes before what one does
-    pairs = [unmarked(pair["sentence"]) for pair in told[:shown]]
+    pairs = [sentence(run.evaluation, pair) for pair in told[:shown]]
     return [alone(run.evaluation, _reached(run, best.name)), *pairs], len(run.evaluation["comparisons"]) - len(pairs)
 
 

@@ -1,0 +1,176 @@
+"""How often intervals hold the truth and tests cry wolf, by simulation: the long version of the tests.
+
+    python benchmarks/coverage.py [clustered] [metrics] [areas] [repeats] [subgroups] [--studies 1000]
+
+clustered   accuracy over patients of 13 slices, intraclass correlation .5: Wilson's interval and that of the bootstrap
+            over groups
+metrics     the percentile interval of every headline metric, 4 classes, independent samples
+areas       DeLong's test of two equally good contenders, and its interval of a true difference
+repeats     10 times 10-fold cross-validation of two equally good learners: the usual and the corrected t-test
+subgroups   no subgroup is different: any of six values of two columns called so
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import numpy as np
+
+from clearmargin.evaluation.alignment import AlignedPredictions
+from clearmargin.evaluation.bootstrap import HEADLINE, bootstrap, headline
+from clearmargin.evaluation.differences import delong_error, delong_test
+from clearmargin.evaluation.intervals import percentile_interval, wilson
+from clearmargin.evaluation.repeats import corrected_interval
+from clearmargin.evaluation.roc import macro_auc
+from clearmargin.evaluation.subgroups import subgroups
+
+Z = 1.959963984540054
+
+
+def predicted(rng: np.random.Generator, n: int, n_classes: int, skill: float) -> tuple[np.ndarray, np.ndarray]:
+    """True classes, and probabilities that favour them."""
+    truth = rng.integers(0, n_classes, n)
+    return truth, probabilities(rng, truth, n_classes, skill)
+
+
+def probabilities(rng: np.random.Generator, truth: np.ndarray, n_classes: int, skill: float) -> np.ndarray:
+    """Softmax of random scores, that of the true class higher by ``skill``."""
+    scores = rng.normal(size=(len(truth), n_classes))
+    scores[np.arange(len(truth)), truth] += skill
+    odds = np.exp(scores)
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+def aligned(truth: np.ndarray, table: np.ndarray, units: np.ndarray) -> AlignedPredictions:
+    """One contender on samples with groups."""
+    classes = tuple(f"class {k}" for k in range(table.shape[1]))
+    return AlignedPredictions(classes, truth, units, int(units.max()) + 1, {"one": table})
+
+
+def clustered(rng: np.random.Generator, studies: int) -> None:
+    """Coverage of an accuracy over patients."""
+    slices, accuracy = 13, 0.8
+    for patients in (20, 35, 60, 200):
+        units, held = np.repeat(np.arange(patients), slices), {"Wilson over slices": 0, "bootstrap over patients": 0}
+        for seed in range(studies):
+            right = rng.random(units.size) < rng.beta(accuracy, 1 - accuracy, patients)[units]
+            low, high = wilson(int(right.sum()), right.size)
+            held["Wilson over slices"] += low <= accuracy <= high
+            one = aligned(np.zeros(units.size, dtype=np.int64), np.stack([right, ~right], axis=1).astype(float), units)
+            low, high = percentile_interval(bootstrap(one, 1000, seed)["one"]["accuracy"])
+            held["bootstrap over patients"] += low <= accuracy <= high
+        for name, count in held.items():
+            print(f"{patients} patients of {slices} slices, {name}: covers {count / studies:.1%}")
+
+
+def metrics(rng: np.random.Generator, studies: int) -> None:
+    """Coverage of every headline metric."""
+    expected = headline(*predicted(rng, 400_000, 4, 2.0))
+    for n in (100, 300, 1000):
+        held = dict.fromkeys(HEADLINE, 0)
+        for seed in range(studies):
+            truth, table = predicted(rng, n, 4, 2.0)
+            resampled = bootstrap(aligned(truth, table, np.arange(n)), 1000, seed)["one"]
+            for name in HEADLINE:
+                low, high = percentile_interval(resampled[name])
+                held[name] += low <= expected[name] <= high
+        shares = ", ".join(f"{name} {count / studies:.1%}" for name, count in held.items())
+        print(f"{n} samples, percentile interval covers: {shares}")
+
+
+def areas(rng: np.random.Generator, studies: int) -> None:
+    """Level of DeLong's test, and coverage of its interval."""
+    many = rng.integers(0, 2, 400_000)
+    expected = macro_auc(many, probabilities(rng, many, 2, 1.5)) - macro_auc(many, probabilities(rng, many, 2, 1.0))
+    for n in (50, 200, 1000):
+        rejected = held = 0
+        for _ in range(studies):
+            truth = rng.integers(0, 2, n)
+            one, other, better = (probabilities(rng, truth, 2, skill) for skill in (1.0, 1.0, 1.5))
+            value = macro_auc(truth, one) - macro_auc(truth, other)
+            rejected += delong_test(value, delong_error(truth, one, other))[1] < 0.05
+            value = macro_auc(truth, better) - macro_auc(truth, one)
+            held += abs(value - expected) <= Z * delong_error(truth, better, one)
+        print(
+            f"{n} samples, DeLong: rejects {rejected / studies:.1%} without a difference, covers {held / studies:.1%}"
+        )
+
+
+def repeats(rng: np.random.Generator, studies: int) -> None:
+    """Level of t-tests over 10 times 10 folds."""
+    rejected = {"usual": 0, "corrected": 0}
+    for _ in range(studies):
+        apart = ten_times_ten_folds(rng)
+        for name, extra in (("usual", 0.0), ("corrected", 1 / 9)):
+            found = corrected_interval(apart, extra, 0.95)
+            rejected[name] += found is not None and found[3] < 0.05
+    for name, count in rejected.items():
+        print(f"10 times 10 folds, {name} t-test: rejects {count / studies:.1%} without a difference")
+
+
+def ten_times_ten_folds(rng: np.random.Generator, n: int = 120) -> np.ndarray:
+    """Differences of error of two least-squares learners, each seeing one half of equally informative columns."""
+    inputs = rng.normal(size=(n, 6))
+    targets = inputs.sum(axis=1) + rng.normal(size=n)
+    tests = np.concatenate([rng.permutation(n).reshape(10, -1) for _ in range(10)])  # (100, n / 10)
+    errors = []
+    for columns in (slice(0, 3), slice(3, 6)):
+        seen = inputs[:, columns]
+        held, wanted = seen[tests], targets[tests]
+        squares = seen.T @ seen - np.einsum("fij,fik->fjk", held, held)
+        products = seen.T @ targets - np.einsum("fij,fi->fj", held, wanted)
+        weights = np.linalg.solve(squares, products[..., np.newaxis])[..., 0]
+        errors.append(((np.einsum("fij,fj->fi", held, weights) - wanted) ** 2).mean(axis=1))
+    return np.asarray(errors[0] - errors[1])
+
+
+def no_subgroups(rng: np.random.Generator, studies: int) -> None:
+    """Family-wise error of the subgroups."""
+    n = 300
+    for kind in ("independent samples", "groups of one value", "groups of several values"):
+        units = np.arange(n) if kind == "independent samples" else np.repeat(np.arange(60), 5)
+        false = 0
+        for seed in range(studies):
+            skill = np.full(n, 0.85) if kind == "independent samples" else rng.beta(1.7, 0.3, 60)[units]
+            truth = rng.integers(0, 2, n)
+            table = np.eye(2)[np.where(rng.random(n) < skill, truth, 1 - truth)]
+            columns = {}
+            for values in ("abc", "xyz"):
+                drawn = rng.choice(list(values), n)
+                columns[values] = list(drawn[units] if kind == "groups of one value" else drawn)
+            found = subgroups(aligned(truth, table, units), columns, confidence=0.95, resamples=500, seed=seed)
+            p_values = [
+                value["contenders"]["one"]["p_holm"]
+                for column in found
+                for value in column["values"]
+                if not value["suppressed"]
+            ]
+            false += min(p_values) < 0.05
+        print(f"{kind}: any of six values called different in {false / studies:.1%} of the studies")
+
+
+SIMULATIONS: dict[str, Callable[[np.random.Generator, int], None]] = {
+    "clustered": clustered,
+    "metrics": metrics,
+    "areas": areas,
+    "repeats": repeats,
+    "subgroups": no_subgroups,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", metavar="WHAT", help=f"some of {', '.join(SIMULATIONS)}; all when left out")
+    parser.add_argument("--studies", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    unknown = [name for name in asked.what if name not in SIMULATIONS]
+    if unknown:
+        parser.error(f"expected some of {', '.join(SIMULATIONS)}, got {unknown[0]!r}")
+    for name in asked.what or SIMULATIONS:
+        SIMULATIONS[name](np.random.default_rng(asked.seed), asked.studies)
+
+
+if __name__ == "__main__":
+    main()

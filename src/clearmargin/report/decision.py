@@ -1,0 +1,109 @@
+"""Whether acting on a contender does more good than harm: decision curves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from clearmargin.language import tr
+from clearmargin.report.confidence_figures import Line, plot_decision_curve
+from clearmargin.report.drawing import draw, draw_grid, inline
+from clearmargin.report.figures import Look
+from clearmargin.report.folder import RunFiles
+from clearmargin.report.wording import percent, short
+
+PANELS = 8
+_PANEL = ((2.9, 2.5), (0.2, 0.175, 0.77, 0.7))
+_COLUMNS = 3
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One class against the rest: a curve of each contender, and that of treating everybody."""
+
+    name: str
+    lines: tuple[Line, ...]
+    everybody: np.ndarray
+
+    def plot(self, axes: Any) -> Any:
+        """Draw the panel."""
+        return plot_decision_curve(axes, self.lines, self.everybody, self.name)
+
+
+@dataclass(frozen=True)
+class DecisionCurves:
+    """What the page shows; ``left_out`` counts classes without a panel."""
+
+    sentences: tuple[str, ...]
+    figures: tuple[Markup, ...]
+    left_out: int
+
+
+def decision_curves(run: RunFiles) -> DecisionCurves | None:
+    """Arrange the blocks ``decision_curve`` of ``evaluation.json``; None without any."""
+    panels, in_all = _panels(run)
+    if not panels:
+        return None
+    return DecisionCurves(
+        tuple(_sentence(panel) for panel in panels[:4]),
+        tuple(
+            inline(
+                draw(*_PANEL, panel.plot),
+                f"decision-{k}",
+                tr("Net benefit of acting on {label}, over thresholds", label=short(panel.name)),
+            )
+            for k, panel in enumerate(panels)
+        ),
+        in_all - len(panels),
+    )
+
+
+def figure_files(run: RunFiles) -> dict[str, str]:
+    """Draw the sheet for papers, if there is anything to draw."""
+    panels, _ = _panels(run)
+    if not panels:
+        return {}
+    columns = min(_COLUMNS, len(panels))
+    plots = [panel.plot for panel in panels]
+    return {"decision-curves.svg": draw_grid(-(-len(plots) // columns), columns, (3.2, 2.9), plots)}
+
+
+def _panels(run: RunFiles) -> tuple[list[Panel], int]:
+    """Panels of the classes with most images, and how many there could be."""
+    blocks = {c.name: (Look(k), c.result.get("decision_curve") or []) for k, c in enumerate(run.contenders)}
+    counts = {one["class"]: one["n"] for _, block in blocks.values() for one in block}
+    kept = set(sorted(counts, key=lambda name: -counts[name])[:PANELS])
+    found = []
+    for label in (label for label in counts if label in kept):
+        lines, everybody = [], np.zeros(0)
+        for name, (look, block) in blocks.items():
+            for one in block:
+                if one["class"] == label:
+                    thresholds, benefit = (
+                        np.array(one[key], dtype=np.float64) for key in ("thresholds", "net_benefit")
+                    )
+                    lines.append(Line(name, look, thresholds, benefit))
+                    everybody = np.array(one["treat_all"], dtype=np.float64)
+        found.append(Panel(label, tuple(lines), everybody))
+    return found, max(len(counts), len(run.evaluation["classes"]))
+
+
+def _sentence(panel: Panel) -> str:
+    """Where the best curve is above both treating everybody and nobody."""
+    best = np.max([line.y for line in panel.lines], axis=0)
+    better = best > np.maximum(panel.everybody, 0) + 1e-12
+    values: dict[str, Any] = {"label": short(panel.name, 32)}
+    if not better.any():
+        return tr("“{label}”: acting on no contender does more good than treating everybody or nobody.", **values)
+    thresholds = panel.lines[0].x[better]
+    winners = np.argmax([line.y for line in panel.lines], axis=0)[better]
+    leader = panel.lines[int(np.bincount(winners).argmax())].name
+    values |= {"name": leader, "low": percent(thresholds[0], 0), "high": percent(thresholds[-1], 0)}
+    return tr(
+        "“{label}”: for who would act from a probability between {low} and {high} on, acting on a contender does more "
+        "good than treating everybody or nobody, mostly on {name}.",
+        **values,
+    )

@@ -1,0 +1,152 @@
+"""What contenders know that they don't know: prediction sets and withheld answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from clearmargin.language import tr
+from clearmargin.report.confidence_figures import Line, plot_risk_coverage
+from clearmargin.report.drawing import draw, draw_grid, inline
+from clearmargin.report.figures import Look
+from clearmargin.report.folder import RunFiles
+from clearmargin.report.wording import count, decimal, estimate, interval, is_number, percent, plural
+
+SIZES_NAMED = 4  # sets of more classes are counted together
+_RISK = ((5.4, 3.0), (0.12, 0.16, 0.85, 0.72))
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Prediction sets of one contender; numbers as text, ``sizes`` as shares of the samples."""
+
+    name: str
+    look: Look
+    sentence: str
+    coverage: str
+    expected: str
+    mean_size: str
+    sizes: tuple[str, ...]
+    worst: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """What one contender answers, and what it withholds; numbers as text."""
+
+    name: str
+    look: Look
+    sentence: str
+    threshold: str
+    answered: str
+    error: str
+    area: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Knowing:
+    """What the page shows of both; ``titles`` head the columns of set sizes."""
+
+    sets: tuple[Sets, ...]
+    titles: tuple[str, ...]
+    withheld: tuple[Withheld, ...]
+    figure: Markup
+
+
+def knowing(run: RunFiles) -> Knowing | None:
+    """Arrange the blocks ``conformal`` and ``abstention`` of ``evaluation.json``; None without any."""
+    sets, withheld = _blocks(run, "conformal"), _blocks(run, "abstention")
+    if not sets and not withheld:
+        return None
+    lines = _lines(withheld)
+    description = tr("Share of mistakes among the answers given, over the share of images that get one")
+    figure = inline(draw(*_RISK, _plot(lines)), "abstention", description) if lines else Markup()
+    most = min(SIZES_NAMED, len(run.evaluation["classes"]))
+    return Knowing(
+        tuple(_sets(name, look, found, most) for name, look, found in sets),
+        (*map(str, range(most)), str(most) if most == len(run.evaluation["classes"]) else f"{most}+"),
+        tuple(_withheld(name, look, found) for name, look, found in withheld),
+        figure,
+    )
+
+
+def figure_files(run: RunFiles) -> dict[str, str]:
+    """Draw the sheet for papers, if there is anything to draw."""
+    lines = _lines(_blocks(run, "abstention"))
+    return {"abstention.svg": draw_grid(1, 1, (5.6, 3.4), [_plot(lines)])} if lines else {}
+
+
+def _blocks(run: RunFiles, key: str) -> list[tuple[str, Look, Mapping[str, Any]]]:
+    found = [(c.name, Look(k), c.result.get(key)) for k, c in enumerate(run.contenders)]
+    return [(name, look, block) for name, look, block in found if block]
+
+
+def _plot(lines: Sequence[Line]) -> Any:
+    return partial(plot_risk_coverage, lines=lines, title=tr("Mistakes among the answers given"))
+
+
+def _lines(blocks: Sequence[tuple[str, Look, Mapping[str, Any]]]) -> list[Line]:
+    lines = []
+    for name, look, found in blocks:
+        curve = np.array(found["curve"], dtype=np.float64).reshape(-1, 2)
+        answered, error = _share_answered(found), found["error"]["value"]
+        mark = (answered, error) if found["threshold"] is not None and answered and is_number(error) else None
+        if len(curve):
+            lines.append(Line(name, look, curve[:, 0], curve[:, 1], mark))
+    return lines
+
+
+def _share_answered(found: Mapping[str, Any]) -> float:
+    return float(found["accepted"] / max(1, found["accepted"] + found["abstained"]))
+
+
+def _sets(name: str, look: Look, found: Mapping[str, Any], most: int) -> Sets:
+    total = max(1, sum(found["sizes"]))
+    counts = [*found["sizes"], *([0] * most)]
+    shares = [*counts[:most], sum(counts[most:])]
+    defined = [one for one in found["per_class"] if is_number(one["coverage"])]
+    worst = min(defined, key=lambda one: one["coverage"], default=None)
+    sentence = tr(
+        "The sets of {name} hold the true class in {coverage} of the images (promised: {promised}), with {size} "
+        "classes on average.",
+        name=name,
+        coverage=percent(found["coverage"]["value"]),
+        promised=percent(1 - found["error_rate"], 0),
+        size=decimal(found["mean_size"], 2),
+    )
+    return Sets(
+        name, look, sentence, estimate(found["coverage"]), interval(found["expected_low"], found["expected_high"]),
+        decimal(found["mean_size"], 2), tuple(percent(share / total) for share in shares),
+        "" if worst is None else tr("{label}: {value}", label=worst["class"], value=decimal(worst["coverage"])),
+        found.get("note") or "",
+    )  # fmt: skip
+
+
+def _withheld(name: str, look: Look, found: Mapping[str, Any]) -> Withheld:
+    values = {
+        "name": name,
+        "answered": percent(_share_answered(found)),
+        "error": percent(found["error"]["value"]),
+        "target": percent(found["target_error"], 0),
+        "withheld": plural(found["abstained"], "image"),
+    }
+    if found["threshold"] is None:
+        sentence = tr("{name} withholds nothing: validation shows no confidence that keeps its promise.", **values)
+    else:
+        sentence = tr(
+            "{name} answers {answered} of the images and is wrong in {error} of these (meant: at most {target}); "
+            "{withheld} would go to a person.",
+            **values,
+        )
+    return Withheld(
+        name, look, sentence, decimal(found["threshold"]),
+        tr("{n} of {all}", n=count(found["accepted"]), all=count(found["accepted"] + found["abstained"])),
+        estimate(found["error"]), decimal(found["aurc"]), found.get("note") or "",
+    )  # fmt: skip
