@@ -181,8 +181,11 @@ def plot_estimates(axes: Axes, estimates: Mapping[str, Mapping[str, Any]], title
 
 
 def put_title(axes: Axes, text: str, pad: float | None = None) -> None:
-    """Write a title over the left edge, where it is read first; ``pad`` points above it, or as usual."""
-    axes.set_title(text, loc="left", color=INK, fontsize=_TEXT_SIZE + 1, pad=pad)
+    """Write a title over the left edge, where it is read first; ``pad`` points above it, or as usual.
+
+    Its height is given: else all tick labels would be measured, time and again, to look for some above the axes.
+    """
+    axes.set_title(text, loc="left", y=1.0, color=INK, fontsize=_TEXT_SIZE + 1, pad=pad)
 
 
 def finished(
