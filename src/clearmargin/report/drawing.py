@@ -131,6 +131,7 @@ def _mark(axes: Any) -> None:
 def _svg(figure: Figure) -> Drawing:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    figure.set_layout_engine("none")  # the PDF keeps the places found, which cost more than all else
     drawn = Drawing(buffer.getvalue())
     drawn.figure = figure
     return drawn
