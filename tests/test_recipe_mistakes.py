@@ -272,7 +272,7 @@ LEFT_OUT = 'say task = "regression", or leave it out, as classes come with the i
             PLAIN + '[evaluation]\nreferences = [{ name = "a", metric = "acuracy", value = 0.9 }]',
             [
                 "The 'metric' of a reference must be one of accuracy, balanced_accuracy, macro_f1, mcc, auc, log_loss, "
-                "got 'acuracy' ([evaluation]); did you mean 'accuracy'?"
+                "brier, got 'acuracy' ([evaluation]); did you mean 'accuracy'?"
             ],
         ),
         (

@@ -18,7 +18,7 @@ FOREIGN = {  # settings that an architecture does not have
 }
 GUESS = "; did you mean "
 REFERENCE_METRICS = {  # columns of the report's first table
-    "classification": ("accuracy", "balanced_accuracy", "macro_f1", "mcc", "auc", "log_loss"),
+    "classification": ("accuracy", "balanced_accuracy", "macro_f1", "mcc", "auc", "log_loss", "brier"),
     "regression": ("rmse", "mae", "mse", "r2"),
 }
 ACTIVATION_OF = {"pieces": "maxout", "slope": "leaky_relu", "alpha": "elu"}

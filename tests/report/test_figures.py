@@ -36,9 +36,9 @@ def axes():
 def test_learning_curve_shows_both_parts_and_marks_the_best_epoch():
     drawn = plot_learning_curve(axes(), HISTORY, "loss", 2, Look(0))
     lines = {line.get_label(): line for line in drawn.get_lines()}
-    np.testing.assert_allclose(lines["train"].get_ydata(), HISTORY["train_loss"])
+    np.testing.assert_allclose(lines["training"].get_ydata(), HISTORY["train_loss"])
     np.testing.assert_allclose(lines["validation"].get_ydata(), HISTORY["validation_loss"])
-    assert lines["train"].get_linestyle() != lines["validation"].get_linestyle()
+    assert lines["training"].get_linestyle() != lines["validation"].get_linestyle()
     np.testing.assert_allclose(lines["epoch 2"].get_xydata(), [[2, 0.7]])
 
 
@@ -102,7 +102,7 @@ def test_any_name_can_be_drawn_without_a_warning(name):
 def test_sheets_are_the_same_every_time_and_from_any_thread():
     plots = [lambda axes: plot_learning_curve(axes, HISTORY, "loss", 2, Look(0))] * 3
     drawn = []
-    threads = [threading.Thread(target=lambda: drawn.append(draw_grid(2, 2, (2, 2), plots))) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: drawn.append(draw_grid(2, 2, (3, 2.5), plots))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:

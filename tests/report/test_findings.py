@@ -236,7 +236,7 @@ def test_an_audit_is_a_page_of_its_own(audit_folder, noise_pictures, reading):
     path.with_name("report.html").write_text(text, encoding="utf-8")
     page = reading.assert_inert(folder)
     said = reading.words(page)
-    assert "Data audit heads.zip a zip archive 12 images 2 classes given parts: train and test" in said
+    assert "Data audit heads.zip a zip archive 12 images 2 classes given parts: training and test" in said
     assert "/home/jane" not in text
     assert "2 serious findings, 1 warning." in said
     assert "11 of 12 images can be used; 1 could not be read." in said

@@ -39,7 +39,7 @@ def told(run_folder, step):
         (False, "The parts are the source's own, as shipped; nothing was moved between them."),
         (
             True,
-            "The test part is the source's own, as shipped; 60 of the 540 given training images were held out for "
+            "The test part is the source's own, as shipped. Of the 540 given training images 60 were held out for "
             "validation, by lot from seed 0, stratified by class.",
         ),
     ],
@@ -54,7 +54,7 @@ def test_a_validation_part_that_was_cut_is_told(synthetic_run, cut, words):
     ("cut", "words"),
     [
         (False, "The parts are those of the file ok.csv; nothing was moved between them."),
-        (True, "The test part is that of the file ok.csv; 60 of the 540 given training images were held out for "),
+        (True, "The test part is that of the file ok.csv. Of the 540 given training images 60 were held out for "),
     ],
 )
 def test_parts_of_a_file_are_not_the_source_s_own(synthetic_run, reading, cut, words):

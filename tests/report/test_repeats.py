@@ -170,10 +170,10 @@ def test_the_folds_lead_and_the_first_of_them_is_called_so(synthetic_run, readin
         "Nothing leaks from the test part into training fold 1 of 3",
         "Differences, contender by contender fold 1 of 3",
         "Confusion matrices fold 1 of 3",
-        "Shown in detail is fold 1 of 3: on 60 images",
+        "Shown in detail is fold 1 of 3. On 60 images",
     ):
         assert title in text, title
-    assert 'class="chip clear"' not in (run_folder / "report.html").read_text(encoding="utf-8")
+    assert 'class="chip clear">distinguishable' not in (run_folder / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("same_test", [False, True])

@@ -47,7 +47,7 @@ def checklist(run: StudyFiles, contenders: Sequence[TrainedFiles]) -> list[Item]
         *_split(run),
         *_models(run, contenders),
         *_evaluation(run),
-        *_results(run),
+        *_results(run, contenders),
         *_discussion(run),
     ]
 
@@ -281,7 +281,7 @@ def _evaluation(run: StudyFiles) -> list[Item]:
     return rows
 
 
-def _results(run: StudyFiles) -> list[Item]:
+def _results(run: StudyFiles, contenders: Sequence[TrainedFiles]) -> list[Item]:
     figures = [f"{name}: {account.reached(run, said)}." for name, said in run.evaluation["contenders"].items()]
     rows = [
         _tell(tr("Flow"), "20a", "35", tr("Found, left out and used: under “Data flow”.")),
@@ -291,9 +291,11 @@ def _results(run: StudyFiles) -> list[Item]:
     if run.evaluation["comparisons"]:
         compared = tr("Every pair of contenders, with interval and p-value: under “Result”.")
         rows.append(_tell(tr("Comparison"), "23a", "29, 37", compared))
-    if account.noun_of(run) == "image":
+    inside = [run.folder / "contenders" / contender.slug / "inside" / "inside.json" for contender in contenders]
+    if any(path.is_file() for path in inside):
         explained = tr("Grad-CAM, filters and feature maps are under “A look inside”.")
         rows.append(_tell(tr("Explanation"), "12c", "31", explained))
+    if account.noun_of(run) == "image":
         rows.append(
             _tell(tr("Failures"), "23a", "39", tr("Every mistake is counted, and the most confident are shown."))
         )

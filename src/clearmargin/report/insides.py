@@ -153,8 +153,8 @@ def read_insides(run: RunFiles) -> dict[str, Inside]:
     return found
 
 
-def within_budget(insides: Mapping[str, Inside], budget: float = INSIDE_BYTES) -> list[Inside]:
-    """Those whose pictures fit into the page, in the order of the contenders."""
+def within_budget(insides: Mapping[str, Inside], budget: float) -> list[Inside]:
+    """Those whose pictures take no more than so many bytes (the first in any case), in the order of the contenders."""
     kept: list[Inside] = []
     spent = 0
     for inside in insides.values():

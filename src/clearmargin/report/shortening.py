@@ -9,7 +9,7 @@ from typing import Any
 from clearmargin.language import tr
 from clearmargin.report import insides, mistakes, results
 from clearmargin.report.folder import RunFiles
-from clearmargin.report.insides import INSIDE_BYTES, Inside
+from clearmargin.report.insides import Inside
 from clearmargin.report.thumbnails import Thumbnail
 from clearmargin.report.wording import bytes_size, count
 
@@ -54,7 +54,7 @@ def arranged(material: Material, measure: Measure) -> dict[str, Any]:
     return {
         "galleries": galleries,
         "albums_shown": {album.identifier for gallery in galleries for album in gallery.albums},
-        "insides": insides.within_budget(seen, measure.share * INSIDE_BYTES),
+        "insides": insides.within_budget(seen, measure.share * insides.INSIDE_BYTES),
         "per_class": tables,
         "pictures_missing": any(
             mistake.picture is None for gallery in galleries for album in gallery.albums for mistake in album.mistakes
