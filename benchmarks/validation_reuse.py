@@ -2,10 +2,10 @@
 
     python benchmarks/validation_reuse.py [--studies 300] [--samples 64] [--epochs 30] [--difference 0.5]
 
-Four classes; the logits of each epoch are those of one network plus noise of the epoch's own, as strong as ``--difference``
-says beside a noise of 1 that they share. The less epochs differ, the less there is to choose. The epoch of the smallest
-loss on validation is kept, its temperature fitted there, then the conformal threshold and the threshold for abstaining.
-Coverage and errors are those on 4,000 fresh samples. With ``--epochs 1`` nothing is chosen but the temperature.
+Four classes; the logits of each epoch are those of one network plus noise of the epoch's own, of the size
+``--difference`` beside a noise of 1 that they share. The less epochs differ, the less there is to choose. The epoch
+of the smallest loss on validation is kept, its temperature fitted there, then the conformal threshold and the threshold
+for abstaining. Coverage and errors are those on 4,000 fresh samples. With ``--epochs 1`` nothing is chosen but the temperature.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FRESH = 4000
 
 
 def study(rng: np.random.Generator, samples: int, epochs: int, difference: float) -> tuple[float, float, bool]:
-    """Coverage on fresh samples, the 5th percentile that is printed for it, and whether abstaining broke its promise."""
+    """Coverage on fresh samples, the 5th percentile printed for it, and whether abstaining broke its promise."""
     n = samples + FRESH
     truth, known = rng.integers(0, 4, n), np.arange(n) < samples
     base = rng.normal(size=(n, 4))
