@@ -5,7 +5,8 @@
 Four classes; the logits of each epoch are those of one network plus noise of the epoch's own, of the size
 ``--difference`` beside a noise of 1 that they share. The less epochs differ, the less there is to choose. The epoch
 of the smallest loss on validation is kept, its temperature fitted there, then the conformal threshold and the threshold
-for abstaining. Coverage and errors are those on 4,000 fresh samples. With ``--epochs 1`` nothing is chosen but the temperature.
+for abstaining. Coverage and errors are those on 4,000 fresh samples.
+With ``--epochs 1`` nothing is chosen but the temperature.
 """
 
 from __future__ import annotations
