@@ -35,6 +35,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from html.parser import HTMLParser
 from itertools import combinations
@@ -1027,6 +1028,34 @@ def rank_threshold(scores: np.ndarray, error_rate: float) -> float | None:
     return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else None
 
 
+def threshold_place(units: np.ndarray, rate: float) -> tuple[int, int] | None:
+    """Rank of the threshold among groups that are taken for one sample each, and how many these are."""
+    n, rank = len(units), math.ceil((len(units) + 1) * (1 - rate) - 1e-9)
+    if rank > n:
+        return None
+    among = math.floor(effective_number(units) + 1e-9)
+    return max(1, math.ceil(Fraction(rank * among, n))), among
+
+
+def expected_coverage(said: Answers, learned: Answers, rate: float, kind: str) -> list[float | None]:
+    """5th and 95th percentile of the coverage; class by class from the documented draws."""
+    if kind == "marginal":
+        place = threshold_place(learned.units, rate)
+        if place is None:
+            return [1.0, 1.0]
+        rank, among = place
+        return [bisected(lambda x: incomplete_beta(rank, among + 1 - rank, x), tail, 0.0, 1.0) for tail in (0.05, 0.95)]
+    pairs = set(zip(learned.units.tolist(), learned.truth.tolist(), strict=True))
+    if len(pairs) > int(learned.units.max()) + 1:  # a group of several classes
+        return [None, None]
+    rng, kept = np.random.default_rng(23), []
+    for k in range(len(said.classes)):
+        place = threshold_place(learned.units[learned.truth == k], rate)
+        kept.append(np.ones(10_000) if place is None else rng.beta(place[0], place[1] + 1 - place[0], 10_000))
+    weights = np.bincount(said.truth, minlength=len(said.classes)) / len(said.truth)
+    return [float(limit) for limit in np.quantile(weights @ np.stack(kept), (0.05, 0.95))]
+
+
 def conformal_block(study: Study, name: str) -> Tree:
     """Prediction sets; the thresholds are computed anew from the validation part."""
     said, learned = study.test[name], study.answers[name]["validation"]
@@ -1038,12 +1067,7 @@ def conformal_block(study: Study, name: str) -> Tree:
     limits = [threshold] * len(said.classes) if kind == "marginal" else list(by_class.values())
     inside = 1 - said.values <= np.array([math.inf if limit is None else limit for limit in limits])
     covered, sizes = inside[np.arange(study.n), said.truth], inside.sum(axis=1)
-    rank, most = math.ceil((groups + 1) * (1 - rate) - 1e-9), min(len(said.classes), 20)
-    expected = [1.0, 1.0]
-    if rank <= groups:
-        expected = [
-            bisected(lambda x: incomplete_beta(rank, groups + 1 - rank, x), tail, 0.0, 1.0) for tail in (0.05, 0.95)
-        ]
+    most, expected = min(len(said.classes), 20), expected_coverage(said, learned, rate, kind)
     per_class = [(label, said.truth == k) for k, label in enumerate(said.classes)]
     return {
         "error_rate": rate,

@@ -94,8 +94,9 @@ def test_accepted_and_abstained_are_counted():
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.55, 0.45]])
     rule = AbstentionRule(0.05, 0.6, "reached")
     shares = Shares(np.arange(4), False, 0.95, 200, 0)
-    block = abstention_block(rule, np.array([0, 0, 1, 1]), probabilities, 100, shares.figure)
+    block = abstention_block(rule, np.array([0, 0, 1, 1]), probabilities, 100, "Beware.", shares.figure)
     assert (block["accepted"], block["abstained"]) == (3, 1)
     assert block["error"]["value"] == pytest.approx(1 / 3)
     assert block["curve"][-1] == [1.0, 0.5]
+    assert block["note"].endswith("Beware.")
     assert block["aurc_if_perfect"] <= block["aurc"]

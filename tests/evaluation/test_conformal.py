@@ -5,11 +5,13 @@ import pytest
 from scipy import stats
 
 from clearmargin.evaluation.conformal import (
+    ConformalRule,
     conformal_block,
     conformal_rank,
     conformal_threshold,
     expected_coverage,
     fit_conformal,
+    threshold_place,
 )
 from clearmargin.evaluation.shares import Shares
 
@@ -23,7 +25,8 @@ def test_the_rank(n, rank):
 
 @pytest.mark.parametrize(("n", "low"), [(100, 0.848), (1000, 0.884)])
 def test_the_range_of_coverage(n, low):
-    assert expected_coverage(n, 0.1)[0] == pytest.approx(low, abs=0.002)
+    rule = fit_conformal(np.full((n, 3), 1 / 3), np.arange(n) % 3, CLASSES, 0.1, "marginal")
+    assert expected_coverage(rule, {})[0] == pytest.approx(low, abs=0.002)
 
 
 def test_coverage_follows_the_beta_distribution(simulate):
@@ -34,7 +37,7 @@ def test_coverage_follows_the_beta_distribution(simulate):
         new, said = simulate(rng, 2000, 3)
         covered.append(rule.sets(said, CLASSES)[np.arange(2000), new].mean())
     assert np.mean(covered) == pytest.approx(91 / 101, abs=0.006)
-    low, high = expected_coverage(100, 0.1)
+    low, high = expected_coverage(rule, {})
     assert np.mean((np.array(covered) > low) & (np.array(covered) < high)) == pytest.approx(0.9, abs=0.05)
     assert stats.kstest(covered, stats.beta(91, 10).cdf).pvalue > 1e-4
 
@@ -90,7 +93,7 @@ def test_too_few_samples_give_sets_of_all_classes_and_it_is_said(simulate):
     truth, probabilities = simulate(np.random.default_rng(3), 8, 3)
     rule = fit_conformal(probabilities, truth, CLASSES, 0.1, "marginal")
     shares = Shares(np.arange(8), False, 0.95, 200, 0)
-    block = conformal_block(rule, CLASSES, truth, probabilities, 8, 8, shares.figure)
+    block = conformal_block(rule, CLASSES, truth, probabilities, 8, 8, "", shares.figure)
     assert block["coverage"]["value"] == 1
     assert block["sizes"] == [0, 0, 0, 8]
     assert "too few" in block["note"]
@@ -100,10 +103,54 @@ def test_too_few_samples_give_sets_of_all_classes_and_it_is_said(simulate):
 def test_clustered_samples_weaken_the_promise(simulate):
     rng = np.random.default_rng(4)
     truth, probabilities = simulate(rng, 300, 3)
-    rule = fit_conformal(probabilities, truth, CLASSES, 0.1, "marginal")
+    groups = np.array([f"g{row // 10}" for row in range(300)], dtype=object)
+    rule = fit_conformal(probabilities, truth, CLASSES, 0.1, "marginal", groups)
     shares = Shares(np.arange(300) // 10, True, 0.95, 500, 0)
-    block = conformal_block(rule, CLASSES, truth, probabilities, 300, 30, shares.figure)
+    block = conformal_block(rule, CLASSES, truth, probabilities, 300, 30, "Beware.", shares.figure)
     assert "300 validation samples are of 30 groups" in block["note"]
-    assert (block["expected_low"], block["expected_high"]) == expected_coverage(30, 0.1)
+    assert block["note"].endswith("Beware.")
+    assert (block["expected_low"], block["expected_high"]) == pytest.approx(stats.beta.ppf([0.05, 0.95], 28, 3))
     assert block["coverage"]["method"].startswith("bootstrap over 30 groups")
     assert sum(block["sizes"]) == 300
+
+
+@pytest.mark.parametrize(
+    ("sizes", "alike"),
+    [([10] * 6, 1.0), ([10] * 8, 0.9), ([10] * 15, 1.0), ([10] * 25, 0.5), ([30] * 5 + [2] * 40, 1.0)],
+)
+def test_the_range_holds_nine_of_ten_when_samples_cluster(sizes, alike):
+    """Scores are normal; ``alike`` is their correlation within a group."""
+    rng, units = np.random.default_rng(5), np.repeat(np.arange(len(sizes)), sizes)
+    place = threshold_place(units, 0.1)
+    low, high = expected_coverage(ConformalRule(0.1, "marginal", 0.5, {}, place), {})
+    covered = []
+    for _ in range(1500):
+        common, own = rng.normal(size=len(sizes))[units], rng.normal(size=len(units))
+        scores = np.sqrt(alike) * common + np.sqrt(1 - alike) * own
+        covered.append(stats.norm.cdf(conformal_threshold(scores, 0.1)))
+    assert low < 0.9 < high < 1
+    assert np.mean(np.array(covered) < low) <= 0.05 + 0.015
+    if len(set(sizes)) == 1:  # of very different sizes the coverage may be higher than was said
+        assert np.mean(np.array(covered) > high) <= 0.05 + 0.015
+
+
+def test_the_range_class_by_class_is_that_of_the_mean_over_classes():
+    rng, classes = np.random.default_rng(6), ("a", "b", "c", "d")
+    truth = np.repeat(np.arange(4), [16, 16, 16, 5])  # of the last there are too few
+    rule = fit_conformal(np.full((53, 4), 0.25), truth, classes, 0.1, "class-conditional")
+    assert rule.class_places == {"a": (16, 16), "b": (16, 16), "c": (16, 16), "d": None}
+    shares = {"a": 0.5, "b": 0.2, "c": 0.2, "d": 0.1}
+    low, high = expected_coverage(rule, shares)
+    # the coverage of the largest of 16 uniform scores is that score
+    drawn = np.array([[rng.random(16).max() for _ in range(3)] for _ in range(4000)]) @ [0.5, 0.2, 0.2] + 0.1
+    assert (low, high) == pytest.approx(np.quantile(drawn, [0.05, 0.95]), abs=0.005)
+
+
+def test_no_range_class_by_class_where_groups_hold_several_classes():
+    truth = np.arange(60) % 3
+    groups = np.array([f"g{row // 6}" for row in range(60)], dtype=object)
+    rule = fit_conformal(np.full((60, 3), 1 / 3), truth, CLASSES, 0.1, "class-conditional", groups)
+    shares = Shares(np.arange(60) // 6, True, 0.95, 200, 0)
+    block = conformal_block(rule, CLASSES, truth, np.full((60, 3), 1 / 3), 60, 10, "", shares.figure)
+    assert (block["expected_low"], block["expected_high"]) == (None, None)
+    assert "can't be said" in block["note"]

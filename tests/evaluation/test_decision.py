@@ -9,7 +9,7 @@ import pytest
 from clearmargin.errors import RunFolderError
 from clearmargin.evaluation import evaluate
 from clearmargin.evaluation.calibration import Temperature
-from clearmargin.evaluation.decision import fit_decision, read_decision
+from clearmargin.evaluation.decision import caution, fit_decision, read_decision
 from clearmargin.evaluation.gate import GateRule
 from clearmargin.files import sealed
 from clearmargin.recipe import EvaluationSettings
@@ -57,3 +57,12 @@ def test_evaluate_has_the_blocks_of_who_has_a_decision(decided):
     assert blocks <= set(figures["contenders"]["x"])
     assert not blocks & set(figures["contenders"]["y"])
     json.dumps(figures, allow_nan=False)
+
+
+def test_who_may_have_seen_the_validation_part_is_said(decided):
+    trained, said = decided
+    published = fit_decision(said, Temperature(), EvaluationSettings())
+    for decision, words in ((trained, "also chose the epoch"), (published, "trained on some of these samples")):
+        assert words in caution(decision)
+        rows = evaluate({"x": said}, train_labels=said.labels, decisions={"x": decision}, resamples=200)
+        assert words in rows["contenders"]["x"]["conformal"]["note"]

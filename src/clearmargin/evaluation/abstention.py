@@ -125,6 +125,7 @@ def abstention_block(
     truth: np.ndarray,
     probabilities: np.ndarray,
     n_validation: int,
+    caution: str,
     figure: Callable[[np.ndarray, np.ndarray], dict[str, Any]],
 ) -> dict[str, Any]:
     """The block ``abstention`` of a contender, ready for JSON.
@@ -139,6 +140,8 @@ def abstention_block(
         int64 of shape (samples,).
     probabilities
         float64 of shape (samples, classes), after temperature scaling.
+    caution
+        What else the validation part was used for, as `clearmargin.evaluation.decision.caution` says it.
     figure
         Makes a share with its interval, of bool (samples,), among those that a mask, bool (samples,), selects.
     """
@@ -158,12 +161,12 @@ def abstention_block(
         "aurc": float(curve.mean()),
         "aurc_if_random": float((~right).mean()),
         "aurc_if_perfect": float(risk_curve(right.astype(np.float64), right).mean()),
-        "note": abstention_note(rule, n_validation),
+        "note": abstention_note(rule, n_validation, caution),
     }
 
 
-def abstention_note(rule: AbstentionRule, n_validation: int) -> str:
-    """What the threshold promises, for a reader."""
+def abstention_note(rule: AbstentionRule, n_validation: int, caution: str) -> str:
+    """What the threshold promises, for a reader; with the caution where something is promised."""
     target = f"{rule.target_error:.4g}"
     match rule.outcome:
         case "few":
@@ -181,10 +184,11 @@ def abstention_note(rule: AbstentionRule, n_validation: int) -> str:
                 n=n_validation,
                 target=target,
             )
-    return tr(
+    promise = tr(
         "With a chance of at least {sure}, the error among accepted answers is at most {target}, on new samples like "
         "the {n} of the validation part.",
         sure=f"{SURE:g}",
         target=target,
         n=n_validation,
     )
+    return f"{promise} {caution}"

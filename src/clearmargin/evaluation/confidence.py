@@ -10,7 +10,7 @@ from clearmargin.evaluation.abstention import abstention_block
 from clearmargin.evaluation.alignment import AlignedPredictions
 from clearmargin.evaluation.calibration import calibration_block
 from clearmargin.evaluation.conformal import conformal_block
-from clearmargin.evaluation.decision import Decision
+from clearmargin.evaluation.decision import Decision, caution
 from clearmargin.evaluation.decision_curve import decision_curve_block
 from clearmargin.evaluation.shares import Shares
 
@@ -38,12 +38,12 @@ def confidence_blocks(
     if decision is None:
         return {}
     shares = Shares(aligned.units, aligned.clustered, confidence, resamples, seed)
-    truth, classes = aligned.truth, aligned.classes
+    truth, classes, warned = aligned.truth, aligned.classes, caution(decision)
     return {
         "calibration": calibration_block(truth, probabilities, decision.temperature, decision.n, seed),
         "conformal": conformal_block(
-            decision.conformal, classes, truth, probabilities, decision.n, decision.groups, shares.figure
+            decision.conformal, classes, truth, probabilities, decision.n, decision.groups, warned, shares.figure
         ),
-        "abstention": abstention_block(decision.abstention, truth, probabilities, decision.n, shares.figure),
+        "abstention": abstention_block(decision.abstention, truth, probabilities, decision.n, warned, shares.figure),
         "decision_curve": decision_curve_block(classes, truth, probabilities),
     }

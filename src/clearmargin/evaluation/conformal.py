@@ -10,11 +10,16 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
+from clearmargin.evaluation.alignment import effective_groups, numbered_groups
 from clearmargin.language import tr
 
 Kind = Literal["marginal", "class-conditional"]
+Place = tuple[int, int]
+"""Rank of a threshold, and among how many: samples, or groups that are taken for one sample each."""
+
 MOST_SIZES = 20
 RANGE = (0.05, 0.95)
+DRAWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -32,12 +37,17 @@ class ConformalRule:
         For all classes; None when there are too few samples: then every class is in every set.
     class_thresholds
         For each class; None when it has too few samples: then it is in every set.
+    place, class_places
+        Of the threshold: its `Place`, over all classes and for each; None without a threshold. Those of classes are
+        None as a whole when samples of one group are of several classes; both are in a run of an earlier version.
     """
 
     error_rate: float
     kind: Kind
     threshold: float | None
     class_thresholds: Mapping[str, float | None]
+    place: Place | None = None
+    class_places: Mapping[str, Place | None] | None = None
 
     def sets(self, probabilities: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
         """Which classes are in the set of each sample: bool of shape (samples, classes).
@@ -78,8 +88,31 @@ def conformal_threshold(scores: np.ndarray, error_rate: float) -> float | None:
     return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else None
 
 
+def threshold_place(units: np.ndarray, error_rate: float) -> Place | None:
+    """Where a threshold lies among samples, or among groups when samples cluster; None without a threshold.
+
+    Of groups whose samples all have one score, `effective_groups` of them, rounded down, the threshold is that of the
+    group which the sample of `conformal_rank` is of.
+
+    Parameters
+    ----------
+    units
+        Group of each sample, int64 of shape (samples,).
+    """
+    n, rank = len(units), conformal_rank(len(units), error_rate)
+    if rank > n:
+        return None
+    among = int(effective_groups(units) + 1e-9)
+    return max(1, -(-rank * among // n)), among
+
+
 def fit_conformal(
-    probabilities: np.ndarray, truth: np.ndarray, classes: tuple[str, ...], error_rate: float, kind: Kind
+    probabilities: np.ndarray,
+    truth: np.ndarray,
+    classes: tuple[str, ...],
+    error_rate: float,
+    kind: Kind,
+    groups: np.ndarray | None = None,
 ) -> ConformalRule:
     """Thresholds from the validation part, over all classes and for each.
 
@@ -92,22 +125,54 @@ def fit_conformal(
         float64 of shape (samples, classes), after temperature scaling.
     truth
         int64 of shape (samples,).
+    groups
+        Group of each sample, object of shape (samples,); None: each is of its own. They say how far to trust the
+        thresholds, and change none.
     """
+    units = np.arange(len(truth)) if groups is None else numbered_groups(groups)[0]
+    apart = len(np.unique(np.stack([units, truth]), axis=1).T) == len(np.unique(units))
+    places = {name: threshold_place(units[truth == k], error_rate) for k, name in enumerate(classes)}
     scores = 1.0 - probabilities[np.arange(len(truth)), truth]
     of_class = {name: conformal_threshold(scores[truth == k], error_rate) for k, name in enumerate(classes)}
-    return ConformalRule(error_rate, kind, conformal_threshold(scores, error_rate), of_class)
+    over_all = conformal_threshold(scores, error_rate)
+    return ConformalRule(
+        error_rate, kind, over_all, of_class, threshold_place(units, error_rate), places if apart else None
+    )
 
 
-def expected_coverage(n: int, error_rate: float) -> tuple[float, float]:
-    """5th and 95th percentile of the coverage that a rule fitted on n exchangeable samples has.
+def expected_coverage(rule: ConformalRule, shares: Mapping[str, float]) -> tuple[float, float] | tuple[None, None]:
+    """5th and 95th percentile of the coverage that a rule has which was fitted on exchangeable samples.
 
-    Beta(k, n + 1 − k) with k of `conformal_rank` (for scores without ties; with ties it is covered more often); Vovk,
-    *ACML* (2012), proposition 2a. 1 and 1 when every class is in every set.
+    Over all classes Beta(k, n + 1 − k) with the place k of n of the threshold (for scores without ties; with ties it is
+    covered more often); Vovk, *ACML* (2012), proposition 2a. By classes the mean of the Betas of the classes, weighted
+    by their shares; from 10,000 seeded draws. 1 where every class, or that class, is in every set.
+
+    When samples cluster it is the range as if those of a group were all alike: wider than the truth where they are not.
+
+    Parameters
+    ----------
+    shares
+        Of each class among the samples to be covered, together 1.
+
+    Returns
+    -------
+    Twice None when it can't be said: class by class, when samples of one group are of several classes.
     """
-    rank = conformal_rank(n, error_rate)
-    if rank > n:
-        return 1.0, 1.0
-    low, high = stats.beta.ppf(RANGE, rank, n + 1 - rank)
+    if rule.kind == "marginal":
+        if rule.threshold is None:
+            return 1.0, 1.0
+        if rule.place is None:
+            return None, None
+        rank, n = rule.place
+        low, high = stats.beta.ppf(RANGE, rank, n + 1 - rank)
+        return float(low), float(high)
+    if rule.class_places is None:
+        return None, None
+    rng, drawn = np.random.default_rng(23), np.zeros(DRAWS)
+    for name, share in shares.items():
+        place = rule.class_places[name]
+        drawn += share * (1.0 if place is None else rng.beta(place[0], place[1] + 1 - place[0], DRAWS))
+    low, high = np.quantile(drawn, RANGE)
     return float(low), float(high)
 
 
@@ -118,6 +183,7 @@ def conformal_block(
     probabilities: np.ndarray,
     n_validation: int,
     validation_groups: int,
+    caution: str,
     figure: Callable[[np.ndarray], dict[str, Any]],
 ) -> dict[str, Any]:
     """The block ``conformal`` of a contender, ready for JSON.
@@ -130,13 +196,16 @@ def conformal_block(
         float64 of shape (samples, classes), after temperature scaling.
     validation_groups
         How many groups the validation samples are of.
+    caution
+        What else the validation part was used for, as `clearmargin.evaluation.decision.caution` says it.
     figure
         Makes a share with its interval of right answers, bool of shape (samples,).
     """
     sets = rule.sets(probabilities, classes)
     covered = sets[np.arange(len(truth)), truth]
     sizes = sets.sum(axis=1)
-    low, high = expected_coverage(validation_groups, rule.error_rate)
+    counted = np.bincount(truth, minlength=len(classes)) / len(truth)
+    low, high = expected_coverage(rule, dict(zip(classes, counted.tolist(), strict=True)))
     counts = np.bincount(np.minimum(sizes, MOST_SIZES), minlength=min(len(classes), MOST_SIZES) + 1)
     return {
         "error_rate": rule.error_rate,
@@ -152,7 +221,7 @@ def conformal_block(
         "sizes": counts.tolist(),
         "empty": int((sizes == 0).sum()),
         "per_class": [_of_class(name, covered[truth == k]) for k, name in enumerate(classes)],
-        "note": _note(rule, n_validation, validation_groups),
+        "note": f"{_note(rule, n_validation, validation_groups)} {caution}",
     }
 
 
@@ -192,6 +261,13 @@ def _note(rule: ConformalRule, n: int, groups: int) -> str:
             tr(
                 "The {n} validation samples are of {groups} groups, and samples of a group are alike: the promise is "
                 "weaker, and the expected range is given as if each group were one sample.",
+                n=n,
+                groups=groups,
+            )
+            if rule.kind == "marginal" or rule.class_places is not None
+            else tr(
+                "The {n} validation samples are of {groups} groups, some of several classes: how far the coverage may "
+                "be off can't be said.",
                 n=n,
                 groups=groups,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from clearmargin.errors import RunFolderError
 from clearmargin.evaluation.abstention import AbstentionRule, confidences_of, fit_abstention
 from clearmargin.evaluation.alignment import numbered_groups
 from clearmargin.evaluation.calibration import HIGHEST, LOWEST, Temperature
-from clearmargin.evaluation.conformal import ConformalRule, fit_conformal
+from clearmargin.evaluation.conformal import ConformalRule, Place, fit_conformal
 from clearmargin.evaluation.gate import GateRule
 from clearmargin.evaluation.metrics import label_index, predicted_index
 from clearmargin.files import is_sealed, sealed
+from clearmargin.language import tr
 from clearmargin.recipe_evaluation import EvaluationSettings
 from clearmargin.records import Predictions
 
@@ -76,7 +77,9 @@ def fit_decision(
         n=len(truth),
         groups=numbered_groups(said.groups)[1],
         temperature=temperature,
-        conformal=fit_conformal(said.probabilities, truth, said.classes, asked.error_rate, asked.conformal),
+        conformal=fit_conformal(
+            said.probabilities, truth, said.classes, asked.error_rate, asked.conformal, said.groups
+        ),
         abstention=fit_abstention(confidences_of(said.probabilities), right, said.groups, asked.abstain_error),
         gate=gate,
     )
@@ -116,15 +119,44 @@ def read_decision(description: Mapping[str, Any], place: Path) -> Decision | Non
     return decision
 
 
+def caution(decision: Decision) -> str:
+    """What else the validation part may have been used for, for a reader: every rule that was fixed on it says so."""
+    if decision.temperature.outcome == "as-published":
+        return tr(
+            "Whether this model was trained on some of these samples is not known here: if it was, that does not hold."
+        )
+    return tr("The same samples also chose the epoch and the temperature, so that somewhat less than that is kept.")
+
+
 def _decision(stored: Mapping[str, Any]) -> Decision:
     return Decision(
         n=stored["n"],
         groups=stored["groups"],
         temperature=Temperature(stored["temperature"], stored["temperature_outcome"]),
-        conformal=ConformalRule(**stored["conformal"]),
+        conformal=_conformal(stored["conformal"]),
         abstention=AbstentionRule(**stored["abstention"]),
         gate=None if stored["gate"] is None else GateRule(**stored["gate"]),
     )
+
+
+def _conformal(stored: Mapping[str, Any]) -> ConformalRule:
+    """A rule with its places as pairs again; those that an earlier version did not write stay unknown."""
+    rule = ConformalRule(**stored)
+    places = rule.class_places
+    return replace(
+        rule,
+        place=_place(rule.place),
+        class_places=None if places is None else {name: _place(one) for name, one in places.items()},
+    )
+
+
+def _place(stored: Any) -> Place | None:
+    if stored is None:
+        return None
+    rank, among = stored
+    if not 1 <= rank <= among:
+        raise ValueError(f"a rank of {rank} among {among}")
+    return rank, among
 
 
 def _sound(decision: Decision, classes: tuple[str, ...]) -> bool:
@@ -138,6 +170,7 @@ def _sound(decision: Decision, classes: tuple[str, ...]) -> bool:
         LOWEST <= decision.temperature.value <= HIGHEST
         and decision.conformal.kind in ("marginal", "class-conditional")
         and tuple(decision.conformal.class_thresholds) == classes
+        and tuple(decision.conformal.class_places or classes) == classes
         and decision.abstention.outcome in ("reached", "not-reached", "few")
         and (decision.abstention.outcome == "reached") == (decision.abstention.threshold is not None)
         and all(0 < rate < 1 for rate in rates)

@@ -8,7 +8,7 @@ import numpy as np
 
 from clearmargin.evaluation.abstention import abstention_note, confidences_of
 from clearmargin.evaluation.calibration import Temperature, calibration_block, temperature_note
-from clearmargin.evaluation.decision import Decision
+from clearmargin.evaluation.decision import Decision, caution
 from clearmargin.evaluation.decision_curve import decision_curve_block
 from clearmargin.evaluation.metrics import predicted_index
 from clearmargin.evaluation.shares import Shares
@@ -94,5 +94,5 @@ def _abstention(
         "accepted": int(accepted.sum()),
         "abstained": int((~accepted).sum()),
         "error": shares.figure(~right, accepted),
-        "note": abstention_note(rule, decision.n),
+        "note": abstention_note(rule, decision.n, caution(decision)),
     }

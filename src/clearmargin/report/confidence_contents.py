@@ -45,8 +45,8 @@ class ConformalBlock(Portion):
 
     error_rate: float
     coverage: Figure
-    expected_low: float
-    expected_high: float
+    expected_low: float | None
+    expected_high: float | None
     mean_size: float
     sizes: list[int] = Field(min_length=1)
     per_class: list[_ClassCoverage]
