@@ -1944,6 +1944,14 @@ def external_problems(study: External) -> Iterator[str]:
             yield f"{name}: a predicted class is not the most probable one."
         if study.summed and np.abs(study.sums(study.own(name)) - said.values).max(initial=0) > ROUNDING:
             yield f"{name}: predictions.csv does not hold the sums of own_classes.csv."
+    for name, sentence in zip(study.evaluation["contenders"], study.record["sentences"], strict=True):
+        sides = [study.evaluation, study.record["internal"], study.record["without_overlap"] or {"contenders": {}}]
+        own = [side["contenders"].get(name, {}).get("metrics", side["contenders"].get(name)) for side in sides]
+        allowed = [value for side in sides if (value := side.get("n"))]
+        allowed += [float(value_at(figures, path)) for figures in own for path in numeric_leaves(figures)]
+        for number, reach in printed_numbers(sentence.replace(name, "").replace("\u2013", " ")):
+            if not any(abs(value - number) <= reach for value in allowed):
+                yield f"external.json: the sentence on {name} says {number:g}, which is none of its figures."
     data = study.record["data"]
     if data["used"] != study.n or data["found"] != data["used"] + data["left_out"] + data["unreadable"]:
         yield "external.json: images found, left out, unreadable and used don't add up."

@@ -13,6 +13,7 @@ import pytest
 import clearmargin as cm
 from clearmargin import check
 from clearmargin.external import evaluate_external
+from clearmargin.files import sealed
 from clearmargin.split import read_split
 
 
@@ -50,6 +51,18 @@ def test_it_agrees_with_external_tests(run: Path, capsys: pytest.CaptureFixture[
     assert all(re.search(rf"> ({told})", line) for line in given)
     read = json.loads((run / "external" / "summed" / "evaluation.json").read_text())
     assert "gate" in read["contenders"]["one layer"]
+
+
+def test_a_sentence_with_another_figure_is_noticed(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    path = copy / "external" / "other" / "external.json"
+    record = json.loads(path.read_text())
+    record["sentences"][0] = re.sub(r"accuracy 0\.\d+", "accuracy 0.9871", record["sentences"][0])
+    path.write_text(json.dumps(sealed({key: value for key, value in record.items() if key != "content_sha256"})))
+    assert check.main([str(copy)]) == 1
+    assert "says 0.9871" in capsys.readouterr().out
 
 
 ONE = ("contenders", "one layer")
