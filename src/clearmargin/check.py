@@ -1352,22 +1352,19 @@ def subgroups_block(study: Study) -> Tree:
 def resampled_subgroups(study: Study, shown: Sequence[Subgroup]) -> dict[tuple[str, int], dict[str, np.ndarray]]:
     """Accuracy, balanced accuracy and gap of each contender and value on the documented resamples."""
     k, found = len(study.first.classes), {}
-    truth, units = study.first.truth, study.first.units
-    for name, said in study.test.items():
-        cells = truth * k + (said.values.argmax(axis=1))
-        for number, one in enumerate(shown):
-            rows: dict[str, list[float]] = {"accuracy": [], "balanced_accuracy": [], "gap": []}
-            for weights in study.draws(max(study.n_units, 3 * k)):
-                for row in weights:
-                    inside, outside = (
-                        np.bincount(cells[side], row[units[side]], minlength=k * k).reshape(k, k)
-                        for side in (one.member, ~one.member)
-                    )
-                    own, rest = overall_figures(inside), overall_figures(outside)
-                    rows["accuracy"].append(float(own["accuracy"]))
-                    rows["balanced_accuracy"].append(float(own["balanced_accuracy"]))
-                    rows["gap"].append(float(own["accuracy"] - rest["accuracy"]))
-            found[name, number] = {key: np.array(values) for key, values in rows.items()}
+    for name, said in study.test.items() if shown else ():
+        cells = study.first.truth * k + said.values.argmax(axis=1)
+        members = [np.flatnonzero(one.member) for one in shown]
+        rows = []
+        for weights in study.draws(max(study.n_units, 3 * k)):
+            for row in weights:
+                drawn = row[study.first.units]
+                sides = ((cells, drawn), *((cells[some], drawn[some]) for some in members))
+                whole, *inside = np.array([np.bincount(*side, minlength=k * k).reshape(k, k) for side in sides])
+                own, rest = overall_figures(np.array(inside)), overall_figures(whole - np.array(inside))
+                rows.append((own["accuracy"], own["balanced_accuracy"], own["accuracy"] - rest["accuracy"]))
+        for number, figures in enumerate(np.moveaxis(np.array(rows), 2, 0)):
+            found[name, number] = dict(zip(("accuracy", "balanced_accuracy", "gap"), figures.T, strict=True))
     return found
 
 
