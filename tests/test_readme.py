@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,32 @@ def test_every_shipped_recipe_can_be_described(name: str, monkeypatch: pytest.Mo
     described = describe(name, classes=4 if recipe.data.source is None else None)
     assert [each.name for each in described.contenders] == [each.name for each in recipe.contender]
     assert all(each.trained > 0 and each.layers[-1].output == (described.outputs,) for each in described.contenders)
+
+
+def test_the_contender_from_elsewhere_of_the_readme_is_one_that_a_recipe_takes(tmp_path: Path) -> None:
+    (contender,) = re.findall(r"^```toml\n(.*?)^```", PAGES[0].read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (tmp_path / "published.onnx").write_bytes(b"")
+    (tmp_path / "guest.toml").write_text(contender, encoding="utf-8")
+    (guest,) = load_recipe(tmp_path / "guest.toml").contender
+    assert guest.name == "published VGG16"
+
+
+def python_lines() -> list[str]:
+    """Lines of the README's code blocks that run the checker, up to what explains them."""
+    blocks = re.findall(r"^```\n(.*?)^```", PAGES[0].read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [line.split("   ")[0] for block in blocks for line in block.splitlines() if line.startswith("python runs/")]
+
+
+def test_the_checker_is_called_as_the_readme_says(tmp_path: Path) -> None:
+    (line,) = python_lines()
+    program, script = line.split()
+    assert (program, Path(script).name) == ("python", "check.py")
+    copy = tmp_path / "check.py"
+    copy.write_bytes((ROOT / "src" / "clearmargin" / "check.py").read_bytes())
+    for words in ([str(copy)], ["-m", "clearmargin.check", str(tmp_path)]):
+        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == 2  # an empty folder: it is called, and says so
+        assert "holds no evaluation.json" in done.stderr
 
 
 def test_the_recipe_of_the_documentation_loads(tmp_path: Path) -> None:

@@ -218,6 +218,10 @@ class Study(Round):
             drawn = rng.integers(0, self.n_units, size=(size, self.n_units))
             yield np.stack([np.bincount(row, minlength=self.n_units) for row in drawn]).astype(np.float64)
 
+    def distances(self, name: str) -> dict[str, np.ndarray]:
+        """How far the images of each part lie from the training part."""
+        return read_distances(self.places[name])
+
     @cached_property
     def resampled(self) -> dict[str, dict[str, np.ndarray]]:
         """By contender and metric, (resamples, …)."""
@@ -961,6 +965,31 @@ def test_share(study: Study, true: np.ndarray, among: np.ndarray) -> dict[str, f
     return share(true[among], units[among], resampled, study.confidence, study.clustered)
 
 
+SAME_TEMPERATURE = 1e-6  # relative: logits are recovered from rounded probabilities
+
+
+def fitted_temperature(learned: Answers, used: float) -> float:
+    """The temperature of least log loss on the validation part, from probabilities after division by ``used``.
+
+    Their logarithms are the logits over ``used``, up to a number for each sample that softmax takes out again. The
+    slope of the loss over 1/T rises, so that its zero is found by bisection; 1 for fewer than 20 samples, and where
+    every answer is right. That it equals ``used`` says that the probabilities are scaled as validation asks; of what
+    the network said before, they hold no trace, so that ``used`` itself is bound by the ledger's hash alone.
+    """
+    rows, tiny = np.arange(len(learned.names)), np.finfo(np.float64).tiny
+    logits = used * np.log(np.maximum(learned.values, tiny))
+    logits -= logits.max(axis=1, keepdims=True)
+    own = logits[rows, learned.truth]
+    if len(rows) < 20 or (own == 0).all():
+        return 1.0
+
+    def slope(log_inverse: float) -> float:
+        raised = np.exp(logits * math.exp(log_inverse))
+        return float((raised / raised.sum(axis=1, keepdims=True) * logits).sum(axis=1).mean() - own.mean())
+
+    return math.exp(-bisected(slope, 0.0, math.log(0.1), math.log(10.0)))
+
+
 def bins_of(confidences: np.ndarray) -> np.ndarray:
     return np.clip(np.ceil(confidences * BINS).astype(int) - 1, 0, BINS - 1)
 
@@ -1178,7 +1207,7 @@ def decision_problems(study: Study) -> Iterator[str]:
         decision = study.models[name].get("decision")
         if not decision:
             continue
-        outcome = Outcome()
+        learned, outcome = study.answers[name]["validation"], Outcome()
         own = conformal_block(study, name)
         compare(
             {key: own[key] for key in ("error_rate", "threshold", "class_thresholds")},
@@ -1186,15 +1215,244 @@ def decision_problems(study: Study) -> Iterator[str]:
             (),
             outcome,
         )
-        threshold, _ = abstention_threshold(
-            study.answers[name]["validation"], float(decision["abstention"]["target_error"])
-        )
+        threshold, _ = abstention_threshold(learned, float(decision["abstention"]["target_error"]))
         compare({"threshold": threshold}, decision["abstention"], (), outcome)
+        if decision.get("gate"):
+            compare({"threshold": gate_threshold(study, name)}, decision["gate"], ("gate",), outcome)
         yield from (f"model.json of {name}, fixed on validation: {difference}" for difference in outcome.differences)
+        used = float(decision["temperature"])
+        foreign = study.models[name].get("kind") == "onnx"  # taken as published
+        found = 1.0 if foreign else fitted_temperature(learned, used)
+        if not abs(used - found) <= SAME_TEMPERATURE * found:
+            yield f"model.json of {name}: the temperature is {used!r}, on the validation part {found!r} fits best"
+
+
+def read_distances(folder: Path) -> dict[str, np.ndarray]:
+    """How far the images of each part lie from the training part, from gate.csv of a contender."""
+    table = read_columns(folder / "gate.csv")
+    try:
+        values = np.array(table["distance"], dtype=np.float64)
+    except ValueError as error:
+        raise BadInput(f"{folder / 'gate.csv'} holds what is not a number: {error}") from error
+    parts = np.array(table["part"], dtype=object)
+    return {part: values[parts == part] for part in dict.fromkeys(table["part"])}
+
+
+def gate_threshold(study: Study, name: str) -> float:
+    """The distance of the conformal rank on the validation part; the largest when there are too few."""
+    distances = read_distances(study.places[name])["validation"]
+    found = rank_threshold(distances, float(study.asked.get("gate_false_alarms", 0.05)))
+    return float(distances.max()) if found is None else found
+
+
+def gate_block(study: Study, name: str) -> Tree:
+    """Shares of images called unlike the training part, from the distances that gate.csv holds."""
+    distances, threshold = study.distances(name), gate_threshold(study, name)
+    unlike = {part: values > threshold for part, values in distances.items()}
+    detected = []
+    for kind in ("blank", "noise"):
+        if kind in unlike:
+            found, n = int(unlike[kind].sum()), len(unlike[kind])
+            low, high = wilson(found, n, study.confidence)
+            detected.append({"kind": kind, "n": n, "unlike": found, "share": found / n, "low": low, "high": high})
+    return {
+        "false_alarms": float(study.asked.get("gate_false_alarms", 0.05)),
+        "threshold": threshold,
+        "n_validation": len(distances["validation"]),
+        "unlike": test_share(study, unlike["test"], np.ones(study.n, dtype=bool)),
+        "unlike_n": int(unlike["test"].sum()),
+        "detected": detected,
+        "distances": {
+            part: [float(value) for value in np.quantile(values, np.linspace(0, 1, min(200, len(values))))]
+            for part, values in distances.items()
+        },
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# 3e. Regression
+# 3e. Subgroups
+# ---------------------------------------------------------------------------------------------------------------------
+
+NOT_STATED = "not stated"
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """Test samples with one value in a column."""
+
+    name: str
+    member: np.ndarray  # bool, (samples,)
+    units: int
+    suppressed: bool = False
+
+
+def read_attributes(study: Study) -> dict[str, list[str]]:
+    """By column of the recipe's subgroups: what attributes.csv says of each test sample, empty for nothing."""
+    asked = [str(column) for column in study.asked.get("subgroups", [])]
+    if not asked:
+        return {}
+    table = read_columns(study.folder / "attributes.csv")
+    said = {
+        (name, column): value
+        for name, column, value in zip(table["name"], table["column"], table["value"], strict=True)
+    }
+    return {column: [said[name, column].strip() for name in study.first.names] for column in asked}
+
+
+def divided(cells: Sequence[str], units: np.ndarray) -> tuple[str, list[Subgroup]]:
+    """Samples by the value of a column, numbers of more than ten values by tertiles; small values are suppressed."""
+    keys: list[tuple[Any, str]] = [(cell, cell) for cell in cells]
+    kind, numbers = "as given", numbers_of(cells)
+    if numbers is not None and len({number for number in numbers if not math.isnan(number)}) > 10:
+        kind = "tertiles"
+        low, high = np.quantile([number for number in numbers if not math.isnan(number)], [1 / 3, 2 / 3])
+        names = (f"up to {low:.6g}", f"above {low:.6g}, up to {high:.6g}", f"above {high:.6g}")
+        places = [0 if number <= low else 1 if number <= high else 2 for number in numbers]
+        keys = [
+            ("", "") if math.isnan(number) else (place, names[place])
+            for number, place in zip(numbers, places, strict=True)
+        ]
+    stated = [name for _, name in sorted({key for key in keys if key[1]})]
+    own = np.array([name or NOT_STATED for _, name in keys], dtype=object)
+    order = list(dict.fromkeys([*stated, *([NOT_STATED] if ("", "") in keys else [])]))
+    found = [Subgroup(name, own == name, len(set(units[own == name].tolist()))) for name in order]
+    return kind, with_small_suppressed(found)
+
+
+def numbers_of(cells: Sequence[str]) -> list[float] | None:
+    """Numbers, NaN for nothing; None when a cell is none."""
+    try:
+        values = [float(cell) if cell else math.nan for cell in cells]
+    except ValueError:
+        return None
+    return [value if math.isfinite(value) else math.nan for value in values]
+
+
+def with_small_suppressed(found: list[Subgroup]) -> list[Subgroup]:
+    """Fewer than 10 samples or 5 groups; then the smallest others until two, and together enough, are hidden."""
+
+    def small(some: Sequence[int]) -> bool:
+        samples, groups = (
+            sum(one) for one in zip(*((found[k].member.sum(), found[k].units) for k in some), strict=True)
+        )
+        return bool(samples < 10 or groups < 5)
+
+    hidden = [k for k in range(len(found)) if small([k])]
+    others = sorted((k for k in range(len(found)) if k not in hidden), key=lambda k: int(found[k].member.sum()))
+    while hidden and others and (len(hidden) < 2 or small(hidden)):
+        hidden.append(others.pop(0))
+    return [Subgroup(one.name, one.member, one.units, k in hidden) for k, one in enumerate(found)]
+
+
+def subgroups_block(study: Study) -> Tree:
+    """Every contender on every value of every column, the gap to all others, and Holm over all of them."""
+    columns = {column: divided(cells, study.first.units) for column, cells in read_attributes(study).items()}
+    shown = [one for _, own in columns.values() for one in own if not one.suppressed and not one.member.all()]
+    figures: dict[int, dict[str, Any]] = {id(one): {} for one in shown}
+    resampled = resampled_subgroups(study, shown)
+    for name in study.names:
+        records = [subgroup_figures(study, name, one, resampled[name, k]) for k, one in enumerate(shown)]
+        for one, record, p_holm in zip(shown, records, holm([record["p_value"] for record in records]), strict=True):
+            figures[id(one)][name] = {**record, "p_holm": p_holm}
+    return [
+        {
+            "column": column,
+            "kind": kind,
+            "values": [
+                {
+                    "value": one.name,
+                    "n": None if one.suppressed else int(one.member.sum()),
+                    "groups": None if one.suppressed else one.units,
+                    "suppressed": one.suppressed,
+                    "contenders": figures.get(id(one), {}),
+                }
+                for one in own
+            ],
+        }
+        for column, (kind, own) in columns.items()
+    ]
+
+
+def resampled_subgroups(study: Study, shown: Sequence[Subgroup]) -> dict[tuple[str, int], dict[str, np.ndarray]]:
+    """Accuracy, balanced accuracy and gap of each contender and value on the documented resamples."""
+    k, found = len(study.first.classes), {}
+    for name, said in study.test.items() if shown else ():
+        cells = study.first.truth * k + said.values.argmax(axis=1)
+        members = [np.flatnonzero(one.member) for one in shown]
+        rows = []
+        for weights in study.draws(max(study.n_units, 3 * k)):
+            for row in weights:
+                drawn = row[study.first.units]
+                sides = ((cells, drawn), *((cells[some], drawn[some]) for some in members))
+                whole, *inside = np.array([np.bincount(*side, minlength=k * k).reshape(k, k) for side in sides])
+                own, rest = overall_figures(np.array(inside)), overall_figures(whole - np.array(inside))
+                rows.append((own["accuracy"], own["balanced_accuracy"], own["accuracy"] - rest["accuracy"]))
+        for number, figures in enumerate(np.moveaxis(np.array(rows), 2, 0)):
+            found[name, number] = dict(zip(("accuracy", "balanced_accuracy", "gap"), figures.T, strict=True))
+    return found
+
+
+def subgroup_figures(study: Study, name: str, one: Subgroup, again: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    said, member = study.test[name], one.member
+    right = said.values.argmax(axis=1) == said.truth
+    k = len(said.classes)
+    cells = said.truth[member] * k + said.values[member].argmax(axis=1)
+    own = overall_figures(np.bincount(cells, minlength=k * k).reshape(k, k).astype(float))
+    gap = float(right[member].mean() - right[~member].mean())
+    if study.clustered:
+        told = spread_figure(gap, percentiles(again["gap"], study.confidence))
+    else:
+        (p, (low, high)), (q, (least, most)) = (
+            (float(side.mean()), wilson(int(side.sum()), len(side), study.confidence))
+            for side in (right[member], right[~member])
+        )
+        told = figure(gap, gap - math.hypot(p - low, most - q), gap + math.hypot(high - p, q - least))
+    return {
+        "accuracy": share(right[member], said.units[member], again["accuracy"], study.confidence, study.clustered),
+        "balanced_accuracy": spread_figure(
+            float(own["balanced_accuracy"]), percentiles(again["balanced_accuracy"], study.confidence)
+        ),
+        "gap": told,
+        "p_value": gap_p(study, right, member),
+    }
+
+
+def gap_p(study: Study, right: np.ndarray, member: np.ndarray) -> float:
+    """Fisher's exact test; by groups a permutation of whole ones, or signs flipped where a group has several values."""
+    units = study.first.units
+    if not study.clustered:
+        return fisher(int(right[member].sum()), int(member.sum()), int(right.sum()), study.n)
+    size, inside = np.bincount(units), np.bincount(units, member)
+    if not ((inside == 0) | (inside == size)).all():
+        apart = (right - right.mean()) * np.where(member, 1 / member.sum(), -1 / (~member).sum())
+        return sign_flips(np.bincount(units, apart), study.resamples, study.seed)
+    hits, chosen = np.bincount(units, right), inside > 0
+    rng, as_far = np.random.default_rng([study.seed, 2]), 1
+
+    def gaps(picked: np.ndarray) -> np.ndarray:
+        won, of = picked @ hits, picked @ size.astype(float)
+        return np.abs(won / of - (hits.sum() - won) / (size.sum() - of))
+
+    bar = gaps(1.0 * chosen[None])[0] - ROUNDING
+    for number in chunks(study.resamples, len(chosen)):
+        picked = rng.permuted(np.tile(chosen, (number, 1)), axis=1)
+        as_far += int((gaps(1.0 * picked) >= bar).sum())
+    return as_far / (study.resamples + 1)
+
+
+def fisher(hits: int, members: int, right: int, n: int) -> float:
+    """Two-sided, in whole numbers: all tables with these margins that are no likelier than this one."""
+    least, most = max(0, members + right - n), min(members, right)
+    ways = math.comb(right, least) * math.comb(n - right, members - least)
+    listed = []
+    for k in range(least, most + 1):
+        listed.append(ways)
+        ways = ways * (right - k) * (members - k) // ((k + 1) * (n - right - members + k + 1))
+    return sum(each for each in listed if each <= listed[hits - least]) / sum(listed)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 3f. Regression
 # ---------------------------------------------------------------------------------------------------------------------
 
 ERRORS = ("rmse", "mae", "mse", "r2")
@@ -1308,7 +1566,7 @@ def error_pair(study: Study, scores: Mapping[str, Scored], one: str, other: str)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# 3f. Repeats
+# 3g. Repeats
 # ---------------------------------------------------------------------------------------------------------------------
 
 LOWER_IS_BETTER = {"rmse", "mae", "mse", "log_loss", "errors", "brier"}
@@ -1466,7 +1724,262 @@ def repeated_comparisons(study: Study, names: Mapping[str, list[str]], metric: s
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# 3g. The tables, and the comparison
+# 3h. Tests on images from elsewhere
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class Elsewhere(Study):
+    """What contenders of a run said of other samples, in classes that may be sums of the run's own.
+
+    Settings, models and what was learned from are those of the run.
+    """
+
+    def __init__(self, run: Study, evaluation: Tree, merged: Mapping[str, str], test: Mapping[str, Answers]) -> None:
+        self.run, self.merged, self.evaluation = run, dict(merged), evaluation
+        self.folder, self.places, self.recipe, self.task = run.folder, run.places, run.recipe, "classification"
+        self.split = {**run.split, "label": [self.merged[label] for label in run.split["label"]]}
+        self.asked = {key: value for key, value in run.asked.items() if key not in ("prevalence", "subgroups")}
+        self.confidence, self.resamples, self.seed = run.confidence, run.resamples, run.seed
+        self.names = list(test)
+        self.__dict__["test"] = dict(test)
+
+    def some(self, rows: np.ndarray) -> Elsewhere:
+        """The same of some samples."""
+        return Elsewhere(
+            self.run, self.evaluation, self.merged, {name: taken(said, rows) for name, said in self.test.items()}
+        )
+
+
+class External(Elsewhere):
+    """One folder below external/."""
+
+    def __init__(self, run: Study, folder: Path) -> None:
+        self.record, evaluation = read_json(folder / "external.json"), read_json(folder / "evaluation.json")
+        merged = self.record["classes"]["run"]
+        names = [name for name in evaluation["contenders"] if name in run.places]
+        said = {name: read_answers(folder / "contenders" / run.places[name].name / "predictions.csv") for name in names}
+        super().__init__(run, evaluation, merged, {name: parts["test"] for name, parts in said.items()})
+        self.folder = folder
+        self.images = read_columns(folder / "images.csv")
+
+    @property
+    def summed(self) -> bool:
+        """Whether classes of the run are summed up."""
+        return any(own != name for own, name in self.merged.items())
+
+    def place(self, name: str) -> Path:
+        """Folder of what a contender said here."""
+        return self.folder / "contenders" / self.run.places[name].name
+
+    def distances(self, name: str) -> dict[str, np.ndarray]:
+        """Of the run's validation part, and of the new images."""
+        before = read_distances(self.run.places[name])
+        return {"validation": before["validation"], "test": read_distances(self.place(name))["test"]}
+
+    def own(self, name: str) -> np.ndarray:
+        """Probabilities of the run's own classes, (samples, classes)."""
+        table = read_columns(self.place(name) / "own_classes.csv")
+        if table["name"] != self.first.names:
+            raise BadInput(f"{self.place(name) / 'own_classes.csv'} is of other images than predictions.csv.")
+        return np.array([table[f"P({label})"] for label in self.merged], dtype=np.float64).T
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Columns of the run's classes summed for each class of this test."""
+        columns = {
+            name: [k for k, own in enumerate(self.merged.values()) if own == name] for name in self.first.classes
+        }
+        return np.stack([values[:, own].sum(axis=1) for own in columns.values()], axis=1)
+
+
+def taken(said: Answers, rows: np.ndarray) -> Answers:
+    """Answers on some samples."""
+    names, labels, groups, predicted = (
+        [column[row] for row in rows] for column in (said.names, said.labels, said.groups, said.predicted)
+    )
+    return Answers(names, labels, groups, predicted, said.classes, said.values[rows])
+
+
+def external_calibration(study: External, name: str) -> Tree:
+    """Sums of probabilities can't be scaled back: what was before is left out."""
+    if not study.summed:
+        return calibration_block(study, name)
+    said = study.test[name]
+    mean, high = error_if_perfect(said.values.max(axis=1).clip(0, 1), study.seed)
+    return {
+        "temperature": decision_of(study, name)["temperature"],
+        "n_validation": len(study.answers[name]["validation"].names),
+        **reliability(said, said.values),
+        "ece_if_perfect": mean,
+        "ece_if_perfect_high": high,
+    }
+
+
+def external_conformal(study: External, name: str) -> Tree:
+    """A set holds a class when it holds any of the run's classes in it; thresholds are those of the run."""
+    if not study.summed:
+        return conformal_block(study, name)
+    run, truth = conformal_block(study.run, name), study.first.truth
+    limits = (
+        [run["threshold"]] * len(study.merged) if run["kind"] == "marginal" else [*run["class_thresholds"].values()]
+    )
+    inside = 1 - study.own(name) <= np.array([math.inf if limit is None else limit for limit in limits])
+    held = study.sums(inside.astype(float)) > 0
+    covered, sizes = held[np.arange(study.n), truth], held.sum(axis=1)
+    kept = ("error_rate", "kind", "n_validation", "validation_groups", "threshold", "class_thresholds")
+    per_class = [(label, truth == k) for k, label in enumerate(study.first.classes)]
+    return {
+        **{key: run[key] for key in kept},
+        "coverage": test_share(study, covered, np.ones(study.n, dtype=bool)),
+        "mean_size": float(sizes.mean()),
+        "empty": int((sizes == 0).sum()),
+        "per_class": [
+            {"class": label, "n": int(own.sum()), "coverage": float(covered[own].mean()) if own.any() else None}
+            for label, own in per_class
+        ],
+    }
+
+
+def external_abstention(study: External, name: str) -> Tree:
+    """An answer is withheld by the confidence in the class that the contender itself would have named."""
+    if not study.summed:
+        return abstention_block(study, name)
+    said, learned = study.test[name], study.answers[name]["validation"]
+    target = float(study.asked.get("abstain_error", 0.05))
+    threshold, outcome = abstention_threshold(learned, target)
+    confidences = study.own(name).max(axis=1)
+    accepted = np.full(study.n, outcome == "few") if threshold is None else confidences >= threshold
+    wrong = said.values.argmax(axis=1) != said.truth
+    return {
+        "target_error": target,
+        "threshold": threshold,
+        "outcome": outcome,
+        "n_validation": len(learned.names),
+        "accepted": int(accepted.sum()),
+        "abstained": int((~accepted).sum()),
+        "error": test_share(study, wrong, accepted),
+    }
+
+
+def external_number(study: External) -> Tree:
+    """The number of this evaluation, from the ledger of the run."""
+    head = study.evaluation.get("ledger_head")
+    try:
+        entries = read_chain(study.run.folder / "ledger.jsonl")
+    except ValueError:
+        return None
+    return next((entry["number"] for entry in entries if entry["hash"] == head and entry["kind"] == "external"), None)
+
+
+def overlap_block(study: External) -> Tree:
+    """Identical images by their hashes; near copies as images.csv marks them."""
+    learned = set(read_columns(study.run.folder / "training_images.csv")["pixel_sha256"])
+    identical = [digest in learned for digest in study.images["pixel_sha256"]]
+    marked = study.images["copy"]
+    near = marked.count("near") if study.record["overlap"]["near_looked_for"] else None
+    return {"images": study.n, "identical": sum(identical), "near": near}
+
+
+def without_overlap_block(study: External) -> Tree:
+    """The figures of the images that have no copy among those learned from."""
+    rows = np.array([row for row, copy in enumerate(study.images["copy"]) if not copy], dtype=np.int64)
+    if len(rows) == study.n:
+        return None
+    if not len(rows):
+        return {"n": 0, "contenders": {}}
+    rest = study.some(rows)
+    return {"n": len(rows), "contenders": {name: metrics_block(rest, name) for name in rest.names}}
+
+
+def internal_block(study: External) -> Tree:
+    """The figures of the run's own test part, in the classes of this test."""
+    test = {}
+    for name in study.names:
+        said = study.run.test[name]
+        values = study.sums(said.values)
+        labels = [study.merged[label] for label in said.labels]
+        predicted = [study.first.classes[k] for k in values.argmax(axis=1)]
+        test[name] = Answers(said.names, labels, said.groups, predicted, study.first.classes, values)
+    inside = Elsewhere(study.run, study.evaluation, study.merged, test)
+    return {
+        "n": inside.n,
+        "leaky": study.run.leaky,
+        "contenders": {name: metrics_block(inside, name) for name in inside.names},
+    }
+
+
+def shift_effects(study: External) -> Tree:
+    """The effect of each row of the table, from the two sides it lists."""
+    rows = []
+    for row in study.record["shift"]:
+        old, new = row["training"], row["new"]
+        if row["kind"] == "number":
+            spread = math.hypot(old["sd"], new["sd"]) / math.sqrt(2)
+            apart = new["mean"] - old["mean"]
+            effect = apart / spread if spread else None if apart else 0.0
+        else:
+            sides = [{name: count / sum(side.values()) for name, count in side.items()} for side in (old, new)]
+            effect = sum(abs(sides[0].get(name, 0) - sides[1].get(name, 0)) for name in {**old, **new}) / 2
+        notable = effect is None or abs(effect) >= (0.25 if row["kind"] == "number" else 0.1)
+        rows.append({"effect": effect, "notable": notable})
+    return rows
+
+
+def trained_counts(study: External) -> Tree:
+    """The training side of the table, from the summary that the run keeps."""
+    summary = read_json(study.run.folder / "training_summary.json")
+    classes: dict[str, int] = {}
+    for name, count in summary["categories"]["class"].items():
+        classes[study.merged.get(name, name)] = classes.get(study.merged.get(name, name), 0) + count
+    known = {**summary["numbers"], **summary["categories"], "class": classes}
+    labels = [study.first.labels.count(name) for name in dict.fromkeys(study.first.labels)]
+    counted = dict(zip(dict.fromkeys(study.first.labels), labels, strict=True))
+    return [
+        {"training": known[row["what"]], **({"new": counted} if row["what"] == "class" else {})}
+        for row in study.record["shift"]
+    ]
+
+
+def external_problems(study: External) -> Iterator[str]:
+    """What does not belong together in the folder of one external test."""
+    for name, digest in study.evaluation.get("rests_on", {}).items():
+        path = study.folder / name
+        if not path.is_file() or sha256(path) != digest:
+            yield f"{name} is not the file that the figures were computed from (another SHA-256)."
+    if study.images["name"] != study.first.names:
+        yield "images.csv lists other images than predictions.csv."
+    digests = study.images["pixel_sha256"]
+    head = study.evaluation.get("ledger_head")
+    tested = json_sha256(sorted(digests))
+    for entry in map(json.loads, (study.run.folder / "ledger.jsonl").read_bytes().splitlines()):
+        if entry["hash"] == head and entry["test_part"] != tested:
+            yield "images.csv lists other images than the ledger has for this test (another SHA-256)."
+    learned = set(read_columns(study.run.folder / "training_images.csv")["pixel_sha256"])
+    if any(
+        (digest in learned) != (copy == "identical") for digest, copy in zip(digests, study.images["copy"], strict=True)
+    ):
+        yield "images.csv does not mark those images as identical whose hash is in training_images.csv."
+    for name, said in study.test.items():
+        if said.labels != study.first.labels or said.names != study.first.names or said.groups != study.first.groups:
+            yield f"{name}: its predictions are of other images than those of {study.names[0]}."
+        if [said.classes[k] for k in said.values.argmax(axis=1)] != said.predicted:
+            yield f"{name}: a predicted class is not the most probable one."
+        if study.summed and np.abs(study.sums(study.own(name)) - said.values).max(initial=0) > ROUNDING:
+            yield f"{name}: predictions.csv does not hold the sums of own_classes.csv."
+    for name, sentence in zip(study.evaluation["contenders"], study.record["sentences"], strict=True):
+        sides = [study.evaluation, study.record["internal"], study.record["without_overlap"] or {"contenders": {}}]
+        own = [side["contenders"].get(name, {}).get("metrics", side["contenders"].get(name)) for side in sides]
+        allowed = [value for side in sides if (value := side.get("n"))]
+        allowed += [float(value_at(figures, path)) for figures in own for path in numeric_leaves(figures)]
+        for number, reach in printed_numbers(sentence.replace(name, "").replace("\u2013", " ")):
+            if not any(abs(value - number) <= reach for value in allowed):
+                yield f"external.json: the sentence on {name} says {number:g}, which is none of its figures."
+    data = study.record["data"]
+    if data["used"] != study.n or data["found"] != data["used"] + data["left_out"] + data["unreadable"]:
+        yield "external.json: images found, left out, unreadable and used don't add up."
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 3i. The tables, and the comparison
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -1512,6 +2025,8 @@ BLOCKS: Mapping[str, tuple[tuple[tuple[str, ...], Block], ...]] = {
         (("contenders", "*", "conformal"), conformal_block),
         (("contenders", "*", "abstention"), abstention_block),
         (("contenders", "*", "decision_curve"), decision_curve_block),
+        (("contenders", "*", "gate"), gate_block),
+        (("subgroups",), subgroups_block),
         *COMMON,
     ),
     "regression": (
@@ -1522,12 +2037,46 @@ BLOCKS: Mapping[str, tuple[tuple[tuple[str, ...], Block], ...]] = {
         *COMMON,
     ),
 }
+EXTERNAL: tuple[tuple[tuple[str, ...], Block], ...] = (
+    ((), frame_block),
+    (("evaluation_number",), external_number),
+    *(
+        line
+        for line in BLOCKS["classification"]
+        if line[0]
+        in (
+            ("baseline",),
+            ("comparisons",),
+            ("sample_size",),
+            ("contenders", "*", "metrics"),
+            ("contenders", "*", "per_class"),
+            ("contenders", "*", "confusion"),
+            ("contenders", "*", "errors"),
+            ("contenders", "*", "decision_curve"),
+            ("contenders", "*", "gate"),
+            ("subgroups",),
+        )
+    ),
+    (("contenders", "*", "calibration"), external_calibration),
+    (("contenders", "*", "conformal"), external_conformal),
+    (("contenders", "*", "abstention"), external_abstention),
+)
+RECORD: tuple[tuple[tuple[str, ...], Block], ...] = (
+    (("overlap",), overlap_block),
+    (("without_overlap",), without_overlap_block),
+    (("internal",), internal_block),
+    (("shift",), shift_effects),
+    (("shift",), trained_counts),
+)
 # What can't be computed from these files, and why.
 GIVEN: tuple[tuple[tuple[str, ...], str], ...] = (
     (("format",), "the version of the file"),
     (("evaluation_number_machine",), "counted in the ledger of the machine, over all its runs"),
-    (("subgroups",), "needs the columns of the data, which are not copied into the run folder"),
-    (("contenders", "*", "gate"), "needs the images"),
+)
+GIVEN_RECORD: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("format",), "the version of the file"),
+    (("data",), "counted while the images were read"),
+    (("shift", "*", "new"), "measured on the images"),
 )
 
 
@@ -1601,24 +2150,47 @@ def numeric_leaves(tree: Tree, path: Path_ = ()) -> Iterator[Path_]:
         yield path
 
 
+Blocks = Sequence[tuple[tuple[str, ...], Block]]
+Reasons = Sequence[tuple[tuple[str, ...], str]]
+
+
 def rederive(study: Study) -> tuple[Outcome, list[tuple[Path_, str]]]:
     """Compute every block and compare it; what was not computed is a difference, or is taken as given and why."""
+    outcome, taken_so = rederived(study, study.evaluation, BLOCKS[study.task], GIVEN)
+    for folder in sorted({path.parent for path in study.folder.glob("external/*/external.json")}):
+        one = External(study, folder)
+        place = f"external/{folder.name}"
+        for file, tree, blocks, reasons in (
+            ("evaluation.json", one.evaluation, EXTERNAL, GIVEN),
+            ("external.json", one.record, RECORD, GIVEN_RECORD),
+        ):
+            found, given = rederived(one, tree, blocks, reasons)
+            outcome.covered |= {(place, file, *path) for path in found.covered}
+            outcome.largest = max(outcome.largest, found.largest)
+            outcome.differences += [f"{place}/{file}: {problem}" for problem in found.differences]
+            taken_so += [((place, file, *path), why) for path, why in given]
+        outcome.differences += [f"{place}: {problem}" for problem in [*external_problems(one), *sentence_problems(one)]]
+    return outcome, taken_so
+
+
+def rederived(study: Study, tree: Tree, blocks: Blocks, reasons: Reasons) -> tuple[Outcome, list[tuple[Path_, str]]]:
+    """The same of one file."""
     outcome = Outcome()
-    for pattern, block in BLOCKS[study.task]:
-        for path, stars, found in places(study.evaluation, pattern):
+    for pattern, block in blocks:
+        for path, stars, found in places(tree, pattern):
             compare(block(study, *stars), found, path, outcome)
     given: dict[Path_, str] = {}
-    for pattern, why in GIVEN:
-        for path, _, found in places(study.evaluation, pattern):
+    for pattern, why in reasons:
+        for path, _, found in places(tree, pattern):
             given |= {(*path, *rest): why for rest in numeric_leaves(found)}
-    taken = []
-    for path in numeric_leaves(study.evaluation):
+    as_given = []
+    for path in numeric_leaves(tree):
         if path in given and path not in outcome.covered:
-            taken.append((path, given[path]))
+            as_given.append((path, given[path]))
         elif path not in outcome.covered:
             outcome.differences.append(f"{told(path)} was not re-derived: nothing here computes it")
-    outcome.covered &= set(numeric_leaves(study.evaluation))
-    return outcome, taken
+    outcome.covered &= set(numeric_leaves(tree))
+    return outcome, as_given
 
 
 # ---------------------------------------------------------------------------------------------------------------------

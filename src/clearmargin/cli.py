@@ -315,11 +315,16 @@ def leakage(
 
 @app.command("report")
 def report(run: RunFolder, language: LanguageOption = None) -> None:
-    """Write the report of a finished run anew."""
+    """Write the report of a finished run anew, and the pages of its external tests."""
+    from clearmargin.environment import describe_environment
     from clearmargin.report import write_report
+    from clearmargin.report.external_page import write_external_pages
     from clearmargin.runs import open_run
 
-    typer.echo(f"Report: {write_report(open_run(run).folder, language=language)}")
+    folder = open_run(run).folder
+    typer.echo(f"Report: {write_report(folder, language=language)}")
+    for page in write_external_pages(folder, describe_environment()["clearmargin"], language):
+        typer.echo(f"External test: {page}")
 
 
 @app.command("learn")

@@ -17,7 +17,7 @@ from clearmargin.evaluation.decision import Decision, fit_decision
 from clearmargin.evaluation.inference import softmax
 from clearmargin.evaluation.ledger import enter, evaluated
 from clearmargin.files import file_sha256, write_bytes, write_json, write_table, write_text
-from clearmargin.judgement import rests_on_files
+from clearmargin.judgement import rests_on_files, write_attributes
 from clearmargin.recipe_evaluation import EvaluationSettings
 from clearmargin.records import PARTS, Part, Predictions
 
@@ -32,6 +32,7 @@ def _made_run(
     skills: tuple[float, ...] = (1.5, 2.5),
     prevalence: dict[str, float] | None = None,
     asked: dict[str, object] | None = None,
+    columns: dict[str, Callable[[int], str]] | None = None,
 ) -> Path:
     """Write a run folder with three parts of ``n`` samples each.
 
@@ -43,6 +44,8 @@ def _made_run(
         For each contender how far the true class stands out; 50 is always right.
     asked
         Further settings of [evaluation].
+    columns
+        For columns of subgroups what each says of a test sample, by its number.
     """
     rng = np.random.default_rng(5)
     rows = pd.DataFrame(
@@ -56,7 +59,11 @@ def _made_run(
     if group_size == 1:
         rows["group"] = rows["name"]
     write_table(folder / "split.csv", rows)
-    settings = EvaluationSettings(resamples=resamples, prevalence=prevalence or {}, **(asked or {}))  # type: ignore[arg-type]
+    cells: dict[str, list[str | None]] = {
+        column: [say(row) for row in range(n)] for column, say in (columns or {}).items()
+    }
+    asked = {"subgroups": list(cells), **(asked or {})}
+    settings = EvaluationSettings(resamples=resamples, prevalence=prevalence or {}, **asked)  # type: ignore[arg-type]
     contenders = [f"model {number}" for number in range(len(skills))]
     recipe = {"seed": 3, "contender": [{"name": name} for name in contenders]}
     own = settings.model_dump(mode="json", exclude_none=True)
@@ -78,7 +85,9 @@ def _made_run(
         seed=3,
         prevalence=prevalence,
         decisions=decisions,
+        columns=cells,
     )
+    write_attributes(folder, rows["name"][rows["part"] == "test"].to_numpy(dtype=object), cells)
     seen = {
         path.parent.name.replace("-", " "): evaluated(path.parent) for path in folder.glob("contenders/*/model.json")
     }

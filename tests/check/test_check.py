@@ -9,16 +9,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import optimize, stats
+from scipy.special import log_softmax
 
 import clearmargin as cm
 from clearmargin import check
-from clearmargin.evaluation import write_predictions
+from clearmargin.evaluation import read_predictions, write_predictions
+from clearmargin.evaluation.calibration import fit_temperature
 from clearmargin.evaluation.intervals import bca_interval, clopper_pearson, wilson
 from clearmargin.evaluation.paired import holm, mcnemar_exact, mcnemar_mid_p, other_at_least_as_good
 from clearmargin.files import write_table, write_text
@@ -51,6 +54,21 @@ MADE: dict[str, dict] = {
     "one contender": {"skills": (2.0,)},
     "without mistakes": {"skills": (50.0, 50.0)},
     "sets by class": {"classes": ABC, "asked": {"conformal": "class-conditional", "error_rate": 0.2}},
+    "subgroups": {
+        "columns": {
+            "=sex": lambda row: "fm"[row % 3 == 0],
+            "age": lambda row: "" if row % 9 == 0 else str(20 + row * 37 % 60 / 2),
+            "scanner": lambda row: ["A", "B", "C", "rare <b>"][
+                0 if row < 40 else 1 if row < 75 else 2 if row < 87 else 3
+            ],
+            "site": lambda row: "one",
+        }
+    },
+    "subgroups of patients": {
+        "classes": ABC,
+        "group_size": 3,
+        "columns": {"sex": lambda row: "fm"[row // 3 % 2], "scanner": lambda row: "AB"[row % 2]},
+    },
     "many classes": {"classes": tuple(f"class {k}" for k in range(55)), "n": 165, "skills": (3.0, 4.0)},
 }
 TRAINED = ["repeats", "folds", "numbers"]
@@ -87,7 +105,7 @@ def agrees(run: Path, capsys) -> None:
     out = capsys.readouterr().out
     assert status == 0, out
     given = [line for line in out.splitlines() if line.startswith("  given: ")]
-    assert len([line for line in given if "> gate" not in line]) <= 2  # the gate's distances need the images
+    assert len([line for line in given if not line.startswith("  given: external/")]) <= 2
     counted = re.search(r"([\d,]+) numbers re-derived, largest deviation (\S+); (\d+) taken as given", out)
     assert counted is not None
     assert int(counted[1].replace(",", "")) >= 50
@@ -229,6 +247,69 @@ def test_tampering_is_noticed_without_the_hashes_too(images, tmp_path, capsys, e
     no_rests_on(run)
     assert check.main([str(run)]) == 1
     assert "DIFFERS" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("power", [0.5, 3.0])
+def test_probabilities_that_were_sharpened_or_flattened_are_noticed(images, tmp_path, power):
+    """Another temperature than that of least log loss on validation, in all that is said of both parts."""
+    run = tmp_path / "run"
+    shutil.copytree(images, run)
+    path = run / "contenders" / "model-0" / "predictions.csv"
+    scaled = {}
+    for part, said in read_predictions(path).items():
+        raised = said.probabilities**power
+        scaled[part] = replace(said, probabilities=raised / raised.sum(axis=1, keepdims=True))
+    write_predictions(path, scaled)
+    used = json.loads((path.parent / "model.json").read_text())["decision"]["temperature"]
+    (told,) = [problem for problem in check.decision_problems(check.Study(run)) if "temperature" in problem]
+    assert f"the temperature is {used}" in told
+    best = float(told.split(", on the validation part ")[1].split(" ")[0])
+    assert best == pytest.approx(used * power, rel=1e-6)
+
+
+def test_temperatures_are_those_of_an_independent_minimiser():
+    rng = np.random.default_rng(4)
+    logits, used = rng.normal(0, 3, (150, 4)), 1.7
+    truth = np.array([rng.choice(4, p=np.exp(row / 2) / np.exp(row / 2).sum()) for row in logits])
+    exact = optimize.minimize_scalar(
+        lambda t: float(-log_softmax(logits / t, axis=1)[np.arange(150), truth].mean()),
+        bounds=(0.2, 8),
+        method="bounded",
+        options={"xatol": 1e-10},
+    ).x
+    columns = [[str(k) for k in range(150)], [str(k) for k in truth], [""] * 150, [""] * 150]
+    learned = check.Answers(*columns, list("0123"), np.exp(log_softmax(logits / used, axis=1)))
+    assert check.fitted_temperature(learned, used) == pytest.approx(exact, rel=1e-6)
+    assert fit_temperature(logits, truth).value == pytest.approx(exact, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("hits", "members", "right", "n"), [(8, 10, 60, 90), (0, 5, 3, 40), (30, 30, 50, 80), (2, 9, 9, 18)]
+)
+def test_fishers_exact_test_against_scipy(hits, members, right, n):
+    table = [[hits, members - hits], [right - hits, n - right - members + hits]]
+    assert check.fisher(hits, members, right, n) == pytest.approx(stats.fisher_exact(table).pvalue, rel=1e-9)
+
+
+def test_an_attribute_that_was_changed_is_noticed(made_run, tmp_path, capsys):
+    run = made_run(tmp_path / "run", **MADE["subgroups"])
+    in_text("attributes.csv", '"m"', '"f"')(run)
+    assert check.main([str(run)]) == 1
+    out = capsys.readouterr().out
+    assert "attributes.csv is not the file" in out
+    assert re.search("subgroups > 0 > .* computed anew", out)
+
+
+def test_a_distance_and_a_threshold_of_the_gate_are_checked(runs, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(runs["repeats"], run)
+    in_text("contenders/*/gate.csv", r'("test",".*?",)[\d.]+', r"\g<1>95.5")(run)
+    no_rests_on(run)
+    assert check.main([str(run)]) == 1
+    assert re.search(r"gate > distances > test > \d+ is", capsys.readouterr().out)
+    in_text("contenders/*/gate.csv", r'("validation",".*?",)[\d.]+', r"\g<1>95.5")(run)
+    assert check.main([str(run)]) == 1
+    assert re.search("gate > distances > validation > .* is", capsys.readouterr().out)
 
 
 def test_a_prediction_of_a_repeat_is_checked(runs, tmp_path, capsys):

@@ -165,6 +165,22 @@ def test_some_copies_are_left_out_of_a_second_figure(
     assert {pair["trained"] for pair in overlap["pairs"]} >= set(split.names[split.rows("train")][:5])
     assert rest["n"] == 36 - 5 - overlap["near"]
     assert rest["contenders"].keys() == finished.contenders.keys()
+    told = f"On the {rest['n']} images without a copy among those learned from, it is "
+    assert all(told in sentence for sentence in found.record["sentences"])
+    page = (tmp_path / "out" / "external.html").read_text(encoding="utf-8")
+    assert f"{36 - rest['n']} images have a copy among those that were learned from" in page
+
+
+def test_the_report_command_writes_the_pages_of_external_tests_too(
+    run_copy: Path, elsewhere: Path, clearmargin: Callable[..., tuple[int, str, str]]
+) -> None:
+    page = evaluate_external(run_copy, str(elsewhere), progress=quiet).folder / "external.html"
+    written = page.read_text(encoding="utf-8")
+    page.unlink()
+    status, out, _ = clearmargin("report", run_copy)
+    assert status == 0
+    assert f"External test: {page}" in out
+    assert page.read_text(encoding="utf-8") == written
 
 
 def test_without_the_cache_near_copies_are_said_not_to_be_looked_for(

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 import clearmargin as cm
+from clearmargin import check
 from clearmargin.errors import UsageError, WeightsError
 from clearmargin.learn.page import write_page
 from clearmargin.report import write_report
@@ -90,6 +91,27 @@ def test_predict_chooses_one_that_was_trained_here(finished: Run, class_folder: 
     assert finished.best.name == "one layer"
     picture = class_folder / "alpha" / "000.png"
     assert set(finished.contender("<b>guest</b>").predict(picture)["predicted"]) <= set(CLASSES)
+
+
+def test_predict_and_an_external_test_take_it_too(
+    finished: Run, class_folder: Path, tmp_path: Path, clearmargin: Callable[..., tuple[int, str, str]]
+) -> None:
+    picture = class_folder / "alpha" / "000.png"
+    status, out, _ = clearmargin("predict", finished.folder, picture, "--contender", "<b>guest</b>", "--json")
+    assert status == 0
+    (said,) = json.loads(out)["predictions"]
+    assert "unlike" not in said  # what is inside an ONNX file is not known: it has no gate
+    out_folder = tmp_path / "elsewhere"
+    status, _, err = clearmargin("evaluate", finished.folder, "--data", class_folder, "--out", out_folder)
+    assert status == 0, err
+    judged = json.loads((out_folder / "evaluation.json").read_text())["contenders"]
+    assert "gate" not in judged["<b>guest</b>"]
+    assert "gate" in judged["one layer"]
+    assert "no gate" in (out_folder / "external.html").read_text(encoding="utf-8")
+
+
+def test_the_checker_agrees_with_it_in(finished: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check.main([str(finished.folder)]) == 0, capsys.readouterr().out
 
 
 def test_every_place_says_that_it_was_trained_elsewhere(finished: Run) -> None:

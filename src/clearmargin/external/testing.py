@@ -27,7 +27,7 @@ from clearmargin.external.shift import shift_table
 from clearmargin.external.training_data import read_training_data, summarise
 from clearmargin.files import sealed, write_json
 from clearmargin.judgement import called_foreign
-from clearmargin.language import tr
+from clearmargin.language import tr, using
 from clearmargin.pixels import StoredMiniatures, open_pixels, stored_miniatures
 from clearmargin.preparation import named, only, open_data
 from clearmargin.recipe import Data, slug
@@ -325,7 +325,8 @@ class _Test:
         from clearmargin.report import write_report
         from clearmargin.report.external_page import write_external_page
 
-        write_external_page(self.folder, describe_environment()["clearmargin"])
+        with using(self.opened.recipe.report.language):
+            write_external_page(self.folder, describe_environment()["clearmargin"])
         if self.folder.resolve().parent == (self.opened.folder / "external").resolve():
             write_report(self.opened.folder)
 
@@ -335,23 +336,32 @@ def _metrics(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def sentences(figures: dict[str, Any], record: dict[str, Any]) -> list[str]:
-    """What the test amounts to, a sentence for each contender."""
+    """What the test amounts to, for each contender; without the images that have a copy in training too."""
+    rest = record["without_overlap"]
     told = []
     for name, said in figures["contenders"].items():
         new, old = said["metrics"]["accuracy"], record["internal"]["contenders"][name]["accuracy"]
-        told.append(
-            tr(
-                "{name}: accuracy {value} ({low}–{high}) on {n} images from elsewhere, against {internal} in the "
-                "internal test.",
-                name=name,
-                value=_decimal(new["value"]),
-                low=_decimal(new["low"]),
-                high=_decimal(new["high"]),
-                n=figures["n"],
-                internal=_decimal(old["value"]),
-            )
+        sentence = tr(
+            "{name}: accuracy {value} ({low}–{high}) on {n} images from elsewhere, against {internal} in the "
+            "internal test.",
+            name=name,
+            n=figures["n"],
+            internal=_decimal(old["value"]),
+            **_limits(new),
         )
+        if rest and rest["n"]:
+            own = _limits(rest["contenders"][name]["accuracy"])
+            sentence += " " + tr(
+                "On the {n} images without a copy among those learned from, it is {value} ({low}–{high}).",
+                n=rest["n"],
+                **own,
+            )
+        told.append(sentence)
     return told
+
+
+def _limits(figure: dict[str, Any]) -> dict[str, str]:
+    return {key: _decimal(figure[key]) for key in ("value", "low", "high")}
 
 
 def _decimal(value: float | None) -> str:

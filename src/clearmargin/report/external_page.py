@@ -10,8 +10,8 @@ import jinja2
 
 from clearmargin.errors import RunFolderError
 from clearmargin.files import is_sealed, write_text
-from clearmargin.language import tr
-from clearmargin.report.folder import read_json
+from clearmargin.language import tr, using
+from clearmargin.report.folder import read_json, recipe_language
 from clearmargin.report.templates import templates
 from clearmargin.report.wording import short
 
@@ -78,6 +78,27 @@ def write_external_page(folder: Path, version: str) -> Path:
     return path
 
 
+def write_external_pages(run_folder: Path, version: str, language: str | None = None) -> list[Path]:
+    """Write the page of every external test in a run folder anew.
+
+    Parameters
+    ----------
+    version
+        That of the program.
+    language
+        ``en`` or ``zh``; None for that of the run's recipe.
+
+    Raises
+    ------
+    RunFolderError, DiskError
+        As `write_external_page`.
+    """
+    with using(language or recipe_language(run_folder)):
+        return [
+            write_external_page(path.parent, version) for path in sorted(run_folder.glob("external/*/external.json"))
+        ]
+
+
 def external_tests(run_folder: Path) -> list[dict[str, Any]]:
     """The external tests in a run folder, for the first screen of its report: where their pages lie, what they found.
 
@@ -112,6 +133,7 @@ def _facts(record: Mapping[str, Any], evaluation: Mapping[str, Any], version: st
         "record": record,
         "evaluation": evaluation,
         "overlap": record["overlap"],
+        "copied": evaluation["n"] - (record["without_overlap"] or {"n": evaluation["n"]})["n"],
         "metrics": _metrics(),
         "rows": _rows(record, evaluation),
         "confident": [(name, said) for name, said in contenders.items() if "conformal" in said],
