@@ -1,11 +1,12 @@
 """How often intervals hold the truth and tests cry wolf, by simulation: the long version of the tests.
 
-    python benchmarks/coverage.py [clustered] [metrics] [areas] [repeats] [subgroups] [--studies 1000]
+    python benchmarks/coverage.py [clustered] [metrics] [areas] [winners] [repeats] [subgroups] [--studies 1000]
 
 clustered   accuracy over patients of 13 slices, intraclass correlation .5: Wilson's interval and that of the bootstrap
             over groups
 metrics     the percentile interval of every headline metric, 4 classes, independent samples
 areas       DeLong's test of two equally good contenders, and its interval of a true difference
+winners     five contenders of the same balanced accuracy, whose accuracies differ: any of ten pairs with a winner
 repeats     10 times 10-fold cross-validation of two equally good learners: the usual and the corrected t-test
 subgroups   no subgroup is different: any of six values of two columns called so
 """
@@ -16,9 +17,11 @@ import argparse
 from collections.abc import Callable
 
 import numpy as np
+from scipy.stats import norm
 
 from clearmargin.evaluation.alignment import AlignedPredictions
 from clearmargin.evaluation.bootstrap import HEADLINE, bootstrap, headline
+from clearmargin.evaluation.comparison import compare
 from clearmargin.evaluation.differences import delong_error, delong_test
 from clearmargin.evaluation.intervals import percentile_interval, wilson
 from clearmargin.evaluation.repeats import corrected_interval
@@ -125,6 +128,30 @@ def ten_times_ten_folds(rng: np.random.Generator, n: int = 120) -> np.ndarray:
     return np.asarray(errors[0] - errors[1])
 
 
+def winners(rng: np.random.Generator, studies: int) -> None:
+    """Family-wise error of the verdicts: balanced accuracy .80, accuracies .72 to .88 by imbalance."""
+    for few, many in ((30, 270), (100, 900)):
+        truth = np.repeat([0, 1], [many, few])
+        false = {"the rule": 0, "McNemar's mid-p in the place of the test of balanced accuracy": 0}
+        for seed in range(studies):
+            hard, tables = rng.normal(size=truth.size), {}
+            for specificity in (0.7, 0.75, 0.8, 0.85, 0.9):
+                skill = norm.ppf(np.where(truth == 0, specificity, 1.6 - specificity))
+                right = 0.6 * hard + 0.8 * rng.normal(size=truth.size) < skill
+                tables[f"specificity {specificity}"] = np.eye(2)[np.where(right, truth, 1 - truth)]
+            said = AlignedPredictions(("no", "yes"), truth, np.arange(truth.size), truth.size, tables)
+            pairs = compare(said, bootstrap(said, 500, seed), seed=seed)
+            false["the rule"] += any(pair["distinguishable"] for pair in pairs)
+            false["McNemar's mid-p in the place of the test of balanced accuracy"] += any(
+                (pair["difference"]["low"] or 0) > 0
+                and pair["mcnemar_holm"] < 0.05
+                and pair["only_first_right"] >= pair["only_second_right"]
+                for pair in pairs
+            )
+        for name, count in false.items():
+            print(f"{few} and {many} samples: {name} names a winner in {count / studies:.1%} of the studies")
+
+
 def no_subgroups(rng: np.random.Generator, studies: int) -> None:
     """Family-wise error of the subgroups."""
     n = 300
@@ -154,6 +181,7 @@ SIMULATIONS: dict[str, Callable[[np.random.Generator, int], None]] = {
     "clustered": clustered,
     "metrics": metrics,
     "areas": areas,
+    "winners": winners,
     "repeats": repeats,
     "subgroups": no_subgroups,
 }

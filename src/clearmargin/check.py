@@ -816,11 +816,12 @@ def without_rounding(values: Any) -> Any:
 def comparisons_block(study: Study) -> Tree:
     """Every pair: the one with the higher balanced accuracy first."""
     records = [pair_record(study, *pair) for pair in combinations(study.names, 2)]
-    adjusted = holm([record["p_value"] for record in records])
+    adjusted, of_accuracy = (holm([record[key] for record in records]) for key in ("p_value", "mcnemar_mid_p"))
     level = round(1 - study.confidence, 12)
-    for record, p_holm in zip(records, adjusted, strict=True):
+    for record, p_holm, mcnemar_holm in zip(records, adjusted, of_accuracy, strict=True):
         clear = (record["difference"]["low"] or 0) > 0 and p_holm < level
-        record["p_holm"] = p_holm
+        clear = clear and (study.clustered or mcnemar_holm < level)
+        record |= {"p_holm": p_holm, "mcnemar_holm": mcnemar_holm}
         record["distinguishable"] = clear and record["only_first_right"] >= record["only_second_right"]
     return records
 
@@ -855,7 +856,7 @@ def pair_record(study: Study, one: str, other: str) -> dict[str, Any]:
         "mcnemar_exact_p": exact,
         "mcnemar_mid_p": mid,
         "p_other_at_least_as_good": as_good,
-        "p_value": flips_by_group(study, right[one], right[other]) if study.clustered else mid,
+        "p_value": flips_by_group(study, right[one], right[other]),
     }
 
 

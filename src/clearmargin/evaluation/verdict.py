@@ -42,6 +42,8 @@ def sentence(record: Mapping[str, Any], n_samples: int, n_groups: int | None, n_
         )
     said["on"] = on_samples(n_samples, n_groups)
     above, significant = (record["difference"]["low"] or 0) > 0, record["p_holm"] < bar
+    if n_groups is None and record["mcnemar_holm"] >= bar:
+        significant = False
     if above and significant:
         return tr(
             "{first} and {second} can't be ranked on {on}: {first} has the higher balanced accuracy, by {points} "
@@ -132,9 +134,17 @@ def _interval(difference: Mapping[str, Any], n_groups: int | None, confidence: f
 
 
 def _test(record: Mapping[str, Any], n_groups: int | None, n_pairs: int, bar: float) -> str:
-    p = probability_text(record["p_value"], bar)
-    text = tr("McNemar mid-p {p}", p=p) if n_groups is None else flips_text(n_groups, p)
-    return text + adjusted_text(record["p_holm"], n_pairs, bar)
+    """What was tested; of independent samples two tests, one of balanced accuracy and one of accuracy."""
+    p, adjusted = probability_text(record["p_value"], bar), adjusted_text(record["p_holm"], n_pairs, bar)
+    if n_groups is not None:
+        return flips_text(n_groups, p) + adjusted
+    return tr(
+        "sign flips p {p}{adjusted}; McNemar mid-p of accuracy {mid_p}{mid_adjusted}",
+        p=p,
+        adjusted=adjusted,
+        mid_p=probability_text(record["mcnemar_mid_p"], bar),
+        mid_adjusted=adjusted_text(record["mcnemar_holm"], n_pairs, bar),
+    )
 
 
 def single_sentence(evaluation: Mapping[str, Any]) -> str:

@@ -91,8 +91,9 @@ def _tests(run: StudyFiles) -> list[str]:
         else:
             told.append(
                 tr(
-                    "Models were compared on the same samples by McNemar's mid-p test (Fagerland, Lydersen and Laake "
-                    "2013)."
+                    "Models were compared on the same samples by a randomisation test of balanced accuracy that flips "
+                    "signs, and by McNemar's mid-p test of accuracy (Fagerland, Lydersen and Laake 2013); a model is "
+                    "called better where both agree."
                 )
             )
         methods = [str(pair.get("auc_method")) for pair in result["comparisons"] if pair.get("auc_p") is not None]
