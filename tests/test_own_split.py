@@ -90,3 +90,14 @@ def test_large_sets_are_drawn_by_whole_groups(monkeypatch):
     monkeypatch.setattr("clearmargin.leakage.own_split.MOST_TAUGHT", 120)
     found = split_control(*material(np.random.default_rng(4)), seed=0, progress=silent)
     assert found["learned"] + found["tested"] == 120
+
+
+def test_an_accuracy_of_exactly_chance_is_not_above_it_by_the_last_bit(monkeypatch):
+    def a_bit_less(truth, said):
+        return float(np.nextafter((truth == said).mean(), 0))
+
+    monkeypatch.setattr("clearmargin.leakage.own_split.agreement_by_chance", a_bit_less)
+    found = split_control(*material(np.random.default_rng(0)), seed=0, progress=silent)
+    assert found["accuracy"]["value"] > found["chance"]
+    assert found["accuracy"]["low"] == pytest.approx(found["chance"], abs=1e-12)
+    assert found["holds"] is True

@@ -1066,18 +1066,23 @@ def conformal_block(study: Study, name: str) -> Tree:
     }
 
 
+def effective_number(units: np.ndarray) -> float:
+    """Groups of one size that tell as much as these: ordered pairs of samples over those within a group."""
+    return len(units) ** 2 / sum(int(size) ** 2 for size in np.unique(units, return_counts=True)[1])
+
+
 def abstention_threshold(learned: Answers, target: float) -> tuple[float | None, str]:
     """The lowest confidence that keeps the error at the target, as documented; and whether it was reached."""
     confidences, right = learned.values.max(axis=1), learned.values.argmax(axis=1) == learned.truth
     starts, tail = (0.25, 0.5, 0.75, 1.0), (1 - 0.95) / 4
-    if int(learned.units.max()) + 1 < math.ceil(math.log(tail) / math.log1p(-target) - 1e-9):
+    if effective_number(learned.units) < math.ceil(math.log(tail) / math.log1p(-target) - 1e-9):
         return None, "few"
     descending, passed = -np.sort(-confidences), []
     for start in starts:
         for share_kept in np.arange(start, 1 + 0.025, 0.05):
             kept = max(1, math.ceil(min(share_kept, 1.0) * len(descending) - 1e-9))
             accepted = confidences >= descending[kept - 1]
-            n = len(set(learned.units[accepted].tolist()))
+            n = effective_number(learned.units[accepted])
             mistakes = float((~right[accepted]).mean()) * n
             # the upper limit is above the target when its Beta has more than the tail beyond the target
             if mistakes >= n or 1 - incomplete_beta(mistakes + 1, n - mistakes, target) > tail:

@@ -74,6 +74,7 @@ def _print(found: ExternalTest) -> None:
     _print_figures(found)
     for sentence in (*found.record["sentences"], *(pair["sentence"] for pair in found.evaluation["comparisons"])):
         typer.echo(plain_text(sentence))
+    _print_gates(found.evaluation)
     _print_overlap(found.record)
     _print_shift(found.record["shift"])
     typer.echo(f"Written: {found.folder}\nPage: {found.folder / 'external.html'}")
@@ -101,6 +102,16 @@ def _print_figures(found: ExternalTest) -> None:
         own = [_figure(metrics[key]) for key in ("accuracy", "balanced_accuracy", "auc")]
         table.add_row(f"{plain(name)}, {rest['n']:,} without copies", *own)
     print_table(table)
+
+
+def _print_gates(figures: dict[str, Any]) -> None:
+    for name, said in figures["contenders"].items():
+        if "gate" in said:
+            gate = said["gate"]
+            typer.echo(
+                f"{plain_text(name)} calls {gate['unlike_n']:,} of {figures['n']:,} images unlike those it learned "
+                f"from; {100 * gate['false_alarms']:.3g} % of images like them would be."
+            )
 
 
 def _print_overlap(record: dict[str, Any]) -> None:

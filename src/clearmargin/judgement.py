@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from clearmargin.errors import UsageError
 from clearmargin.evaluation.alignment import numbered_groups
@@ -21,7 +22,7 @@ from clearmargin.evaluation.metrics import label_index, predicted_index
 from clearmargin.evaluation.regression import evaluate_estimates
 from clearmargin.evaluation.regression_metrics import error_figures
 from clearmargin.evaluation.shares import Shares
-from clearmargin.files import file_sha256
+from clearmargin.files import file_sha256, write_table
 from clearmargin.language import tr
 from clearmargin.recipe import Recipe, slug
 from clearmargin.recipe_evaluation import EvaluationSettings
@@ -33,10 +34,14 @@ from clearmargin.task import Classification, Task
 LEAKY = "Leaky split"
 # What figures are computed from. Repeats lie in repeats/seed-N, of folds in fold-F below it, and of further
 # initialisations in init-M below that.
-RESTS_ON = tuple(
-    f"{place}{name}"
-    for place in ("", "repeats/*/", "repeats/*/*/", "repeats/*/*/*/")
-    for name in ("split.csv", "contenders/*/predictions.csv", "baselines/*/predictions.csv")
+RESTS_ON = (
+    "attributes.csv",
+    "contenders/*/gate.csv",
+    *(
+        f"{place}{name}"
+        for place in ("", "repeats/*/", "repeats/*/*/", "repeats/*/*/*/")
+        for name in ("split.csv", "contenders/*/predictions.csv", "baselines/*/predictions.csv")
+    ),
 )
 
 
@@ -49,7 +54,9 @@ def judge_contenders(
     folder: Path,
     decisions: Mapping[str, Decision],
 ) -> dict[str, Any]:
-    """The content of ``evaluation.json``; baselines of a regression are written beside the contenders' predictions.
+    """The content of ``evaluation.json``; what it rests on beside the contenders' predictions is written too.
+
+    That is: baselines of a regression, and ``attributes.csv`` when subgroups are asked for.
 
     Parameters
     ----------
@@ -66,12 +73,15 @@ def judge_contenders(
         "seed": recipe.seed,
     }
     if isinstance(task, Classification):
+        names = split.names[split.rows("test")]
+        columns = _columns(asked.subgroups, inputs, names)
+        write_attributes(folder, names, columns)
         figures = evaluate(
             said,
             train_labels=split.labels[split.rows("train")],
             prevalence=asked.prevalence,
             decisions=decisions,
-            columns=_columns(asked.subgroups, inputs, split.names[split.rows("test")]),
+            columns=columns,
             **settings,
         )
         figures = with_gates(figures, said, decisions, folder)
@@ -106,6 +116,20 @@ def _columns(asked: Sequence[str], inputs: Inputs, names: np.ndarray) -> dict[st
     """What the columns asked for say of the named samples; None where a sample lacks one."""
     attributes = {sample.name: sample.attributes for sample in inputs.samples} if asked else {}
     return {column: [attributes[name].get(column) for name in names] for column in asked}
+
+
+def write_attributes(folder: Path, names: np.ndarray, columns: Mapping[str, Sequence[str | None]]) -> None:
+    """Write ``attributes.csv``: what the columns of subgroups, and no others, say of the test samples.
+
+    A row for each sample and column, ``name, column, value``; empty where nothing is stated. No file without columns.
+    """
+    rows = [
+        (str(name), column, value or "")
+        for column, cells in columns.items()
+        for name, value in zip(names, cells, strict=True)
+    ]
+    if rows:
+        write_table(folder / "attributes.csv", pd.DataFrame(rows, columns=["name", "column", "value"], dtype=object))
 
 
 def with_gates(

@@ -56,7 +56,13 @@ class PublishedContender(TrainedContender):
         settings = ForeignContender.model_validate(self.description["architecture"])
         return open_stored(settings, self.classes, self.folder / "model.onnx", self.description["weights_sha256"])
 
-    def probabilities(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
-        """Class probabilities, float64 (images, classes), of prepared images."""
+    def judged(self, pixels: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Class probabilities, float64 (images, classes), of prepared images; and no distances: it has no gate.
+
+        Returns
+        -------
+        The probabilities, and NaN of shape (images,).
+        """
         portions = (np.stack(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH))
-        return np.concatenate([np.empty((0, len(self.classes))), *map(self.model.probabilities, portions)])
+        said = np.concatenate([np.empty((0, len(self.classes))), *map(self.model.probabilities, portions)])
+        return said, np.full(len(said), np.nan)

@@ -37,6 +37,19 @@ def test_the_error_among_accepted_keeps_the_target():
     assert exceeded / 200 <= 0.05 + 0.03  # two standard errors
 
 
+@pytest.mark.parametrize("sizes", [[5] * 120, [20] * 20 + [2] * 100, [60] * 10 + [1] * 110])
+def test_groups_of_any_size_keep_the_target(sizes):
+    """Groups are all right or all wrong, confidence says nothing, the error is a little above the target."""
+    rng, count = np.random.default_rng(3), len(sizes)
+    units = np.repeat(np.arange(count), sizes)
+    groups = np.array([f"g{unit}" for unit in units], dtype=object)
+    reached = [
+        fit_abstention(rng.random(len(units)), (rng.random(count) >= 0.06)[units], groups, 0.05).outcome == "reached"
+        for _ in range(300)
+    ]
+    assert np.mean(reached) <= 0.05 + 0.025  # two standard errors
+
+
 def test_random_confidence_gives_a_flat_curve():
     rng = np.random.default_rng(1)
     right = rng.random(20_000) < 0.8

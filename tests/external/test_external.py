@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import clearmargin as cm
 from clearmargin.errors import RunFolderError, SourceError, UsageError, WeightsError
@@ -123,6 +124,32 @@ def test_the_training_images_themselves_overlap_wholly(finished: Run, class_fold
     found = evaluate_external(finished.folder, str(tmp_path / "same"), out=tmp_path / "out", progress=quiet)
     assert found.record["overlap"]["identical"] == len(learned)
     assert found.record["without_overlap"] == {"n": 0, "contenders": {}}
+
+
+def test_the_gate_of_the_run_judges_the_new_images(tested: ExternalTest, finished: Run, elsewhere: Path) -> None:
+    contender = finished.contender("one-layer")
+    assert contender.decision is not None
+    assert contender.decision.gate is not None
+    block = tested.evaluation["contenders"]["one layer"]["gate"]
+    names = read_predictions(tested.folder / "contenders" / "one-layer" / "predictions.csv")["test"].names
+    unlike = contender.predict([elsewhere / name for name in names])["unlike"]
+    assert (block["unlike_n"], block["threshold"]) == (int(unlike.sum()), contender.decision.gate.threshold)
+    assert block["unlike"]["value"] == pytest.approx(unlike.mean())
+    assert "Called unlike the training images" in (tested.folder / "external.html").read_text(encoding="utf-8")
+
+
+def test_noise_is_called_unlike_also_where_classes_are_summed(finished: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for place in (tmp_path / "noise" / "alpha", tmp_path / "noise" / "beta"):
+        place.mkdir(parents=True)
+        for number in range(4):
+            Image.fromarray(rng.integers(0, 256, (24, 24), dtype=np.uint8)).save(place / f"{number}.png")
+    found = evaluate_external(
+        finished.folder, str(tmp_path / "noise"), merges=["other=beta,gamma"], maps=["beta=other"],
+        out=tmp_path / "out", progress=quiet,
+    )  # fmt: skip
+    gate = found.evaluation["contenders"]["one layer"]["gate"]
+    assert (gate["unlike_n"], gate["unlike"]["value"]) == (8, 1.0)
 
 
 def test_some_copies_are_left_out_of_a_second_figure(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
-from clearmargin.evaluation.alignment import numbered_groups
+from clearmargin.evaluation.alignment import effective_groups, numbered_groups
 from clearmargin.evaluation.metrics import predicted_index
 from clearmargin.language import tr
 
@@ -69,8 +69,9 @@ def fit_abstention(
     until one fails; each start has a quarter of the 5 % by which the whole may be wrong: fixed-sequence testing with
     several starts, as in Angelopoulos, Bates, Candès, Jordan & Lei, "Learn then Test" (2021), algorithm 1.
 
-    When samples cluster, the limit is that of as many samples as there are groups among the accepted, with the same
-    share of mistakes: on the safe side, as samples of a group are alike.
+    When samples cluster, the limit is that of as many samples as there are `effective_groups` among the accepted, with
+    the same share of mistakes. That is as if samples of a group were all right or all wrong, so that it errs to the
+    safe side where they differ.
 
     Parameters
     ----------
@@ -81,8 +82,8 @@ def fit_abstention(
     groups
         Group of each sample, object of shape (samples,); None or empty: of its own.
     """
-    units, n_units = numbered_groups(groups)
-    if n_units < fewest_samples(target_error):
+    units, _ = numbered_groups(groups)
+    if effective_groups(units) < fewest_samples(target_error):
         return AbstentionRule(target_error, None, "few")
     order = np.argsort(-confidences, kind="stable")
     ordered = confidences[order]
@@ -91,7 +92,7 @@ def fit_abstention(
         for share in np.arange(start, 1 + STEP / 2, STEP):
             threshold = float(ordered[max(1, math.ceil(min(share, 1.0) * len(ordered) - 1e-9)) - 1])
             accepted = confidences >= threshold
-            effective = len(np.unique(units[accepted]))
+            effective = effective_groups(units[accepted])
             mistakes = float((~right[accepted]).mean()) * effective
             if _upper_limit(mistakes, effective, (1 - SURE) / len(STARTS)) > target_error:
                 break
@@ -99,7 +100,7 @@ def fit_abstention(
     return AbstentionRule(target_error, found, "not-reached" if found is None else "reached")
 
 
-def _upper_limit(mistakes: float, n: int, tail: float) -> float:
+def _upper_limit(mistakes: float, n: float, tail: float) -> float:
     """Clopper and Pearson's one-sided limit; of a broken number of mistakes, the same quantile of the same Beta."""
     return 1.0 if mistakes >= n else float(stats.beta.isf(tail, mistakes + 1, n - mistakes))
 

@@ -151,3 +151,18 @@ def numbered_groups(groups: np.ndarray) -> tuple[np.ndarray, int]:
         key = ("alone", row) if group is None or group == "" else ("group", group)
         units[row] = number.setdefault(key, len(number))
     return units, len(number)
+
+
+def effective_groups(units: np.ndarray) -> float:
+    """How many groups of one size tell as much as these: ``(Σ m)² / Σ m²`` over the sizes m of the groups.
+
+    Kish, *Survey Sampling* (1965), section 11.7; for a mean over samples of which those of a group are all alike. As
+    many as there are groups when all are of one size, fewer otherwise; 0 without samples.
+
+    Parameters
+    ----------
+    units
+        Group of each sample, int64 of shape (samples,).
+    """
+    sizes = np.bincount(units).astype(np.float64)
+    return float(len(units) ** 2 / (sizes**2).sum()) if len(units) else 0.0

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from clearmargin.evaluation.abstention import abstention_note, confidences_of
-from clearmargin.evaluation.alignment import numbered_groups
 from clearmargin.evaluation.calibration import Temperature, calibration_block, temperature_note
 from clearmargin.evaluation.decision import Decision
 from clearmargin.evaluation.decision_curve import decision_curve_block
@@ -21,8 +20,7 @@ def merged_blocks(
     decision: Decision,
     truth: np.ndarray,
     probabilities: np.ndarray,
-    groups: np.ndarray,
-    settings: dict[str, Any],
+    shares: Shares,
 ) -> dict[str, Any]:
     """Calibration, conformal sets, abstention and decision curve where classes of the run are summed up.
 
@@ -35,16 +33,12 @@ def merged_blocks(
         Place of the true class among those of the test, int64 of shape (samples,).
     probabilities
         Of the run's own classes, float64 of shape (samples, classes).
-    groups
-        Of each sample, object of shape (samples,).
-    settings
-        ``confidence``, ``resamples``, ``seed`` of the intervals.
+    shares
+        Of the test.
     """
-    units, n_units = numbered_groups(groups)
-    shares = Shares(units, n_units < len(truth), settings["confidence"], settings["resamples"], settings["seed"])
     summed = mapping.merge(probabilities)
     return {
-        "calibration": _calibration(decision, truth, summed, settings["seed"]),
+        "calibration": _calibration(decision, truth, summed, shares.seed),
         "conformal": _conformal(mapping, decision, truth, probabilities, shares),
         "abstention": _abstention(decision, truth, probabilities, summed, shares),
         "decision_curve": decision_curve_block(mapping.classes, truth, summed),

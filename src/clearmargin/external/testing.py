@@ -11,10 +11,14 @@ import numpy as np
 
 from clearmargin.claim import check_apart, sole_writer
 from clearmargin.errors import RunFolderError, UsageError
+from clearmargin.evaluation.alignment import numbered_groups
 from clearmargin.evaluation.assessment import evaluate
+from clearmargin.evaluation.gate import gate_block, read_distances
 from clearmargin.evaluation.ledger import Evaluated, enter
 from clearmargin.evaluation.metrics import label_index
-from clearmargin.evaluation.predictions import read_predictions, write_predictions
+from clearmargin.evaluation.predictions import read_predictions
+from clearmargin.evaluation.shares import Shares
+from clearmargin.external.evidence import Judged, rests_on, write_evidence
 from clearmargin.external.frozen import require_frozen
 from clearmargin.external.mapping import ClassMapping, class_mapping
 from clearmargin.external.merged import merged_blocks
@@ -146,8 +150,8 @@ class _Test:
         stored, why_not = self._stored(summary["pixels_key"], learned)
         self.progress("Looking for copies of training images", 0, 0, "")
         overlap = find_overlap(images, learned, stored, why_not)
-        own = {contender.name: self._probabilities(contender) for contender in self.chosen}
-        said = {name: self._predictions(images, overlap, values) for name, values in own.items()}
+        own = {contender.name: self._judged(contender) for contender in self.chosen}
+        said = {name: self._predictions(images, overlap, judged.probabilities) for name, judged in own.items()}
         self.progress("Evaluating", 0, 0, "")
         figures = self._figures(said, own)
         labels = next(iter(said.values())).labels
@@ -163,7 +167,10 @@ class _Test:
             "shift": shift_table(self._renamed(summary), summarise(images.facts, labels)),
             "internal": self._internal(),
         }
-        return self._write(said, figures, record, images.facts["pixel_sha256"])
+        hashes = images.facts["pixel_sha256"].to_numpy(dtype=object)
+        number = self._enter(hashes)
+        write_evidence(self.folder, self.mapping, said, own, hashes, overlap)
+        return self._write({**figures, "kind": "external", **number}, record)
 
     def _images(self, contender: TrainedContender) -> Inputs:
         """The new images of tested classes, as a contender takes them."""
@@ -194,15 +201,16 @@ class _Test:
             )
         return stored, ""
 
-    def _probabilities(self, contender: TrainedContender) -> np.ndarray:
-        """What a contender says of every new image, in its own classes: float64 (images, classes)."""
+    def _judged(self, contender: TrainedContender) -> Judged:
+        """What a contender says of every new image, in its own classes, and how far it finds them off."""
         images = self._images(contender)
         said = []
         for start in range(0, len(images.samples), CHUNK):
             self.progress(f"{contender.name}: predicting", start, len(images.samples), "")
             rows = np.arange(start, min(start + CHUNK, len(images.samples)))
-            said.append(contender.probabilities(list(images.rows.read(rows))))
-        return np.concatenate(said)
+            said.append(contender.judged(list(images.rows.read(rows))))
+        probabilities, distances = (np.concatenate(column) for column in zip(*said, strict=True))
+        return Judged(contender.classes, probabilities, distances)
 
     def _predictions(self, images: Inputs, overlap: Overlap, values: np.ndarray) -> Predictions:
         samples = images.samples
@@ -226,15 +234,22 @@ class _Test:
             evaluate(said, train_labels=labels, decisions=decisions, **self._settings), self.opened.recipe
         )
 
-    def _figures(self, said: dict[str, Predictions], own: dict[str, np.ndarray]) -> dict[str, Any]:
+    def _figures(self, said: dict[str, Predictions], own: dict[str, Judged]) -> dict[str, Any]:
         """The figures of the test, with the rules that were fixed in the run."""
         decided = {one.name: one.decision for one in self.chosen if one.decision is not None}
-        if not self.mapping.merges:
-            return self._evaluate(said, decided)
-        figures = self._evaluate(said)
+        figures = self._evaluate(said, {} if self.mapping.merges else decided)
         for name, decision in decided.items():
-            truth = label_index(said[name].labels, self.mapping.classes)
-            blocks = merged_blocks(self.mapping, decision, truth, own[name], said[name].groups, self._settings)
+            groups, values = said[name].groups, own[name]
+            units, n_units = numbered_groups(groups)
+            shares = Shares(units, n_units < len(units), *self._settings.values())
+            blocks = {}
+            if self.mapping.merges:
+                truth = label_index(said[name].labels, self.mapping.classes)
+                blocks = merged_blocks(self.mapping, decision, truth, values.probabilities, shares)
+            if decision.gate is not None:
+                before = read_distances(self.opened.contender(name).folder / "gate.csv")
+                distances = {"validation": before["validation"], "test": values.distances}
+                blocks["gate"] = gate_block(decision.gate, distances, shares)
             figures["contenders"][name] = {**figures["contenders"][name], **blocks}
         return figures
 
@@ -291,17 +306,15 @@ class _Test:
             counts[called.get(name, name)] = counts.get(called.get(name, name), 0) + count
         return {**summary, "categories": {**summary["categories"], "class": counts}}
 
-    def _write(
-        self, said: dict[str, Predictions], figures: dict[str, Any], record: dict[str, Any], content: Any
-    ) -> ExternalTest:
-        """Enter the test in the run's ledger and write its folder, ``external.json`` last."""
+    def _enter(self, hashes: np.ndarray) -> dict[str, Any]:
+        """Enter the test in the run's ledger."""
         with sole_writer(self.opened.folder):
-            number = enter(self.opened.folder / "ledger.jsonl", list(content), self.frozen, kind="external")
-        for name, predictions in said.items():
-            write_predictions(self.folder / "contenders" / slug(name) / "predictions.csv", {"test": predictions})
-        evaluation = {**figures, "kind": "external", **number.as_json()}
-        told = sealed({**record, "sentences": sentences(figures, record)})
-        write_json(self.folder / "evaluation.json", evaluation)
+            return enter(self.opened.folder / "ledger.jsonl", list(hashes), self.frozen, kind="external").as_json()
+
+    def _write(self, evaluation: dict[str, Any], record: dict[str, Any]) -> ExternalTest:
+        """Write what was found into the test's folder: ``external.json`` last, then the pages."""
+        told = sealed({**record, "sentences": sentences(evaluation, record)})
+        write_json(self.folder / "evaluation.json", {**evaluation, "rests_on": rests_on(self.folder)})
         write_json(self.folder / "external.json", told)
         self._write_pages()
         return ExternalTest(self.folder, evaluation, told)

@@ -7,6 +7,7 @@ stood at the place of each ``{name}``.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import string
@@ -19,27 +20,68 @@ from clearmargin.language import table
 
 LONGEST = 4000  # characters; nothing the program writes is longer
 _INNER = "_"  # names that begin with it stand for sentences, which are retold in their turn
+_KNOWN = "__"  # and with this one for words that the table must know, or the text does not fit
 _NUMBER = re.compile(r"n(_\w+)?")  # of names that stand for numbers
-_DIGITS = r"[-+<>\u2212]?[ \u202f]?\d(?:[\d\u202f,.e+\u2212\u2013-]*[\d])?"
+_DIGITS = re.compile(r"[-+<>\u2212]?[ \u202f]?\d(?:[\d\u202f,.e+\u2212\u2013-]*[\d])?")
 _EITHER = re.compile(r"\[([^\[\]|]*(?:\|[^\[\]|]*)+)\]")  # of one or of several: [image|images]
 _BOUNDARY = re.compile(r"(?<=[.!?:;])\s+")
 
 
 @dataclass(frozen=True)
 class _Pattern:
-    """An English text as an expression that finds its values, and the text that takes its place."""
+    """An English text with gaps, and the text that takes its place.
 
-    expression: re.Pattern[str]
+    A gap ends where the literal behind it is first seen, and nothing is tried twice: names that a person gave may be
+    of any form, and must not make the search long.
+
+    Attributes
+    ----------
+    literals
+        What stands before, between and behind the gaps: of each the forms it may have, one more than there are names.
+    """
+
+    literals: tuple[tuple[str, ...], ...]
     names: tuple[str, ...]
     told: str
 
     def retell(self, english: str) -> str | None:
-        found = self.expression.fullmatch(english)
-        if found is None:
+        values = self._values(english)
+        if values is None:
             return None
-        values = dict(zip(self.names, found.groups(), strict=True))
-        inner = {name: retold(value) or value for name, value in values.items() if name.startswith(_INNER)}
+        inner = {name: retold(value) for name, value in values.items() if name.startswith(_INNER)}
+        if any(told is None for name, told in inner.items() if name.startswith(_KNOWN)):
+            return None
+        inner = {name: told or values[name] for name, told in inner.items()}
         return self.told.format(**{**values, **inner}) if values else self.told
+
+    def _values(self, english: str) -> dict[str, str] | None:
+        first = next((form for form in self.literals[0] if english.startswith(form)), None)
+        if first is None or not english.endswith(self.literals[-1]):
+            return None
+        place, values = len(first), dict[str, str]()
+        for number, name in enumerate(self.names, start=1):
+            end, after = self._gap(english, place, number)
+            value = english[place:end]
+            if not value or values.setdefault(name, value) != value:
+                return None
+            place = after
+        return values if place == len(english) else None
+
+    def _gap(self, english: str, place: int, number: int) -> tuple[int, int]:
+        """Where the gap before a literal ends, and where that literal ends; an empty gap where there is none."""
+        forms, nothing = self.literals[number], (place, place)
+        if _NUMBER.fullmatch(self.names[number - 1]):
+            digits = _DIGITS.match(english, place)
+            if digits is None:
+                return nothing
+            form = next((form for form in forms if english.startswith(form, digits.end())), None)
+            return nothing if form is None else (digits.end(), digits.end() + len(form))
+        if number == len(self.names):
+            form = next(form for form in forms if english.endswith(form))
+            return max(place, len(english) - len(form)), len(english)
+        seen = [(english.find(form, place + 1), -len(form), form) for form in forms]
+        end, _, form = min((one for one in seen if one[0] >= 0), default=(place, 0, ""))
+        return end, end + len(form)
 
 
 @lru_cache(maxsize=4096)
@@ -91,24 +133,21 @@ def _patterns() -> tuple[_Pattern, ...]:
 
 
 def _pattern(english: str, told: str) -> tuple[int, _Pattern]:
-    expression, names, own = "", [], 0
+    literals, names, own = [""], [], 0
     for literal, name, _, _ in string.Formatter().parse(english):
-        expression += _literal(literal)
+        literals[-1] += literal
         own += len(literal)
         if name is not None:
-            sought = _DIGITS if _NUMBER.fullmatch(name) else ".+?"
-            expression += f"(?P={name})" if name in names else f"(?P<{name}>{sought})"
             names.append(name)
-    return own, _Pattern(re.compile(expression, re.DOTALL), tuple(dict.fromkeys(names)), told)
+            literals.append("")
+    return own, _Pattern(tuple(map(_forms, literals)), tuple(names), told)
 
 
-def _literal(text: str) -> str:
-    """The text as an expression; of ``[image|images]`` either fits."""
+def _forms(text: str) -> tuple[str, ...]:
+    """The forms of a text, the longest first: ``[image|images]`` has two."""
     pieces = _EITHER.split(text)
-    return "".join(
-        f"(?:{'|'.join(map(re.escape, piece.split('|')))})" if place % 2 else re.escape(piece)
-        for place, piece in enumerate(pieces)
-    )
+    choices = [piece.split("|") if place % 2 else [piece] for place, piece in enumerate(pieces)]
+    return tuple(sorted(map("".join, itertools.product(*choices)), key=len, reverse=True))
 
 
 def _varies(english: str) -> bool:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from clearmargin.language import tr
 from clearmargin.report import account
 from clearmargin.report.folder import StudyFiles, TrainedFiles
-from clearmargin.report.marking import unmarked
 from clearmargin.report.methods import settings_of
-from clearmargin.report.wording import count, listed, percent, plural, retold_text, sentences
+from clearmargin.report.wording import count, listed, percent, plural, sentences
 
 
 @dataclass(frozen=True)
@@ -284,14 +283,14 @@ def _evaluation(run: StudyFiles) -> list[Item]:
 
 def _results(run: StudyFiles) -> list[Item]:
     figures = [f"{name}: {account.reached(run, said)}." for name, said in run.evaluation["contenders"].items()]
-    verdicts = [retold_text(unmarked(pair["sentence"])) for pair in run.evaluation["comparisons"][:3]]
     rows = [
         _tell(tr("Flow"), "20a", "35", tr("Found, left out and used: under “Data flow”.")),
         _ask(tr("Who they were"), "20b", "36", tr("What were age, sex and severity of disease in each part?")),
         _tell(tr("Performance"), "23a", "37, 38", *figures[:6]),
     ]
-    if verdicts:
-        rows.append(_tell(tr("Comparison"), "23a", "29, 37", *verdicts))
+    if run.evaluation["comparisons"]:
+        compared = tr("Every pair of contenders, with interval and p-value: under “Result”.")
+        rows.append(_tell(tr("Comparison"), "23a", "29, 37", compared))
     if account.noun_of(run) == "image":
         explained = tr("Grad-CAM, filters and feature maps are under “A look inside”.")
         rows.append(_tell(tr("Explanation"), "12c", "31", explained))

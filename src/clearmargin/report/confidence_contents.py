@@ -1,4 +1,4 @@
-"""What evaluation.json must hold of calibration, prediction sets, withheld answers, decision curves and subgroups."""
+"""What evaluation.json must hold of calibration, what models do not know, decision curves and subgroups."""
 
 from __future__ import annotations
 
@@ -63,6 +63,25 @@ class AbstentionBlock(Portion):
     error: Figure
     curve: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
     aurc: float
+
+
+class _Detected(Portion):
+    kind: str
+    n: int
+    unlike: int
+    share: float
+    low: float | None
+    high: float | None
+
+
+class GateBlock(Portion):
+    """``gate`` of a contender."""
+
+    false_alarms: float
+    threshold: float
+    unlike: Figure
+    unlike_n: int
+    detected: list[_Detected]
 
 
 class DecisionCurve(Portion):

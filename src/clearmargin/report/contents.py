@@ -16,6 +16,7 @@ from clearmargin.report.confidence_contents import (
     CalibrationBlock,
     ConformalBlock,
     DecisionCurve,
+    GateBlock,
     SubgroupColumn,
 )
 
@@ -54,6 +55,7 @@ class _Classified(Portion):
     calibration: CalibrationBlock | None = None
     conformal: ConformalBlock | None = None
     abstention: AbstentionBlock | None = None
+    gate: GateBlock | None = None
     decision_curve: list[DecisionCurve] | None = None
 
 

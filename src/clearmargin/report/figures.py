@@ -29,6 +29,7 @@ CLASSES_NAMED = 30  # more names do not fit along a confusion matrix
 _TEXT_SIZE = 9.0
 _NAME_LENGTH = 22
 _ROC_NAME_LENGTH = 13  # the panels are small, and the page names the contenders in full
+LEGEND_MOST = 6  # lines in a panel of which a legend inside it can tell
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,20 @@ def plot_roc(axes: Axes, curves: Sequence[RocLine], title: str) -> Axes:
     axes.set_xlabel(tr("false positive rate"))
     axes.set_ylabel(tr("true positive rate"))
     put_title(axes, short(title, _NAME_LENGTH + 4))
-    return finished(axes, legend="inside")
+    return finished(axes, legend="inside" if len(curves) <= LEGEND_MOST else None)
+
+
+def plot_key(axes: Axes, names: Sequence[str]) -> Axes:
+    """Plot nothing but which line is whose, for panels of more curves than a legend inside them has room for."""
+    for index, name in enumerate(names):
+        look = Look(index)
+        label = short(name, _ROC_NAME_LENGTH)
+        axes.plot([], [], color=look.color, linestyle=look.line_style, linewidth=1.6, label=label)
+    axes.set_axis_off()
+    columns = -(-len(names) // 20)
+    key = axes.legend(loc="center", ncols=columns, frameon=False, fontsize=_TEXT_SIZE - 1.5, labelcolor=INK)
+    key.set_in_layout(False)  # a key taller than its panel must not press the others flat
+    return axes
 
 
 def plot_confusion(axes: Axes, counts: np.ndarray, classes: Sequence[str]) -> Axes:
@@ -181,8 +195,11 @@ def plot_estimates(axes: Axes, estimates: Mapping[str, Mapping[str, Any]], title
 
 
 def put_title(axes: Axes, text: str, pad: float | None = None) -> None:
-    """Write a title over the left edge, where it is read first; ``pad`` points above it, or as usual."""
-    axes.set_title(text, loc="left", color=INK, fontsize=_TEXT_SIZE + 1, pad=pad)
+    """Write a title over the left edge, where it is read first; ``pad`` points above it, or as usual.
+
+    Its height is given: else all tick labels would be measured, time and again, to look for some above the axes.
+    """
+    axes.set_title(text, loc="left", y=1.0, color=INK, fontsize=_TEXT_SIZE + 1, pad=pad)
 
 
 def finished(

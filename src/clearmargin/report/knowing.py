@@ -1,4 +1,4 @@
-"""What contenders know that they don't know: prediction sets and withheld answers."""
+"""What contenders know that they don't know: prediction sets, withheld answers, and images unlike all they learned."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clearmargin.report.confidence_figures import Line, plot_risk_coverage
 from clearmargin.report.drawing import Drawing, draw, draw_grid, inline
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import RunFiles
-from clearmargin.report.wording import count, decimal, estimate, interval, is_number, percent, plural
+from clearmargin.report.wording import count, decimal, estimate, interval, is_number, percent, plural, sentences
 
 SIZES_NAMED = 4  # sets of more classes are counted together
 _RISK = ((5.4, 3.0), (0.12, 0.16, 0.85, 0.72))
@@ -51,19 +51,39 @@ class Withheld:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """What one contender calls unlike its training part; numbers as text, ``found`` by kind of made-up image."""
+
+    name: str
+    look: Look
+    sentence: str
+    threshold: str
+    meant: str
+    false_alarms: str
+    found: Mapping[str, str]
+    note: str
+
+
+@dataclass(frozen=True)
 class Knowing:
-    """What the page shows of both; ``titles`` head the columns of set sizes."""
+    """What the page shows of all three; ``titles`` head the columns of set sizes, ``kinds`` those of made-up images.
+
+    ``ring`` tells whether the figure marks a threshold.
+    """
 
     sets: tuple[Sets, ...]
     titles: tuple[str, ...]
     withheld: tuple[Withheld, ...]
     figure: Markup
+    ring: bool
+    gates: tuple[Gate, ...]
+    kinds: Mapping[str, str]
 
 
 def knowing(run: RunFiles) -> Knowing | None:
-    """Arrange the blocks ``conformal`` and ``abstention`` of ``evaluation.json``; None without any."""
-    sets, withheld = _blocks(run, "conformal"), _blocks(run, "abstention")
-    if not sets and not withheld:
+    """Arrange the blocks ``conformal``, ``abstention`` and ``gate`` of ``evaluation.json``; None without any."""
+    sets, withheld, gates = (_blocks(run, key) for key in ("conformal", "abstention", "gate"))
+    if not sets and not withheld and not gates:
         return None
     lines = _lines(withheld)
     description = tr("Share of mistakes among the answers given, over the share of images that get one")
@@ -74,6 +94,9 @@ def knowing(run: RunFiles) -> Knowing | None:
         (*map(str, range(most)), str(most) if most == len(run.evaluation["classes"]) else f"{most}+"),
         tuple(_withheld(name, look, found) for name, look, found in withheld),
         figure,
+        any(line.mark is not None for line in lines),
+        tuple(_gate(name, look, found) for name, look, found in gates),
+        {one["kind"]: _kind(one["kind"]) for _, _, found in gates for one in found["detected"]},
     )
 
 
@@ -156,3 +179,34 @@ def _withheld(name: str, look: Look, found: Mapping[str, Any]) -> Withheld:
         tr("{n} of {all}", n=count(found["accepted"]), all=count(found["accepted"] + found["abstained"])),
         estimate(found["error"]), decimal(found["aurc"]), found.get("note") or "",
     )  # fmt: skip
+
+
+def _kind(kind: str) -> str:
+    """What made-up images are called in the head of a table."""
+    return {"blank": tr("Blank images"), "noise": tr("Noise")}.get(kind, kind)
+
+
+def _gate(name: str, look: Look, found: Mapping[str, Any]) -> Gate:
+    foreign, called = (sum(one[key] for one in found["detected"]) for key in ("n", "unlike"))
+    values = {
+        "name": name,
+        "n": plural(found["unlike_n"], "test image"),
+        "share": percent(found["unlike"]["value"]),
+        "meant": percent(found["false_alarms"], 0),
+        "found": count(called),
+        "images": plural(foreign, "image"),
+    }
+    sentence = tr("{name} calls {n} unlike all it learned from: false alarms in {share} (meant: {meant}).", **values)
+    if foreign:
+        told = tr("Of {images} that are no pictures of anything, blank or noise, it calls {found} so.", **values)
+        sentence = sentences(sentence, told)
+    return Gate(
+        name, look, sentence, decimal(found["threshold"], 2), values["meant"], estimate(found["unlike"]),
+        {one["kind"]: _detected(one) for one in found["detected"]}, found.get("note") or "",
+    )  # fmt: skip
+
+
+def _detected(one: Mapping[str, Any]) -> str:
+    """How many were found, and the interval of their share."""
+    number = tr("{n} of {all}", n=count(one["unlike"]), all=count(one["n"]))
+    return f"{number} ({interval(one['low'], one['high'])})" if is_number(one["low"]) else number

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clearmargin.evaluation.intervals import FEW_GROUPS, bootstrap_method
 from clearmargin.evaluation.rounds import alone, first_round
 from clearmargin.evaluation.verdict import single_sentence
 from clearmargin.language import tr
@@ -58,6 +59,7 @@ def metric_title(english: str) -> str:
         "Balanced accuracy": tr("Balanced accuracy"),
         "Macro F1": tr("Macro F1"),
         "Log loss": tr("Log loss"),
+        "Brier score": tr("Brier score"),
     }
     return words.get(english, english)
 
@@ -229,16 +231,31 @@ def contender_costs(contenders: Iterable[TrainedFiles]) -> list[dict[str, str]]:
 
 def interval_methods(run: RunFiles) -> str:
     """Say how the intervals were made, and for which metrics each way was used."""
+    groups, clustered = run.evaluation.get("groups", FEW_GROUPS), run.evaluation.get("clustered", False)
+    warned = {bootstrap_method(groups, clustered): bootstrap_method(FEW_GROUPS, clustered)}  # `few_groups` says it once
     methods: dict[str, dict[str, None]] = {}
     for contender in run.contenders:
         for metric in METRICS:
             cell = contender.result["metrics"].get(metric.key) or {}
             if cell.get("method"):
-                methods.setdefault(cell["method"], {})[metric.title] = None
+                methods.setdefault(warned.get(cell["method"], cell["method"]), {})[metric.title] = None
+    if len(methods) == 1:
+        return retold_text(next(iter(methods)))
     return tr("; ").join(
         tr("{method} for {metrics}", method=retold_text(method), metrics=listed(list(titles)))
         for method, titles in methods.items()
     )
+
+
+def few_groups(evaluation: Mapping[str, Any]) -> str:
+    """What to warn of when the bootstrap has little to draw from; empty when there is enough of it."""
+    groups = evaluation.get("groups", FEW_GROUPS)
+    if groups >= FEW_GROUPS:
+        return ""
+    values = {"n": count(groups), "few": FEW_GROUPS}
+    if evaluation.get("clustered"):
+        return tr("Few groups in the test part ({n}, fewer than {few}): bootstrap intervals are too narrow.", **values)
+    return tr("Few images in the test part ({n}, fewer than {few}): bootstrap intervals are too narrow.", **values)
 
 
 def sample_size(evaluation: Mapping[str, Any]) -> str:

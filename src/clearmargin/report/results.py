@@ -16,10 +16,12 @@ from clearmargin.report.drawing import Drawing, draw, draw_grid, inline
 from clearmargin.report.elsewhere import elsewhere_sentence
 from clearmargin.report.figures import (
     CLASSES_NAMED,
+    LEGEND_MOST,
     Look,
     RocLine,
     plot_confusion,
     plot_estimates,
+    plot_key,
     plot_learning_curve,
     plot_roc,
     quantity_name,
@@ -30,6 +32,7 @@ from clearmargin.report.overview import METRICS, Mark, Scale, round_scale
 from clearmargin.report.wording import (
     MISSING,
     decimal,
+    estimate,
     interval,
     is_number,
     listed,
@@ -196,12 +199,13 @@ def _draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> Drawing:
 
 @dataclass(frozen=True)
 class PerClass:
-    """Rows of the per-class table, each with the mark of its recall, and a sentence about the hardest."""
+    """Rows of the per-class table, each with the mark of its recall; on the hardest, and over all classes, in words."""
 
     rows: tuple[tuple[Mapping[str, Any], Mark], ...]
     low: str
     high: str
     sentence: str
+    overall: str
     note: str = ""
 
 
@@ -230,7 +234,19 @@ def _per_class(contender: ContenderFiles, scale: Scale) -> PerClass:
         )  # fmt: skip
         if hardest["recall"] == 1:
             sentence = tr("No class has a miss.")
-    return PerClass(tuple(marked), decimal(scale.low, scale.digits), decimal(scale.high, scale.digits), sentence)
+    ends = decimal(scale.low, scale.digits), decimal(scale.high, scale.digits)
+    return PerClass(tuple(marked), *ends, sentence, _overall(contender.result["metrics"]))
+
+
+def _overall(metrics: Mapping[str, Any]) -> str:
+    """One contender over all classes; empty for a run of before kappa was measured."""
+    if "kappa" not in metrics:
+        return ""
+    keys = ("accuracy", "balanced_accuracy", "mcc")
+    return tr(
+        "All classes: accuracy {accuracy}, balanced accuracy {balanced_accuracy}, MCC {mcc}, Cohen's kappa {kappa}.",
+        kappa=estimate(metrics["kappa"]), **{key: decimal((metrics.get(key) or {}).get("value")) for key in keys},
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -291,8 +307,11 @@ def roc_figures(panels: Sequence[RocPanel]) -> list[Markup]:
 
 def figure_files(run: RunFiles, panels: Sequence[RocPanel]) -> dict[str, Drawing]:
     """Draw the sheets for papers, as file name to SVG."""
-    classes, columns = run.evaluation["classes"], min(3, max(1, len(panels)))
-    plots = [panel.plot for panel in panels]
+    classes = run.evaluation["classes"]
+    plots: list[Any] = [panel.plot for panel in panels]
+    if plots and len(run.contenders) > LEGEND_MOST:
+        plots.append(partial(plot_key, names=[contender.name for contender in run.contenders]))
+    columns = min(3, max(1, len(plots)))
     curves = [
         partial(plot_curve, contender, Look(k), quantity)
         for k, contender in enumerate(run.contenders)
@@ -306,7 +325,7 @@ def figure_files(run: RunFiles, panels: Sequence[RocPanel]) -> dict[str, Drawing
         files["learning-curves.svg"] = draw_grid(len(curves) // 2, 2, (4.2, 2.8), list(curves))
     files["comparison.svg"] = draw_grid(2, 4, (3.4, 0.9 + 0.3 * len(run.contenders)), _estimate_plots(run))
     if plots:
-        files["roc.svg"] = draw_grid(-(-len(plots) // columns), columns, (3.0, 3.2), list(plots))
+        files["roc.svg"] = draw_grid(-(-len(plots) // columns), columns, (3.0, 3.2), plots)
     return files
 
 
