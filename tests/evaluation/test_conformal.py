@@ -89,7 +89,7 @@ def test_too_few_samples_give_sets_of_all_classes_and_it_is_said(simulate):
     assert conformal_threshold(np.arange(8.0), 0.1) is None
     truth, probabilities = simulate(np.random.default_rng(3), 8, 3)
     rule = fit_conformal(probabilities, truth, CLASSES, 0.1, "marginal")
-    shares = Shares(np.arange(8), False, 0.95, 200, 0)
+    shares = Shares(np.arange(8), False, 0.95)
     block = conformal_block(rule, CLASSES, truth, probabilities, 8, 8, shares.figure)
     assert block["coverage"]["value"] == 1
     assert block["sizes"] == [0, 0, 0, 8]
@@ -101,9 +101,9 @@ def test_clustered_samples_weaken_the_promise(simulate):
     rng = np.random.default_rng(4)
     truth, probabilities = simulate(rng, 300, 3)
     rule = fit_conformal(probabilities, truth, CLASSES, 0.1, "marginal")
-    shares = Shares(np.arange(300) // 10, True, 0.95, 500, 0)
+    shares = Shares(np.arange(300) // 10, True, 0.95)
     block = conformal_block(rule, CLASSES, truth, probabilities, 300, 30, shares.figure)
     assert "300 validation samples are of 30 groups" in block["note"]
     assert (block["expected_low"], block["expected_high"]) == expected_coverage(30, 0.1)
-    assert block["coverage"]["method"].startswith("bootstrap over 30 groups")
+    assert block["coverage"]["method"].startswith("Wilson over 30 groups (design effect ")
     assert sum(block["sizes"]) == 300

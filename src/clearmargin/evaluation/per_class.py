@@ -16,7 +16,6 @@ from clearmargin.evaluation.roc import one_vs_rest_auc
 def per_class(
     aligned: AlignedPredictions,
     probabilities: np.ndarray,
-    resampled: Mapping[str, np.ndarray],
     confidence: float,
     prevalence: Mapping[str, float],
 ) -> list[dict[str, Any]]:
@@ -26,8 +25,6 @@ def per_class(
     ----------
     probabilities
         float64 of shape (samples, classes).
-    resampled
-        ``recall`` and ``specificity`` in each resample, float64 of shape (resamples, classes).
     prevalence
         Share of a class among those the model is meant for, where it is stated: predictive values are then also given
         for it, as those of the test part hold for the shares of the test part only.
@@ -55,8 +52,7 @@ def per_class(
         row = {"class": name, "n": int(own.sum())}
         row |= {column: _or_none(values[index]) for column, values in columns.items()}
         for column, asked in (("recall", own), ("specificity", ~own)):
-            again = resampled[column][:, index]
-            share = share_figure(told[asked], aligned.units[asked], again, confidence, aligned.clustered)
+            share = share_figure(told[asked], aligned.units[asked], confidence, aligned.clustered)
             row |= {f"{column}_{key}": share[key] for key in ("low", "high", "method")}
         rows.append({**row, **_predictive_values(row, prevalence.get(name))})
     return rows

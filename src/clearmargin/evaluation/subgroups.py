@@ -106,7 +106,7 @@ def _figures(
         low, high = newcombe(right[member], right[~member], confidence)
         interval = {"value": gap, "low": low, "high": high, "method": "Newcombe"}
     return {
-        "accuracy": share_figure(right[member], units[member], again["accuracy"], confidence, clustered),
+        "accuracy": share_figure(right[member], units[member], confidence, clustered),
         "balanced_accuracy": bootstrap_figure(
             float(balanced_accuracy(own)), again["balanced_accuracy"], confidence, value.units, clustered
         ),
@@ -141,7 +141,7 @@ def _division(member: np.ndarray) -> bytes:
 def _resampled(
     aligned: AlignedPredictions, predicted: Mapping[str, np.ndarray], values: list[Value], resamples: int, seed: int
 ) -> dict[str, list[dict[str, np.ndarray]]]:
-    """For each contender and value: accuracy, balanced accuracy and gap in each resample of all groups."""
+    """For each contender and value: balanced accuracy and gap in each resample of all groups."""
     n_classes, n_units = len(aligned.classes), aligned.n_units
     everything = np.ones(len(aligned.truth), dtype=bool)
     counts = {
@@ -172,7 +172,6 @@ def _tally(weights: np.ndarray, counts: Any, n_classes: int) -> Tally:
 def _scored(own: Tally, in_all: Tally) -> dict[str, np.ndarray]:
     rest = Tally(*(whole - part for whole, part in zip(in_all, own, strict=True)))
     return {
-        "accuracy": accuracy(own),
         "balanced_accuracy": balanced_accuracy(own),
         "gap": accuracy(own) - accuracy(rest),
     }

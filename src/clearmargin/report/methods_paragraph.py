@@ -56,7 +56,14 @@ def _statistics(run: StudyFiles) -> list[str]:
     confidence, drawn = f"{100 * result.get('confidence', 0.95):g}", count(result.get("resamples"))
     used = _methods_named(result)
     told = [tr("All intervals are {confidence} % intervals.", confidence=confidence)]
-    if any("Wilson" in method for method in used):
+    if any(method.startswith("Wilson over") for method in used):
+        told.append(
+            tr(
+                "Shares of samples in groups have Wilson's interval for the effective number of samples, with "
+                "Student's quantile (Korn and Graubard 1998)."
+            )
+        )
+    if "Wilson score" in used:
         told.append(tr("Shares of independent samples have Wilson's score interval (Wilson 1927)."))
     if any("Clopper" in method for method in used):
         told.append(
