@@ -780,20 +780,32 @@ def per_class_block(study: Study, name: str) -> Tree:
             right = (predicted[asked] == k) == own[asked]
             limits = share(right, said.units[asked], study.confidence, study.clustered)
             row |= {f"{key}_low": limits["low"], f"{key}_high": limits["high"]}
-        rows.append({**row, **at_prevalence(row, study.asked.get("prevalence", {}).get(label))})
+        prevalence = study.asked.get("prevalence", {}).get(label)
+        both = [
+            share((predicted[asked] == k) == own[asked], said.units[asked], (1 + study.confidence) / 2, study.clustered)
+            for asked in (own, ~own)
+        ]
+        middle = at_prevalence(both, "value", prevalence)
+        row |= {f"{key}_at_prevalence": value for key, value in middle.items()}
+        for end in ("low", "high"):
+            limits = at_prevalence(both, end, prevalence)
+            row |= {
+                f"{key}_at_prevalence_{end}": None if middle[key] is None else limit for key, limit in limits.items()
+            }
+        rows.append(row)
     return rows
 
 
-def at_prevalence(row: Mapping[str, Any], prevalence: float | None) -> dict[str, float | None]:
+def at_prevalence(both: Sequence[Mapping[str, Any]], key: str, prevalence: float | None) -> dict[str, float | None]:
     """Predictive values by Bayes' rule, in odds: those before the answer times the likelihood ratio."""
-    se, sp = row["recall"], row["specificity"]
+    se, sp = both[0][key], both[1][key]
     if prevalence is None or se is None or sp is None:
-        return {"ppv_at_prevalence": None, "npv_at_prevalence": None}
+        return {"ppv": None, "npv": None}
     odds = prevalence / (1 - prevalence)
     positive, negative = se * odds + 1 - sp, sp + (1 - se) * odds
     return {
-        "ppv_at_prevalence": se * odds / positive if positive else None,
-        "npv_at_prevalence": sp / negative if negative else None,
+        "ppv": se * odds / positive if positive else None,
+        "npv": sp / negative if negative else None,
     }
 
 
