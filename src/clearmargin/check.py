@@ -910,7 +910,7 @@ def design_effect(resampled: np.ndarray, variance: float) -> float | None:
 def samples_to_see(study: Study, only_first: int, only_second: int, apart: np.ndarray) -> int | None:
     """Samples by which McNemar's test sees 2 points with 80 % power (Connor, Biometrics 43 (1987) 207)."""
     discordant, lead = (only_first + only_second) / study.n, (only_first - only_second) / study.n
-    if not discordant:
+    if only_first + only_second < 10:
         return None
     psi, delta, normal = max(discordant, 0.02), 0.02, NormalDist()
     root = normal.inv_cdf((1 + study.confidence) / 2) * math.sqrt(psi)

@@ -233,6 +233,9 @@ def test_groups_that_agree_within_need_more_images(predictions_of):
         for by in (None, groups)
     )
     assert together["n_to_see_2_points"] / alone["n_to_see_2_points"] == pytest.approx(10, rel=0.25)
+    assert "images in groups like these would be needed to see" in together["sentence"]
+    on_more = sentence(together, 10**7, 60, 1, 0.95)
+    assert "images in groups like these are enough to see" in on_more
 
 
 def test_one_contender_alone_is_set_beside_the_commonest_class(predictions_of):

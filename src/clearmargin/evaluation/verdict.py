@@ -56,7 +56,9 @@ def sentence(record: Mapping[str, Any], n_samples: int, n_groups: int | None, n_
             "{first} and {second} can't be told apart on {on}: each image is answered rightly by both or by neither.",
             **said,
         )
-    return _not_told_apart(said, above, significant) + _needed(record.get("n_to_see_2_points"), n_samples)
+    return _not_told_apart(said, above, significant) + _needed(
+        record.get("n_to_see_2_points"), n_samples, n_groups is not None
+    )
 
 
 def _not_told_apart(said: Mapping[str, str], above: bool, significant: bool) -> str:
@@ -79,14 +81,24 @@ def _not_told_apart(said: Mapping[str, str], above: bool, significant: bool) -> 
     )
 
 
-def _needed(needed: int | None, n_samples: int) -> str:
+def _needed(needed: int | None, n_samples: int, grouped: bool) -> str:
     """How many images would see a difference of 2 points, with a space in front; empty when nothing tells.
 
-    For this pair alone: with many pairs to be told apart at once, more are needed.
+    For this pair alone: with many pairs to be told apart at once, more are needed. Images in groups are counted in
+    groups like these: as many images of fewer groups would not do.
     """
     if needed is None:
         return ""
     number = f"{two_digits(needed):,}"
+    if grouped and needed <= n_samples:
+        return " " + tr(
+            "About {n} images in groups like these are enough to see a difference of 2 points in accuracy.", n=number
+        )
+    if grouped:
+        return " " + tr(
+            "About {n} images in groups like these would be needed to see a difference of 2 points in accuracy.",
+            n=number,
+        )
     if needed <= n_samples:
         return " " + tr("About {n} images are enough to see a difference of 2 points in accuracy.", n=number)
     return " " + tr("About {n} images would be needed to see a difference of 2 points in accuracy.", n=number)
