@@ -1,11 +1,12 @@
 """How often intervals hold the truth and tests cry wolf, by simulation: the long version of the tests.
 
-    python benchmarks/coverage.py [clustered] [metrics] [areas] [repeats] [subgroups] [--studies 1000]
+    python benchmarks/coverage.py [clustered] [metrics] [areas] [winners] [repeats] [subgroups] [--studies 1000]
 
-clustered   accuracy over patients of 13 slices, intraclass correlation .5: Wilson's interval and that of the bootstrap
-            over groups
+clustered   accuracy over patients whose samples are alike: Wilson's interval, the percentile bootstrap over patients
+            and Wilson's for the effective number of samples
 metrics     the percentile interval of every headline metric, 4 classes, independent samples
 areas       DeLong's test of two equally good contenders, and its interval of a true difference
+winners     five contenders of the same balanced accuracy, whose accuracies differ: any of ten pairs with a winner
 repeats     10 times 10-fold cross-validation of two equally good learners: the usual and the corrected t-test
 subgroups   no subgroup is different: any of six values of two columns called so
 """
@@ -16,11 +17,13 @@ import argparse
 from collections.abc import Callable
 
 import numpy as np
+from scipy.stats import norm
 
 from clearmargin.evaluation.alignment import AlignedPredictions
-from clearmargin.evaluation.bootstrap import HEADLINE, bootstrap, headline
+from clearmargin.evaluation.bootstrap import HEADLINE, bootstrap, draw_weights, headline
+from clearmargin.evaluation.comparison import compare
 from clearmargin.evaluation.differences import delong_error, delong_test
-from clearmargin.evaluation.intervals import percentile_interval, wilson
+from clearmargin.evaluation.intervals import percentile_interval, share_figure, wilson
 from clearmargin.evaluation.repeats import corrected_interval
 from clearmargin.evaluation.roc import macro_auc
 from clearmargin.evaluation.subgroups import subgroups
@@ -49,19 +52,30 @@ def aligned(truth: np.ndarray, table: np.ndarray, units: np.ndarray) -> AlignedP
 
 
 def clustered(rng: np.random.Generator, studies: int) -> None:
-    """Coverage of an accuracy over patients."""
-    slices, accuracy = 13, 0.8
-    for patients in (20, 35, 60, 200):
-        units, held = np.repeat(np.arange(patients), slices), {"Wilson over slices": 0, "bootstrap over patients": 0}
-        for seed in range(studies):
-            right = rng.random(units.size) < rng.beta(accuracy, 1 - accuracy, patients)[units]
-            low, high = wilson(int(right.sum()), right.size)
-            held["Wilson over slices"] += low <= accuracy <= high
-            one = aligned(np.zeros(units.size, dtype=np.int64), np.stack([right, ~right], axis=1).astype(float), units)
-            low, high = percentile_interval(bootstrap(one, 1000, seed)["one"]["accuracy"])
-            held["bootstrap over patients"] += low <= accuracy <= high
+    """Coverage of an accuracy over patients; answers of a patient correlate by .5 through a normal variable."""
+    settings = [([13] * 20, 0.8), ([13] * 60, 0.8), ([6] * 11, 0.9), ([10] * 20, 0.97), ([10] * 40, 0.97)]
+    settings += [([2] * 4 + [1] * 32, 0.95), ([50] * 3 + [2] * 20, 0.9), ([40] * 8 + [3] * 52, 0.9)]
+    for sizes, accuracy in settings:
+        patients, units = len(sizes), np.repeat(np.arange(len(sizes)), sizes)
+        held = {"Wilson over samples": 0, "bootstrap over patients": 0, "Wilson over patients (the program's)": 0}
+        for _ in range(studies):
+            ease = (rng.normal(size=patients)[units] + rng.normal(size=units.size)) / np.sqrt(2)
+            right = norm.cdf(ease) < accuracy
+            hits, weights = np.bincount(units, right), draw_weights(rng, 1000, patients)
+            figure = share_figure(right, units, 0.95, clustered=True)
+            for name, (low, high) in zip(
+                held,
+                (
+                    wilson(int(right.sum()), right.size),
+                    percentile_interval((weights @ hits) / (weights @ np.array(sizes))),
+                    (figure["low"], figure["high"]),
+                ),
+                strict=True,
+            ):
+                held[name] += low <= accuracy <= high
+        told = ", ".join(f"{sizes.count(size)} of {size}" for size in dict.fromkeys(sizes))
         for name, count in held.items():
-            print(f"{patients} patients of {slices} slices, {name}: covers {count / studies:.1%}")
+            print(f"accuracy {accuracy}, patients: {told}: {name} covers {count / studies:.1%}")
 
 
 def metrics(rng: np.random.Generator, studies: int) -> None:
@@ -125,6 +139,30 @@ def ten_times_ten_folds(rng: np.random.Generator, n: int = 120) -> np.ndarray:
     return np.asarray(errors[0] - errors[1])
 
 
+def winners(rng: np.random.Generator, studies: int) -> None:
+    """Family-wise error of the verdicts: balanced accuracy .80, accuracies .72 to .88 by imbalance."""
+    for few, many in ((30, 270), (100, 900)):
+        truth = np.repeat([0, 1], [many, few])
+        false = {"the rule": 0, "McNemar's mid-p in the place of the test of balanced accuracy": 0}
+        for seed in range(studies):
+            hard, tables = rng.normal(size=truth.size), {}
+            for specificity in (0.7, 0.75, 0.8, 0.85, 0.9):
+                skill = norm.ppf(np.where(truth == 0, specificity, 1.6 - specificity))
+                right = 0.6 * hard + 0.8 * rng.normal(size=truth.size) < skill
+                tables[f"specificity {specificity}"] = np.eye(2)[np.where(right, truth, 1 - truth)]
+            said = AlignedPredictions(("no", "yes"), truth, np.arange(truth.size), truth.size, tables)
+            pairs = compare(said, bootstrap(said, 500, seed), seed=seed)
+            false["the rule"] += any(pair["distinguishable"] for pair in pairs)
+            false["McNemar's mid-p in the place of the test of balanced accuracy"] += any(
+                (pair["difference"]["low"] or 0) > 0
+                and pair["mcnemar_holm"] < 0.05
+                and pair["only_first_right"] >= pair["only_second_right"]
+                for pair in pairs
+            )
+        for name, count in false.items():
+            print(f"{few} and {many} samples: {name} names a winner in {count / studies:.1%} of the studies")
+
+
 def no_subgroups(rng: np.random.Generator, studies: int) -> None:
     """Family-wise error of the subgroups."""
     n = 300
@@ -154,6 +192,7 @@ SIMULATIONS: dict[str, Callable[[np.random.Generator, int], None]] = {
     "clustered": clustered,
     "metrics": metrics,
     "areas": areas,
+    "winners": winners,
     "repeats": repeats,
     "subgroups": no_subgroups,
 }

@@ -506,16 +506,19 @@ def known(value: Any) -> float | None:
 
 
 def wilson(successes: int, n: int, confidence: float) -> tuple[float, float]:
-    """The two shares p at which (successes/n − p)² = z² p (1 − p) / n: roots of a quadratic."""
-    z2 = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
-    a, b, c = n + z2, -(2 * successes + z2), successes**2 / n
-    root = math.sqrt(max(b * b - 4 * a * c, 0.0))
-    high = (-b + root) / (2 * a)
-    low = c / (a * high) if high else 0.0
+    low, high = score_limits(successes / n, n, NormalDist().inv_cdf((1 + confidence) / 2))
     return (0.0 if successes == 0 else low), (1.0 if successes == n else high)
 
 
-def all_or_none(successes: int, n: int, confidence: float) -> tuple[float, float]:
+def score_limits(share: float, n: float, quantile: float) -> tuple[float, float]:
+    """The two p at which (share − p)² = quantile² p (1 − p) / n: roots of a quadratic."""
+    a, b, c = n + quantile**2, -(2 * share * n + quantile**2), share**2 * n
+    root = math.sqrt(max(b * b - 4 * a * c, 0.0))
+    high = (-b + root) / (2 * a)
+    return (c / (a * high) if high else 0.0), high
+
+
+def all_or_none(successes: int, n: float, confidence: float) -> tuple[float, float]:
     """Clopper-Pearson for no success, or for successes only: an n-th root."""
     edge = ((1 - confidence) / 2) ** (1 / n)
     return (edge, 1.0) if successes else (0.0, 1 - edge)
@@ -535,18 +538,25 @@ def spread_figure(value: float, limits: tuple[float, float]) -> dict[str, float 
     return figure(value, low, high) if high - low > 1e-12 * abs(value) else figure(value)
 
 
-def share(
-    right: np.ndarray, units: np.ndarray, resampled: np.ndarray, confidence: float, clustered: bool
-) -> dict[str, float | None]:
-    """A share of right answers: Wilson; of clustered samples the bootstrap, or Clopper-Pearson over groups."""
+def share(right: np.ndarray, units: np.ndarray, confidence: float, clustered: bool) -> dict[str, float | None]:
+    """A share of right answers: Wilson, of clustered samples by their design effect, or Clopper-Pearson."""
     n, successes = len(right), int(right.sum())
     if not n:
         return figure(math.nan)
     if not clustered:
         return figure(successes / n, *wilson(successes, n, confidence))
     if successes in (0, n):
-        return figure(successes / n, *all_or_none(successes, len(set(units.tolist())), confidence))
-    return spread_figure(successes / n, percentiles(resampled, confidence))
+        return figure(successes / n, *all_or_none(successes, effective_number(units), confidence))
+    _, units = np.unique(units, return_inverse=True)
+    sizes, hits, p = np.bincount(units), np.bincount(units[right], minlength=units.max() + 1), successes / n
+    groups = len(sizes)
+    if groups == 1:
+        return figure(p)
+    # what leaving a group out moves the share by
+    moved = (hits - p * sizes) / (n - sizes)
+    effect = max(1.0, float(moved @ moved) * (1 - 1 / groups) / (p * (1 - p) / n))
+    t = t_quantile((1 - confidence) / 2, max(1.0, effective_number(units) - 1))
+    return figure(p, *score_limits(p, n / effect, t))
 
 
 def paired(value: float, apart: np.ndarray, study: Study) -> dict[str, float | None]:
@@ -704,11 +714,8 @@ def resample_classification(study: Study) -> dict[str, dict[str, np.ndarray]]:
             own = row[study.first.units]  # of each sample
             for name, (cells, mean_area, losses, briers) in prepared.items():
                 confusion = np.bincount(cells, own, minlength=k * k).reshape(k, k)
-                each = class_figures(confusion)
                 figures = {
                     **overall_figures(confusion),
-                    "recall": each["recall"],
-                    "specificity": each["specificity"],
                     "auc": mean_area(own),
                     "log_loss": own @ losses / own.sum(),
                     "brier": own @ briers / own.sum(),
@@ -759,16 +766,14 @@ def metrics_block(study: Study, name: str) -> Tree:
     said, resampled = study.test[name], study.resampled[name]
     values = point_figures(said)
     right = said.values.argmax(axis=1) == said.truth
-    record: dict[str, Any] = {
-        "accuracy": share(right, said.units, resampled["accuracy"], study.confidence, study.clustered)
-    }
+    record: dict[str, Any] = {"accuracy": share(right, said.units, study.confidence, study.clustered)}
     for metric in ("balanced_accuracy", "macro_f1", "mcc", "kappa", "auc", "log_loss", "brier"):
         record[metric] = spread_figure(values[metric], percentiles(resampled[metric], study.confidence))
     return record
 
 
 def per_class_block(study: Study, name: str) -> Tree:
-    said, resampled = study.test[name], study.resampled[name]
+    said = study.test[name]
     figures = {**class_figures(confusion_of(said)), "auc": areas(said)}
     predicted = said.values.argmax(axis=1)
     rows = []
@@ -778,22 +783,34 @@ def per_class_block(study: Study, name: str) -> Tree:
         row |= {key: known(values[k]) for key, values in figures.items()}
         for key, asked in (("recall", own), ("specificity", ~own)):
             right = (predicted[asked] == k) == own[asked]
-            limits = share(right, said.units[asked], resampled[key][:, k], study.confidence, study.clustered)
+            limits = share(right, said.units[asked], study.confidence, study.clustered)
             row |= {f"{key}_low": limits["low"], f"{key}_high": limits["high"]}
-        rows.append({**row, **at_prevalence(row, study.asked.get("prevalence", {}).get(label))})
+        prevalence = study.asked.get("prevalence", {}).get(label)
+        both = [
+            share((predicted[asked] == k) == own[asked], said.units[asked], (1 + study.confidence) / 2, study.clustered)
+            for asked in (own, ~own)
+        ]
+        middle = at_prevalence(both, "value", prevalence)
+        row |= {f"{key}_at_prevalence": value for key, value in middle.items()}
+        for end in ("low", "high"):
+            limits = at_prevalence(both, end, prevalence)
+            row |= {
+                f"{key}_at_prevalence_{end}": None if middle[key] is None else limit for key, limit in limits.items()
+            }
+        rows.append(row)
     return rows
 
 
-def at_prevalence(row: Mapping[str, Any], prevalence: float | None) -> dict[str, float | None]:
+def at_prevalence(both: Sequence[Mapping[str, Any]], key: str, prevalence: float | None) -> dict[str, float | None]:
     """Predictive values by Bayes' rule, in odds: those before the answer times the likelihood ratio."""
-    se, sp = row["recall"], row["specificity"]
+    se, sp = both[0][key], both[1][key]
     if prevalence is None or se is None or sp is None:
-        return {"ppv_at_prevalence": None, "npv_at_prevalence": None}
+        return {"ppv": None, "npv": None}
     odds = prevalence / (1 - prevalence)
     positive, negative = se * odds + 1 - sp, sp + (1 - se) * odds
     return {
-        "ppv_at_prevalence": se * odds / positive if positive else None,
-        "npv_at_prevalence": sp / negative if negative else None,
+        "ppv": se * odds / positive if positive else None,
+        "npv": sp / negative if negative else None,
     }
 
 
@@ -821,11 +838,12 @@ def without_rounding(values: Any) -> Any:
 def comparisons_block(study: Study) -> Tree:
     """Every pair: the one with the higher balanced accuracy first."""
     records = [pair_record(study, *pair) for pair in combinations(study.names, 2)]
-    adjusted = holm([record["p_value"] for record in records])
+    adjusted, of_accuracy = (holm([record[key] for record in records]) for key in ("p_value", "mcnemar_mid_p"))
     level = round(1 - study.confidence, 12)
-    for record, p_holm in zip(records, adjusted, strict=True):
+    for record, p_holm, mcnemar_holm in zip(records, adjusted, of_accuracy, strict=True):
         clear = (record["difference"]["low"] or 0) > 0 and p_holm < level
-        record["p_holm"] = p_holm
+        clear = clear and (study.clustered or mcnemar_holm < level)
+        record |= {"p_holm": p_holm, "mcnemar_holm": mcnemar_holm}
         record["distinguishable"] = clear and record["only_first_right"] >= record["only_second_right"]
     return records
 
@@ -860,7 +878,7 @@ def pair_record(study: Study, one: str, other: str) -> dict[str, Any]:
         "mcnemar_exact_p": exact,
         "mcnemar_mid_p": mid,
         "p_other_at_least_as_good": as_good,
-        "p_value": flips_by_group(study, right[one], right[other]) if study.clustered else mid,
+        "p_value": flips_by_group(study, right[one], right[other]),
     }
 
 
@@ -897,7 +915,7 @@ def design_effect(resampled: np.ndarray, variance: float) -> float | None:
 def samples_to_see(study: Study, only_first: int, only_second: int, apart: np.ndarray) -> int | None:
     """Samples by which McNemar's test sees 2 points with 80 % power (Connor, Biometrics 43 (1987) 207)."""
     discordant, lead = (only_first + only_second) / study.n, (only_first - only_second) / study.n
-    if not discordant:
+    if only_first + only_second < 10:
         return None
     psi, delta, normal = max(discordant, 0.02), 0.02, NormalDist()
     root = normal.inv_cdf((1 + study.confidence) / 2) * math.sqrt(psi)
@@ -953,16 +971,8 @@ def decision_of(study: Study, name: str) -> Tree:
 
 
 def test_share(study: Study, true: np.ndarray, among: np.ndarray) -> dict[str, float | None]:
-    """A share of test samples among some, with its interval; groups are drawn as they are in all samples."""
-    units, resampled = study.first.units, np.empty(0)
-    if study.clustered:
-        sizes, hits = np.bincount(units, among), np.bincount(units, among & true)
-        rng, pieces = np.random.default_rng([study.seed, 1]), []
-        for size in chunks(study.resamples, study.n_units):
-            drawn = rng.integers(0, study.n_units, size=(size, study.n_units))
-            pieces.append(over(hits[drawn].sum(axis=1), sizes[drawn].sum(axis=1)))
-        resampled = np.concatenate(pieces)
-    return share(true[among], units[among], resampled, study.confidence, study.clustered)
+    """A share of test samples among some, with its interval."""
+    return share(true[among], study.first.units[among], study.confidence, study.clustered)
 
 
 SAME_TEMPERATURE = 1e-6  # relative: logits are recovered from rounded probabilities

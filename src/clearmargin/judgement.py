@@ -146,8 +146,7 @@ def with_gates(
     for name, decision in decisions.items():
         if decision.gate is not None:
             units, n_units = numbered_groups(said[name].groups)
-            asked = (figures["confidence"], figures["resamples"], figures["seed"])
-            shares = Shares(units, n_units < len(units), *asked)
+            shares = Shares(units, n_units < len(units), figures["confidence"])
             distances = read_distances(folder / "contenders" / slug(name) / "gate.csv")
             contenders[name] = {**contenders[name], "gate": gate_block(decision.gate, distances, shares)}
     return {**figures, "contenders": contenders}

@@ -22,7 +22,7 @@ import clearmargin as cm
 from clearmargin import check
 from clearmargin.evaluation import read_predictions, write_predictions
 from clearmargin.evaluation.calibration import fit_temperature
-from clearmargin.evaluation.intervals import bca_interval, clopper_pearson, wilson
+from clearmargin.evaluation.intervals import bca_interval, clopper_pearson, share_figure, wilson
 from clearmargin.evaluation.paired import holm, mcnemar_exact, mcnemar_mid_p, other_at_least_as_good
 from clearmargin.files import write_table, write_text
 from clearmargin.records import Predictions
@@ -361,6 +361,10 @@ def test_its_tests_and_intervals_against_scipy():
     assert check.mcnemar(10, 2)[:2] == pytest.approx((0.0386, 0.0225), abs=5e-5)
     for successes, n in [(81, 263), (0, 20), (20, 20), (1, 3)]:
         assert check.wilson(successes, n, 0.95) == pytest.approx(wilson(successes, n), rel=1e-12, abs=1e-15)
+    units = np.repeat(np.arange(9), np.arange(1, 10))
+    for right in (units % 4 > 0, units > 0, units < 9, units > 8):
+        found, expected = check.share(right, units, 0.9, True), share_figure(right, units, 0.9, clustered=True)
+        assert (found["low"], found["high"]) == pytest.approx((expected["low"], expected["high"]), rel=1e-10)
     for successes in (0, 20):
         assert check.all_or_none(successes, 20, 0.95) == pytest.approx(clopper_pearson(successes, 20), rel=1e-12)
     for degrees in (1, 2, 9, 49):

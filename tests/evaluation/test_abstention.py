@@ -93,7 +93,7 @@ def test_what_can_not_be_reached_is_said():
 def test_accepted_and_abstained_are_counted():
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.55, 0.45]])
     rule = AbstentionRule(0.05, 0.6, "reached")
-    shares = Shares(np.arange(4), False, 0.95, 200, 0)
+    shares = Shares(np.arange(4), False, 0.95)
     block = abstention_block(rule, np.array([0, 0, 1, 1]), probabilities, 100, "Beware.", shares.figure)
     assert (block["accepted"], block["abstained"]) == (3, 1)
     assert block["error"]["value"] == pytest.approx(1 / 3)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from clearmargin.evaluation.alignment import align
 from clearmargin.evaluation.assessment import evaluate
@@ -44,11 +45,13 @@ def test_a_clear_winner(predictions_of):
     assert record["difference"]["low"] < 0.25 < record["difference"]["high"]
     assert record["difference"]["method"] == "paired bootstrap"
     assert (record["only_first_right"], record["only_second_right"]) == (84, 9)
-    assert record["p_holm"] == record["p_value"] == record["mcnemar_mid_p"] < 1e-10
+    assert record["p_method"] == "sign flips over 300 images for balanced accuracy"
+    assert record["p_holm"] == record["p_value"] == 1 / 401  # none of 400 patterns reaches that far
+    assert record["mcnemar_holm"] == record["mcnemar_mid_p"] < 1e-10
     assert record["distinguishable"] is True
     assert re.fullmatch(
         r"VGG16 is better than plain CNN \(difference 25\.0 points in balanced accuracy, "
-        r"95 % interval \d+\.\d to \d+\.\d, McNemar mid-p < 0\.0001\)\.",
+        r"95 % interval \d+\.\d to \d+\.\d, sign flips p = 0\.002; McNemar mid-p of accuracy < 0\.0001\)\.",
         record["sentence"],
     )
 
@@ -168,6 +171,46 @@ def test_equally_good_contenders_are_seldom_told_apart(simulate, predictions_of)
     assert all(count <= 0.08 * 150 for count in told_apart.values())
 
 
+def test_equal_balanced_accuracy_has_no_winner_however_accuracies_differ(predictions_of):
+    """Five contenders of balanced accuracy .80, accuracies .72 to .88: any winner in at most one study of twenty."""
+    rng = np.random.default_rng(0)
+    truth, studies, winners, by_accuracy = np.repeat([0, 1], [270, 30]), 60, 0, 0
+    specificity = np.array([0.7, 0.75, 0.8, 0.85, 0.9])
+    for _ in range(studies):
+        hard = rng.normal(size=truth.size)
+        contenders = {}
+        for name, share in enumerate(specificity):
+            skill = np.where(truth == 0, share, 1.6 - share)
+            right = stats.norm.cdf(0.6 * hard + 0.8 * rng.normal(size=truth.size)) < skill
+            contenders[f"{name}"] = predictions_of(truth, _answering(truth, right, 2))
+        records = _compare(contenders, resamples=200)
+        winners += any(record["distinguishable"] for record in records)
+        by_accuracy += any(
+            record["mcnemar_holm"] < 0.05
+            and (record["difference"]["low"] or 0) > 0
+            and record["only_first_right"] > record["only_second_right"]
+            for record in records
+        )
+    assert winners <= 0.05 * studies + 2 * np.sqrt(0.05 * 0.95 * studies)
+    assert by_accuracy > 0.1 * studies  # what McNemar's test alone would let through
+
+
+def test_a_better_balanced_accuracy_alone_is_not_called_better(predictions_of):
+    """The rare class decides balanced accuracy, and says nothing of accuracy."""
+    truth = np.repeat([0, 1], [400, 40])
+    first = np.concatenate([np.arange(400) % 10 > 0, np.arange(40) % 10 > 0])
+    second = np.concatenate([np.arange(400) % 10 < 9, np.arange(40) % 10 > 4])
+    (record,) = _compare(
+        {name: predictions_of(truth, _answering(truth, right, 2)) for name, right in (("A", first), ("B", second))}
+    )
+    assert record["difference"]["low"] > 0
+    assert record["p_holm"] < 0.05 < record["mcnemar_holm"]
+    assert record["distinguishable"] is False
+    assert re.search(
+        r"\(95 % interval .*, but sign flips p = 0\.0\d+; McNemar mid-p of accuracy = 0\.", record["sentence"]
+    )
+
+
 def test_the_sentence_says_how_many_images_a_difference_of_two_points_needs(predictions_of):
     truth = np.arange(300) % 3
     one = predictions_of(truth, _answering(truth, np.arange(300) % 10 >= 2, 3))
@@ -190,6 +233,9 @@ def test_groups_that_agree_within_need_more_images(predictions_of):
         for by in (None, groups)
     )
     assert together["n_to_see_2_points"] / alone["n_to_see_2_points"] == pytest.approx(10, rel=0.25)
+    assert "images in groups like these would be needed to see" in together["sentence"]
+    on_more = sentence(together, 10**7, 60, 1, 0.95)
+    assert "images in groups like these are enough to see" in on_more
 
 
 def test_one_contender_alone_is_set_beside_the_commonest_class(predictions_of):
@@ -221,7 +267,8 @@ def records(draw):
     """Records as the rule would make them, with figures as close to its thresholds as floats go."""
     near_zero = st.sampled_from([0.0, 1e-9, -1e-9, 0.0004, -0.0004])
     low, value, high = sorted(draw(st.one_of(near_zero, figures)) for _ in range(3))
-    p = draw(st.one_of(st.floats(1e-12, 1), st.sampled_from([0.05, 0.0499999, 0.0500001, 0.00004, 1.0])))
+    some_p = st.one_of(st.floats(1e-12, 1), st.sampled_from([0.05, 0.0499999, 0.0500001, 0.00004, 1.0]))
+    p, mid_p = draw(some_p), draw(some_p)
     b, c = draw(st.integers(0, 50)), draw(st.integers(0, 50))
     return {
         "first": "A",
@@ -232,7 +279,9 @@ def records(draw):
         "only_second_right": c,
         "p_value": p,
         "p_holm": p,
-        "distinguishable": low > 0 and p < 0.05 and b >= c,
+        "mcnemar_mid_p": mid_p,
+        "mcnemar_holm": mid_p,
+        "distinguishable": low > 0 and p < 0.05 and mid_p < 0.05 and b >= c,
     }
 
 
@@ -241,18 +290,21 @@ def records(draw):
 def test_the_sentence_never_contradicts_what_it_prints(record):
     level = 1 - 0.95
     text = sentence(record, 327, None, 1, 0.95)
-    found = re.search(r"interval (\S+) to (\S+?)[;,] (?:but |although )?McNemar", text)
+    found = re.search(r"interval (\S+) to (\S+?)[;,] (?:but |although )?sign flips", text)
     assert ("is better" in text) == record["distinguishable"]
     if not found:
         assert "answered rightly by both or by neither" in text
         assert record["only_first_right"] == record["only_second_right"] == 0
         return
-    printed_p = re.search(r"mid-p [<=] ([\d.]+(?:e-\d+)?)", text)
+    printed_p = re.search(r"flips p [<=] ([\d.]+(?:e-\d+)?)", text)
+    printed_mid_p = re.search(r"accuracy [<=] ([\d.]+(?:e-\d+)?)", text)
     assert (float(found[1]) > 0) == (record["difference"]["low"] > 0)
     assert (float(printed_p[1]) < level) == (record["p_holm"] < level)
+    assert (float(printed_mid_p[1]) < level) == (record["mcnemar_holm"] < level)
     if "is better" in text:
         assert float(found[1]) > 0
         assert float(printed_p[1]) < level
+        assert float(printed_mid_p[1]) < level
 
 
 @settings(max_examples=25, deadline=None)

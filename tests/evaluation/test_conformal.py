@@ -92,7 +92,7 @@ def test_too_few_samples_give_sets_of_all_classes_and_it_is_said(simulate):
     assert conformal_threshold(np.arange(8.0), 0.1) is None
     truth, probabilities = simulate(np.random.default_rng(3), 8, 3)
     rule = fit_conformal(probabilities, truth, CLASSES, 0.1, "marginal")
-    shares = Shares(np.arange(8), False, 0.95, 200, 0)
+    shares = Shares(np.arange(8), False, 0.95)
     block = conformal_block(rule, CLASSES, truth, probabilities, 8, 8, "", shares.figure)
     assert block["coverage"]["value"] == 1
     assert block["sizes"] == [0, 0, 0, 8]
@@ -105,12 +105,12 @@ def test_clustered_samples_weaken_the_promise(simulate):
     truth, probabilities = simulate(rng, 300, 3)
     groups = np.array([f"g{row // 10}" for row in range(300)], dtype=object)
     rule = fit_conformal(probabilities, truth, CLASSES, 0.1, "marginal", groups)
-    shares = Shares(np.arange(300) // 10, True, 0.95, 500, 0)
+    shares = Shares(np.arange(300) // 10, True, 0.95)
     block = conformal_block(rule, CLASSES, truth, probabilities, 300, 30, "Beware.", shares.figure)
     assert "300 validation samples are of 30 groups" in block["note"]
     assert block["note"].endswith("Beware.")
     assert (block["expected_low"], block["expected_high"]) == pytest.approx(stats.beta.ppf([0.05, 0.95], 28, 3))
-    assert block["coverage"]["method"].startswith("bootstrap over 30 groups")
+    assert block["coverage"]["method"].startswith("Wilson over 30 groups (design effect ")
     assert sum(block["sizes"]) == 300
 
 
@@ -150,7 +150,7 @@ def test_no_range_class_by_class_where_groups_hold_several_classes():
     truth = np.arange(60) % 3
     groups = np.array([f"g{row // 6}" for row in range(60)], dtype=object)
     rule = fit_conformal(np.full((60, 3), 1 / 3), truth, CLASSES, 0.1, "class-conditional", groups)
-    shares = Shares(np.arange(60) // 6, True, 0.95, 200, 0)
+    shares = Shares(np.arange(60) // 6, True, 0.95)
     block = conformal_block(rule, CLASSES, truth, np.full((60, 3), 1 / 3), 60, 10, "", shares.figure)
     assert (block["expected_low"], block["expected_high"]) == (None, None)
     assert "can't be said" in block["note"]

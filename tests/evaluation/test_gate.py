@@ -70,7 +70,7 @@ def test_distances_come_back_and_make_a_block(tmp_path):
     write_distances(tmp_path / "gate.csv", written, {"test": np.array(["=a\n", "b"], dtype=object)})
     found = read_distances(tmp_path / "gate.csv")
     assert {part: values.tolist() for part, values in found.items()} == {p: v.tolist() for p, v in written.items()}
-    block = gate_block(GateRule(0.05, 1.5, ""), found, Shares(np.arange(2), False, 0.95, 200, 0))
+    block = gate_block(GateRule(0.05, 1.5, ""), found, Shares(np.arange(2), False, 0.95))
     assert block["unlike_n"] == 1
     assert block["detected"] == [
         {"kind": "blank", "n": 16, "unlike": 16, "share": 1.0, "low": pytest.approx(0.806, abs=1e-3), "high": 1.0}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from clearmargin.evaluation.intervals import (
     bootstrap_figure,
     bootstrap_method,
     clopper_pearson,
+    clustered_wilson,
     percentile_interval,
+    share_design_effect,
     share_figure,
     wilson,
 )
@@ -71,17 +74,78 @@ def test_no_spread_gives_no_interval():
 def test_an_undefined_figure_is_none():
     figure = bootstrap_figure(float("nan"), np.full(100, np.nan), 0.95, 40, False)
     assert (figure["value"], figure["low"], figure["high"]) == (None, None, None)
-    nobody = share_figure(np.empty(0, bool), np.empty(0, int), np.full(100, np.nan), 0.95, True)
+    nobody = share_figure(np.empty(0, bool), np.empty(0, int), 0.95, True)
     assert (nobody["value"], nobody["low"], nobody["high"]) == (None, None, None)
 
 
 def test_a_share_of_clustered_samples_that_are_all_right_keeps_a_width():
     right, units = np.ones(40, dtype=bool), np.repeat(np.arange(8), 5)
-    figure = share_figure(right, units, np.ones(100), 0.95, clustered=True)
+    figure = share_figure(right, units, 0.95, clustered=True)
     assert (figure["low"], figure["high"]) == clopper_pearson(8, 8)
     assert figure["method"] == "Clopper-Pearson over 8 groups"
-    figure = share_figure(~right, units, np.zeros(100), 0.95, clustered=True)
+    figure = share_figure(~right, units, 0.95, clustered=True)
     assert (figure["low"], figure["high"]) == clopper_pearson(0, 8)
-    figure = share_figure(right, units, np.ones(100), 0.95, clustered=False)
+    figure = share_figure(right, units, 0.95, clustered=False)
     assert (figure["low"], figure["high"]) == wilson(40, 40)
     assert figure["method"] == "Wilson score"
+
+
+def test_groups_of_different_sizes_that_are_all_right_tell_less_than_their_number():
+    units = np.repeat(np.arange(5), [20, 2, 2, 2, 2])
+    figure = share_figure(np.ones(28, dtype=bool), units, 0.95, clustered=True)
+    assert figure["low"] == pytest.approx(0.025 ** (1 / (28**2 / 416)))
+    assert figure["method"] == "Clopper-Pearson over 5 groups (worth 1.9 of one size)"
+
+
+def test_the_design_effect_of_groups_that_agree_is_their_size():
+    right = np.arange(400) % 10 > 1
+    assert share_design_effect(np.repeat(right, 7), np.repeat(np.arange(400), 7)) == pytest.approx(7, rel=0.01)
+    assert share_design_effect(right, np.arange(400)) == pytest.approx(1, rel=0.01)
+    assert share_design_effect(right, np.arange(400) % 40 // 2 + np.arange(400) // 40 * 20) >= 1
+
+
+def test_the_design_effect_is_the_jackknifes():
+    rng = np.random.default_rng(0)
+    units = np.repeat(np.arange(12), rng.integers(1, 9, 12))
+    right = rng.random(len(units)) < 0.7
+    without = np.array([right[units != group].mean() for group in range(12)])
+    variance = ((without - right.mean()) ** 2).sum() * 11 / 12
+    expected = variance * len(units) / (right.mean() * (1 - right.mean()))
+    assert share_design_effect(right, units) == pytest.approx(max(1, expected))
+
+
+def test_wilson_over_many_independent_groups_is_wilson():
+    assert clustered_wilson(0.9, 300, 10**9) == pytest.approx(wilson(270, 300), abs=1e-8)
+
+
+@pytest.mark.parametrize("kind", [[3], [4, 4], [1, 1, 1], [1, 500], [1, 30, 2]])
+def test_limits_of_odd_groups_enclose_the_value(kind):
+    units = np.repeat(np.arange(len(kind)) * 5, kind)  # numbered with gaps, as a part of a part is
+    for right in (units >= 5, units < 5, np.arange(len(units)) == 0, np.arange(len(units)) > 0):
+        figure = share_figure(right, units, 0.95, clustered=True)
+        if figure["low"] is not None:
+            assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
+        else:
+            assert figure["method"] == "no interval: a single group"
+            assert len(kind) == 1
+
+
+@pytest.mark.parametrize(
+    ("sizes", "share", "least"),
+    [
+        ([6] * 11, 0.9, 0.92),
+        ([10] * 20, 0.97, 0.95),
+        ([10] * 40, 0.97, 0.9),
+        ([2] * 4 + [1] * 32, 0.95, 0.93),
+        ([50] * 3 + [2] * 20, 0.9, 0.91),
+    ],
+)
+def test_intervals_of_shares_over_groups_cover(sizes, share, least):
+    """Also near 1, with few groups and with unequal ones, where the percentile bootstrap covers 80 to 89 %."""
+    rng = np.random.default_rng(0)
+    units, studies, held = np.repeat(np.arange(len(sizes)), sizes), 600, 0
+    for _ in range(studies):
+        ease = (rng.normal(size=len(sizes))[units] + rng.normal(size=len(units))) / np.sqrt(2)
+        figure = share_figure(stats.norm.cdf(ease) < share, units, 0.95, clustered=True)
+        held += figure["low"] <= share <= figure["high"]
+    assert held / studies > least

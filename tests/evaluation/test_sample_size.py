@@ -58,9 +58,14 @@ def test_groups_that_agree_within_need_as_many_times_more_as_they_have_samples()
 
 def test_nothing_tells_how_many_without_disagreement_or_with_one_group():
     assert n_to_see(0, 0, 100, np.zeros(50), False, 0.95) is None
-    assert n_to_see(5, 3, 100, np.full(50, 0.02), True, 0.95) is None
+    assert n_to_see(50, 30, 1000, np.full(50, 0.02), True, 0.95) is None
     assert design_effect(np.full(50, 0.02), 0.01) is None
     assert design_effect(np.array([0.0, 1e-6]), 0.01) == 1
+
+
+def test_fewer_than_ten_disagreements_tell_no_number():
+    assert n_to_see(6, 3, 100, np.zeros(50), False, 0.95) is None
+    assert n_to_see(7, 3, 100, np.zeros(50), False, 0.95) == samples_for_difference(0.1)
 
 
 def test_the_block_and_its_note():

@@ -92,6 +92,44 @@ def test_no_gap_is_taken_for_one_in_at_most_one_study_of_twenty(answering, kind)
     assert false <= 0.05 * studies + 2 * np.sqrt(0.05 * 0.95 * studies)
 
 
+def test_all_contenders_are_one_family(predictions_of):
+    """Six contenders, no gap: any of them with one in at most one study of twenty."""
+    rng = np.random.default_rng(4)
+    studies, false, alone = 80, 0, 0
+    groups, truth = np.repeat(np.arange(40), 5), np.arange(200) % 2
+    for seed in range(studies):
+        contenders = {
+            f"model {k}": predictions_of(
+                truth, np.eye(2)[np.where(rng.random(200) < rng.beta(1.7, 0.3, 40)[groups], truth, 1 - truth)], groups
+            )
+            for k in range(6)
+        }
+        sites = rng.choice(list("abc"), 40)[groups]
+        (column,) = _found(align(contenders), {"site": list(sites)}, 200, seed)
+        told = [value["contenders"][name] for value in column["values"] for name in value["contenders"]]
+        false += min(one["p_holm"] for one in told) < 0.05
+        alone += min(one["p_value"] for one in told) < 0.05 / 3
+    assert false <= 0.05 * studies + 2 * np.sqrt(0.05 * 0.95 * studies)
+    assert alone > 0.1 * studies  # what Holm for each contender lets through, at the least
+
+
+@pytest.mark.parametrize("group_size", [1, 4])
+def test_both_values_of_a_column_are_one_test(predictions_of, group_size):
+    rng = np.random.default_rng(3)
+    groups, truth = np.arange(240) // group_size, np.arange(240) % 2
+    sex = rng.choice(["female", "male"], 240)[groups * group_size]
+    contenders = {
+        name: predictions_of(truth, np.eye(2)[np.where(rng.random(240) < skill, truth, 1 - truth)], groups)
+        for name, skill in (("one", np.where(sex == "male", 0.95, 0.8)), ("other", 0.9))
+    }
+    (column,) = _found(align(contenders), {"sex": list(sex)})
+    female, male = (value["contenders"] for value in column["values"])
+    assert all(female[name]["p_value"] == male[name]["p_value"] for name in contenders)
+    assert female["one"]["gap"]["value"] == pytest.approx(-male["one"]["gap"]["value"])
+    smallest = min((female[name] for name in contenders), key=lambda one: one["p_value"])
+    assert smallest["p_holm"] == pytest.approx(2 * smallest["p_value"])  # of two contenders, not four
+
+
 @pytest.mark.parametrize(("right", "others"), [((7, 10), (80, 90)), ((0, 12), (30, 30)), ((45, 50), (45, 50))])
 def test_newcombes_interval_equals_statsmodels(right, others):
     (a, n), (b, m) = right, others

@@ -42,7 +42,7 @@ def test_the_checklist_is_filled_in_where_software_can_know(synthetic_run):
 def test_the_methods_text_gives_numbers_and_sources(synthetic_run):
     methods, _ = companions(synthetic_run())
     assert "Wilson 1927" in methods
-    assert "McNemar's mid-p test (Fagerland, Lydersen and Laake 2013)" in methods
+    assert "McNemar's mid-p test of accuracy (Fagerland, Lydersen and Laake 2013)" in methods
     assert "480 / 60 / 60 images" in methods
     assert "An image-level split is optimistic." in methods
     assert "Internal test only" in methods

@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 
 from clearmargin.evaluation import read_predictions
-from clearmargin.files import read_table, write_table
+from clearmargin.files import read_table, write_json, write_table
 from clearmargin.recipe import slug
 from clearmargin.report import write_report
 from clearmargin.report.mistakes import SUREST
 from clearmargin.report.overview import METRICS
 from clearmargin.report.wording import estimate
 
+EDGES = {"": 0.123, "_low": 0.045, "_high": 0.234}
 VOID = {"meta", "link", "br", "img", "wbr", "path", "rect", "circle", "use", "image"}
 ACTIVE = {"script", "iframe", "object", "embed", "form", "input", "button", "base", "video", "audio", "foreignobject"}
 HOSTILE_CLASSES = (
@@ -371,3 +372,16 @@ def test_importing_the_report_does_not_load_torch():
     code = "import sys, clearmargin.report; print('torch' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_predictive_values_at_a_stated_prevalence_stand_with_their_limits(synthetic_run, reading):
+    run_folder = synthetic_run()
+    evaluation = json.loads((run_folder / "evaluation.json").read_text())
+    evaluation["prevalence"] = {evaluation["classes"][0]: 0.02}
+    for said in evaluation["contenders"].values():
+        said["per_class"][0] |= {f"ppv_at_prevalence{end}": value for end, value in EDGES.items()}
+        said["per_class"][0] |= {f"npv_at_prevalence{end}": None for end in EDGES}
+    write_json(run_folder / "evaluation.json", evaluation)
+    write_report(run_folder)
+    text = reading.words(reading.read_page(run_folder))
+    assert "0.123 (0.045–0.234)" in text

@@ -81,7 +81,6 @@ def evaluate(
                 probabilities,
                 (decisions or {}).get(name),
                 confidence=confidence,
-                resamples=resamples,
                 seed=seed,
             ),
         }
@@ -201,10 +200,10 @@ def _contender(
     }
     if len(aligned.classes) > MANY_CLASSES and figures["auc"]["low"] is not None:
         figures["auc"]["method"] += FIRST_ORDER
-    share = share_figure(right, aligned.units, resampled["accuracy"], confidence, aligned.clustered)
+    share = share_figure(right, aligned.units, confidence, aligned.clustered)
     return {
         "metrics": {"accuracy": share, **figures},
-        "per_class": per_class(aligned, probabilities, resampled, confidence, prevalence),
+        "per_class": per_class(aligned, probabilities, confidence, prevalence),
         "confusion": metrics.confusion_matrix(aligned.truth, predicted, len(aligned.classes)).tolist(),
         "errors": int((~right).sum()),
     }

@@ -11,7 +11,7 @@ sum of what each sample adds to it (`clearmargin.evaluation.roc.macro_influence`
 groups Obuchowski's (*Biometrics* 53 (1997) 567). The value itself is always exact.
 
 A class may be missing from a resample. The means over classes (balanced accuracy, macro F1, macro AUC) leave it
-out there, as they do in `clearmargin.evaluation.metrics`; its recall is NaN there.
+out there, as they do in `clearmargin.evaluation.metrics`.
 """
 
 from __future__ import annotations
@@ -35,10 +35,8 @@ from clearmargin.evaluation.metrics import (
     mean_defined,
     predicted_index,
     ratio,
-    recall,
     sample_brier,
     sample_losses,
-    specificity,
     tally,
 )
 from clearmargin.evaluation.roc import Ranking, macro_auc, macro_influence, ranking
@@ -100,7 +98,7 @@ class Scorer:
     areas: ExactAreas | LinearAreas
 
     def score(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Every headline metric, and recall and specificity of each class, for each weighting of the groups.
+        """Every headline metric for each weighting of the groups.
 
         Parameters
         ----------
@@ -109,8 +107,7 @@ class Scorer:
 
         Returns
         -------
-        Float64 arrays by name: those of `HEADLINE` of shape (weightings,); ``recall`` and ``specificity`` of shape
-        (weightings, classes).
+        Float64 arrays of shape (weightings,) by the names of `HEADLINE`.
         """
         shape = (len(weights), 3, self.n_classes)
         counts = Tally(*np.moveaxis(np.asarray(weights @ self.counts).reshape(shape), 1, 0))
@@ -119,8 +116,6 @@ class Scorer:
         scores["auc"] = self.areas.score(weights)
         scores["log_loss"] = ratio(weights @ self.losses, total)
         scores["brier"] = ratio(weights @ self.briers, total)
-        scores["recall"] = recall(counts)
-        scores["specificity"] = specificity(counts)
         return scores
 
 

@@ -4,22 +4,26 @@ The rule, fixed before any result is seen. Of two contenders the one with the hi
 called better when all of this holds, with level = 1 − confidence (0.05):
 
 1. The paired bootstrap interval of the difference of balanced accuracies lies above 0.
-2. The p-value of a paired test, adjusted for all pairs by Holm, is below the level. The test is McNemar's
-   mid-p. It assumes independent samples; when samples cluster in groups (slices of a patient), signs are flipped
-   by whole groups instead, and McNemar's figure stands beside it without a say.
-3. The other one does not get more samples right.
+2. The p-value of a paired test of balanced accuracy, adjusted for all pairs by Holm, is below the level: signs of what
+   each group (each sample, where samples are independent) adds to the difference are flipped, every class with the
+   same weight in all.
+3. Where samples are independent, McNemar's mid-p, a test of accuracy, is below the level too, adjusted by its own
+   Holm. When samples cluster in groups (slices of a patient), it stands beside them without a say.
+4. The other one does not get more samples right.
 
-Why both 1 and 2: the interval says how large the difference is and counts each class alike, but the percentile
-bootstrap is too narrow with few groups; the test keeps its level there and over many pairs, but McNemar's counts
-samples, so that a large class can decide it. Where they disagree there is no winner. Simulated without a true
-difference, 12 groups of 10 samples: the interval alone names a winner in 11 % of the studies, McNemar's test in
-31 %, this rule in 5 %.
+Why both 1 and 2: the interval says how large the difference is, but the percentile bootstrap is too narrow with few
+groups and knows nothing of other pairs; the test keeps its level there. McNemar's test can't stand in for it: it counts
+samples, so that a large class decides it. Where they disagree there is no winner. Simulated without a true difference,
+12 groups of 10 samples: the interval alone names a winner in 11 % of the studies, McNemar's test in 31 %, this rule in
+5 %. Five contenders of balanced accuracy .80 whose accuracies differ (.72 to .88; classes of 30 and 270 samples): with
+McNemar's p in Holm a winner was named in 20 % of the studies, by this rule in 4 %.
 
 Differences of AUC, Brier score and log loss stand beside it, each for its pair alone and without a say.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -105,11 +109,9 @@ def compare(
     pairs = [_pair(aligned, values, resampled, *names, confidence) for names in combinations(values, 2)]
     flips = len(next(iter(resampled.values()))["accuracy"])
     p_values = [_p_value(aligned, pair, flips, seed) for pair in pairs]
-    adjusted = holm(p_values)
-    return [
-        _record(aligned, pair, p_value, p_holm, len(pairs), confidence)
-        for pair, p_value, p_holm in zip(pairs, p_values, adjusted, strict=True)
-    ]
+    by_accuracy = holm([mcnemar_mid_p(pair.only_first_right, pair.only_second_right) for pair in pairs])
+    tests = zip(p_values, holm(p_values), by_accuracy, strict=True)
+    return [_record(aligned, pair, test, confidence) for pair, test in zip(pairs, tests, strict=True)]
 
 
 def _pair(
@@ -159,8 +161,7 @@ def _without_rounding(differences: Any) -> np.ndarray:
 
 
 def _p_value(aligned: AlignedPredictions, pair: Pair, flips: int, seed: int) -> float:
-    if not aligned.clustered:
-        return mcnemar_mid_p(pair.only_first_right, pair.only_second_right)
+    """Of the test of balanced accuracy; a group where samples are independent is one sample."""
     # Balanced accuracy is a weighted share of right answers: each class has the same weight in all.
     class_sizes = np.bincount(aligned.truth)
     weights = 1.0 / (class_sizes[aligned.truth] * np.count_nonzero(class_sizes))
@@ -170,14 +171,16 @@ def _p_value(aligned: AlignedPredictions, pair: Pair, flips: int, seed: int) -> 
 
 
 def _record(
-    aligned: AlignedPredictions, pair: Pair, p_value: float, p_holm: float, n_pairs: int, confidence: float
+    aligned: AlignedPredictions, pair: Pair, tests: tuple[float, float, float], confidence: float
 ) -> dict[str, Any]:
+    (p_value, p_holm, mcnemar_holm), bar = tests, level(confidence)
     only_first, only_second = pair.only_first_right, pair.only_second_right
-    clear = (pair.difference["low"] or 0) > 0 and p_holm < level(confidence)
+    clear = (pair.difference["low"] or 0) > 0 and p_holm < bar
     if aligned.clustered:
         p_method = f"sign flips over {counted(aligned.n_units, 'group')}; McNemar's test assumes independent samples"
     else:
-        p_method = "McNemar mid-p"
+        clear = clear and mcnemar_holm < bar
+        p_method = f"sign flips over {counted(aligned.n_units, 'image')} for balanced accuracy"
     record = {
         "first": pair.first,
         "second": pair.second,
@@ -188,6 +191,7 @@ def _record(
         "only_second_right": only_second,
         "mcnemar_exact_p": mcnemar_exact(only_first, only_second),
         "mcnemar_mid_p": mcnemar_mid_p(only_first, only_second),
+        "mcnemar_holm": mcnemar_holm,
         "p_other_at_least_as_good": other_at_least_as_good(only_first, only_second),
         "p_value": p_value,
         "p_method": p_method,
@@ -195,4 +199,5 @@ def _record(
         "distinguishable": clear and only_first >= only_second,
     }
     groups = aligned.n_units if aligned.clustered else None
+    n_pairs = math.comb(len(aligned.probabilities), 2)
     return {**record, "sentence": sentence(record, len(aligned.truth), groups, n_pairs, confidence)}

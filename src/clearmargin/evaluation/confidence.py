@@ -21,7 +21,6 @@ def confidence_blocks(
     decision: Decision | None,
     *,
     confidence: float,
-    resamples: int,
     seed: int,
 ) -> dict[str, Any]:
     """Calibration, conformal sets, abstention and decision curve of one contender; nothing without a decision.
@@ -32,12 +31,12 @@ def confidence_blocks(
         After temperature scaling, float64 of shape (samples, classes).
     decision
         As it was fixed on the validation part.
-    confidence, resamples, seed
-        Of the intervals.
+    confidence, seed
+        Of the intervals; of the draws for the calibration error of a perfect model.
     """
     if decision is None:
         return {}
-    shares = Shares(aligned.units, aligned.clustered, confidence, resamples, seed)
+    shares = Shares(aligned.units, aligned.clustered, confidence)
     truth, classes, warned = aligned.truth, aligned.classes, caution(decision)
     return {
         "calibration": calibration_block(truth, probabilities, decision.temperature, decision.n, seed),

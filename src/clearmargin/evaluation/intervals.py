@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from clearmargin.evaluation.alignment import effective_groups
+
 FEW_GROUPS = 35
 FEWEST_GROUPS = 5
 NO_SPREAD = 1e-12
@@ -36,11 +38,11 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     return low, high
 
 
-def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def clopper_pearson(successes: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
     """Exact interval of a share of independent samples: never covers less than it says.
 
     Quantiles of Beta(successes, n − successes + 1) and Beta(successes + 1, n − successes); Clopper &
-    Pearson, *Biometrika* 26 (1934) 404.
+    Pearson, *Biometrika* 26 (1934) 404. The counts may be effective ones, which are not whole.
 
     Returns
     -------
@@ -191,15 +193,12 @@ def bootstrap_figure(
     return {"value": float(value), "low": low, "high": high, "method": method + note}
 
 
-def share_figure(
-    right: np.ndarray, units: np.ndarray, resampled: np.ndarray, confidence: float, clustered: bool
-) -> dict[str, Any]:
+def share_figure(right: np.ndarray, units: np.ndarray, confidence: float, clustered: bool) -> dict[str, Any]:
     """A share of right answers with its interval, ready for JSON.
 
-    Independent samples: Wilson's interval. Clustered samples: the percentile interval of the bootstrap over
-    groups. When all answers are right (or all wrong) that one has no width; Clopper and Pearson's interval
-    with groups in the place of samples is given instead. It is on the safe side: no fewer answers of the
-    mean group are right than the share of groups that are entirely right (the same for wrong ones).
+    Independent samples: Wilson's interval. Clustered samples: `clustered_wilson`. When all answers are right (or all
+    wrong) groups show no spread to tell how alike their samples are: Clopper and Pearson's interval is given with
+    `effective_groups` in the place of samples, as if those of a group were all alike.
 
     Parameters
     ----------
@@ -207,18 +206,64 @@ def share_figure(
         bool of shape (samples,).
     units
         Group of each of these samples, int64 of shape (samples,).
-    resampled
-        The same share in each resample, float64 of shape (resamples,).
     """
     n, successes = len(right), int(right.sum())
+    share = successes / n if n else float("nan")
     if not clustered or n == 0:
         low, high = wilson(successes, n, confidence)
-        return _figure(successes / n if n else float("nan"), low, high, "Wilson score")
-    groups = len(np.unique(units))
+        return _figure(share, low, high, "Wilson score")
+    _, units = np.unique(units, return_inverse=True)
+    groups, effective = int(units.max()) + 1, effective_groups(units)
     if successes in (0, n):
-        low, high = clopper_pearson(groups if successes else 0, groups, confidence)
-        return _figure(successes / n, low, high, f"Clopper-Pearson over {counted(groups, 'group')}")
-    return bootstrap_figure(successes / n, resampled, confidence, groups, clustered=True)
+        low, high = clopper_pearson(effective if successes else 0, effective, confidence)
+        worth = "" if effective > groups - 0.05 else f" (worth {effective:.1f} of one size)"
+        return _figure(share, low, high, f"Clopper-Pearson over {counted(groups, 'group')}{worth}")
+    if groups == 1:
+        return {"value": share, "low": None, "high": None, "method": _no_interval(groups, clustered)}
+    effect = share_design_effect(right, units)
+    low, high = clustered_wilson(share, n / effect, effective, confidence)
+    return _figure(share, low, high, f"Wilson over {counted(groups, 'group')} (design effect {effect:.1f})")
+
+
+def share_design_effect(right: np.ndarray, units: np.ndarray) -> float:
+    """How many samples in these groups tell as much of the share as one independent sample; at least 1.
+
+    ``V / (p (1 − p) / n)``, with ``V = (G − 1) / G Σ (p₋ₘ − p)²`` the jackknife's variance over the G groups, ``p₋ₘ``
+    the share without one; Kish, *Survey Sampling* (1965), section 8.2; Wolter, *Introduction to Variance Estimation*
+    (2007), chapter 4. Unlike the linearised variance it does not shrink where a few groups hold most of the samples.
+
+    Parameters
+    ----------
+    right
+        bool of shape (samples,), some but not all True.
+    units
+        Group of each sample, numbered from 0 without gaps, int64 of shape (samples,); two groups or more.
+    """
+    n, share, sizes = len(right), float(right.mean()), np.bincount(units)
+    without = (right.sum() - np.bincount(units, right)) / (n - sizes)
+    variance = float(((without - share) ** 2).sum()) * (len(sizes) - 1) / len(sizes)
+    return max(1.0, variance * n / (share * (1 - share)))
+
+
+def clustered_wilson(share: float, n: float, groups: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a share of samples in groups.
+
+    With the effective number of samples, the actual one over the design effect, and Student's quantile of the effective
+    number of groups less one (at least one) degrees of freedom in the place of the normal one; Korn & Graubard, *Survey
+    Methodology* 24 (1998) 193, and, with Wilson's limits, Dean & Pagano, *Journal of Survey Statistics and Methodology*
+    3 (2015) 484.
+
+    Parameters
+    ----------
+    share
+        Above 0, below 1.
+    n, groups
+        The effective numbers; they need not be whole.
+    """
+    t = float(stats.t.isf((1 - confidence) / 2, max(1.0, groups - 1)))
+    middle = share + t**2 / (2 * n)
+    reach = t * float(np.sqrt(share * (1 - share) / n + t**2 / (4 * n**2)))
+    return (middle - reach) / (1 + t**2 / n), (middle + reach) / (1 + t**2 / n)
 
 
 def _figure(value: float, low: float, high: float, method: str) -> dict[str, Any]:

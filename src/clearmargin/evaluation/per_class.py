@@ -16,7 +16,6 @@ from clearmargin.evaluation.roc import one_vs_rest_auc
 def per_class(
     aligned: AlignedPredictions,
     probabilities: np.ndarray,
-    resampled: Mapping[str, np.ndarray],
     confidence: float,
     prevalence: Mapping[str, float],
 ) -> list[dict[str, Any]]:
@@ -26,8 +25,6 @@ def per_class(
     ----------
     probabilities
         float64 of shape (samples, classes).
-    resampled
-        ``recall`` and ``specificity`` in each resample, float64 of shape (resamples, classes).
     prevalence
         Share of a class among those the model is meant for, where it is stated: predictive values are then also given
         for it, as those of the test part hold for the shares of the test part only.
@@ -36,7 +33,7 @@ def per_class(
     -------
     ``class``, ``n``, ``precision`` (the positive predictive value in this part), ``npv``, ``recall``, ``specificity``,
     ``f1``, ``auc``; ``low``, ``high`` and ``method`` of recall and of specificity; ``ppv_at_prevalence``,
-    ``npv_at_prevalence``.
+    ``npv_at_prevalence``, and ``low`` and ``high`` of both.
     """
     predicted = metrics.predicted_index(probabilities)
     counts = metrics.tally(metrics.confusion_matrix(aligned.truth, predicted, len(aligned.classes)))
@@ -55,18 +52,44 @@ def per_class(
         row = {"class": name, "n": int(own.sum())}
         row |= {column: _or_none(values[index]) for column, values in columns.items()}
         for column, asked in (("recall", own), ("specificity", ~own)):
-            again = resampled[column][:, index]
-            share = share_figure(told[asked], aligned.units[asked], again, confidence, aligned.clustered)
+            share = share_figure(told[asked], aligned.units[asked], confidence, aligned.clustered)
             row |= {f"{column}_{key}": share[key] for key in ("low", "high", "method")}
-        rows.append({**row, **_predictive_values(row, prevalence.get(name))})
+        sensitivity, specificity = (
+            share_figure(told[asked], aligned.units[asked], (1 + confidence) / 2, aligned.clustered)
+            for asked in (own, ~own)
+        )
+        rows.append({**row, **predictive_values(sensitivity, specificity, prevalence.get(name))})
     return rows
 
 
-def _predictive_values(row: Mapping[str, Any], prevalence: float | None) -> dict[str, float | None]:
-    if prevalence is None or row["recall"] is None or row["specificity"] is None:
-        return {"ppv_at_prevalence": None, "npv_at_prevalence": None}
-    positive, negative = metrics.at_prevalence(row["recall"], row["specificity"], prevalence)
-    return {"ppv_at_prevalence": _or_none(positive), "npv_at_prevalence": _or_none(negative)}
+def predictive_values(
+    sensitivity: Mapping[str, Any], specificity: Mapping[str, Any], prevalence: float | None
+) -> dict[str, float | None]:
+    """Predictive values at a prevalence, with limits from those of sensitivity and specificity.
+
+    Both values rise with sensitivity and with specificity, so that the two lower limits together give the lower one.
+    Where each of the two intervals has the confidence ``(1 + c) / 2``, both hold at once with at least c (Bonferroni),
+    also when groups have samples of either class: the limits are on the safe side. The prevalence is taken as known.
+
+    Parameters
+    ----------
+    sensitivity, specificity
+        Figures.
+
+    Returns
+    -------
+    ``ppv_at_prevalence`` and ``npv_at_prevalence``, each also with ``_low`` and ``_high``; None where undefined.
+    """
+    found: dict[str, float | None] = {}
+    for end in ("", "_low", "_high"):
+        both = [figure[end.removeprefix("_") or "value"] for figure in (sensitivity, specificity)]
+        values = (float("nan"), float("nan"))
+        if prevalence is not None and None not in both:
+            values = metrics.at_prevalence(both[0], both[1], prevalence)
+        for name, value in zip(("ppv", "npv"), values, strict=True):
+            undefined = end and found[f"{name}_at_prevalence"] is None
+            found[f"{name}_at_prevalence{end}"] = None if undefined else _or_none(value)
+    return found
 
 
 def _or_none(value: float) -> float | None:

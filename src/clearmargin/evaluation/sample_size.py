@@ -13,6 +13,7 @@ from clearmargin.language import tr
 
 POWER = 0.8
 DIFFERENCE = 0.02  # 2 points
+FEWEST_DISCORDANT = 10
 
 
 def samples_for_share(share: float, half_width: float, confidence: float = 0.95) -> int:
@@ -79,11 +80,12 @@ def n_to_see(
 
     Returns
     -------
-    None when nothing tells: the contenders are right on the same samples, or there is a single group.
+    None when nothing tells: fewer than 10 samples on which exactly one contender is right (their share is then known to
+    no better than a factor of two), or a single group.
     """
-    discordant, lead = (only_first + only_second) / n, (only_first - only_second) / n
-    if not discordant:
+    if only_first + only_second < FEWEST_DISCORDANT:
         return None
+    discordant, lead = (only_first + only_second) / n, (only_first - only_second) / n
     needed = samples_for_difference(discordant, confidence=confidence)
     if not clustered:
         return needed

@@ -1,8 +1,9 @@
 """How contenders do on part of the samples: by sex, scanner, age or whatever the columns of a manifest say.
 
 Of each value: accuracy and balanced accuracy with intervals, and the gap, accuracy there minus accuracy on all other
-samples, with its interval and the test that it is zero, adjusted for all values of all columns by Holm (for each
-contender). The test depends on the samples:
+samples, with its interval and the test that it is zero, adjusted by Holm for all contenders, values and columns at
+once: whoever looks for the largest gap looks at all of them. Two values that share all samples between them (a column
+of two) are one test, counted once. The test depends on the samples:
 
 independent
     Fisher's exact test; Newcombe's interval of a difference.
@@ -67,13 +68,11 @@ def subgroups(
     figures: dict[int, dict[str, Any]] = {id(value): {} for value in shown}
     predicted = {name: predicted_index(probabilities) for name, probabilities in aligned.probabilities.items()}
     resampled = _resampled(aligned, predicted, shown, resamples, seed)
+    tests = _tests(aligned, predicted, shown, resamples, seed)
     for name, answers in predicted.items():
-        found = [
-            _figures(aligned, answers, value, again, confidence, seed)
-            for value, again in zip(shown, resampled[name], strict=True)
-        ]
-        for value, record, p_holm in zip(shown, found, holm([one["p_value"] for one in found]), strict=True):
-            figures[id(value)][name] = {**record, "p_holm": p_holm}
+        for value, again in zip(shown, resampled[name], strict=True):
+            own = _figures(aligned, answers, value, again, confidence)
+            figures[id(value)][name] = {**own, **tests[name, _division(value.member)]}
     return [
         {"column": column, "kind": kind, "values": [_told(value, figures.get(id(value), {})) for value in values]}
         for column, (kind, values) in divided.items()
@@ -96,7 +95,6 @@ def _figures(
     value: Value,
     again: Mapping[str, np.ndarray],
     confidence: float,
-    seed: int,
 ) -> dict[str, Any]:
     right, member = predicted == aligned.truth, value.member
     units, clustered = aligned.units, aligned.clustered
@@ -107,22 +105,43 @@ def _figures(
     else:
         low, high = newcombe(right[member], right[~member], confidence)
         interval = {"value": gap, "low": low, "high": high, "method": "Newcombe"}
-    p_value, method = _gap_p(aligned, right, member, len(again["gap"]), seed)
     return {
-        "accuracy": share_figure(right[member], units[member], again["accuracy"], confidence, clustered),
+        "accuracy": share_figure(right[member], units[member], confidence, clustered),
         "balanced_accuracy": bootstrap_figure(
             float(balanced_accuracy(own)), again["balanced_accuracy"], confidence, value.units, clustered
         ),
         "gap": interval,
-        "p_value": p_value,
-        "p_method": method,
     }
+
+
+def _tests(
+    aligned: AlignedPredictions, predicted: Mapping[str, np.ndarray], values: list[Value], draws: int, seed: int
+) -> dict[tuple[str, bytes], dict[str, Any]]:
+    """``p_value``, ``p_method`` and ``p_holm`` by contender and division, all of them one family."""
+    divisions: dict[bytes, np.ndarray] = {}
+    for value in values:
+        divisions.setdefault(_division(value.member), value.member)
+    found = {
+        (name, division): _gap_p(aligned, answers == aligned.truth, member, draws, seed)
+        for name, answers in predicted.items()
+        for division, member in divisions.items()
+    }
+    adjusted = holm([p_value for p_value, _ in found.values()])
+    return {
+        key: {"p_value": p_value, "p_method": method, "p_holm": p_holm}
+        for (key, (p_value, method)), p_holm in zip(found.items(), adjusted, strict=True)
+    }
+
+
+def _division(member: np.ndarray) -> bytes:
+    """What a value and the rest have in common, so that the two of a column of two are one."""
+    return (member ^ member[0]).tobytes()
 
 
 def _resampled(
     aligned: AlignedPredictions, predicted: Mapping[str, np.ndarray], values: list[Value], resamples: int, seed: int
 ) -> dict[str, list[dict[str, np.ndarray]]]:
-    """For each contender and value: accuracy, balanced accuracy and gap in each resample of all groups."""
+    """For each contender and value: balanced accuracy and gap in each resample of all groups."""
     n_classes, n_units = len(aligned.classes), aligned.n_units
     everything = np.ones(len(aligned.truth), dtype=bool)
     counts = {
@@ -153,7 +172,6 @@ def _tally(weights: np.ndarray, counts: Any, n_classes: int) -> Tally:
 def _scored(own: Tally, in_all: Tally) -> dict[str, np.ndarray]:
     rest = Tally(*(whole - part for whole, part in zip(in_all, own, strict=True)))
     return {
-        "accuracy": accuracy(own),
         "balanced_accuracy": balanced_accuracy(own),
         "gap": accuracy(own) - accuracy(rest),
     }

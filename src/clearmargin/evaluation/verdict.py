@@ -42,6 +42,8 @@ def sentence(record: Mapping[str, Any], n_samples: int, n_groups: int | None, n_
         )
     said["on"] = on_samples(n_samples, n_groups)
     above, significant = (record["difference"]["low"] or 0) > 0, record["p_holm"] < bar
+    if n_groups is None and record["mcnemar_holm"] >= bar:
+        significant = False
     if above and significant:
         return tr(
             "{first} and {second} can't be ranked on {on}: {first} has the higher balanced accuracy, by {points} "
@@ -54,7 +56,9 @@ def sentence(record: Mapping[str, Any], n_samples: int, n_groups: int | None, n_
             "{first} and {second} can't be told apart on {on}: each image is answered rightly by both or by neither.",
             **said,
         )
-    return _not_told_apart(said, above, significant) + _needed(record.get("n_to_see_2_points"), n_samples)
+    return _not_told_apart(said, above, significant) + _needed(
+        record.get("n_to_see_2_points"), n_samples, n_groups is not None
+    )
 
 
 def _not_told_apart(said: Mapping[str, str], above: bool, significant: bool) -> str:
@@ -77,14 +81,24 @@ def _not_told_apart(said: Mapping[str, str], above: bool, significant: bool) -> 
     )
 
 
-def _needed(needed: int | None, n_samples: int) -> str:
+def _needed(needed: int | None, n_samples: int, grouped: bool) -> str:
     """How many images would see a difference of 2 points, with a space in front; empty when nothing tells.
 
-    For this pair alone: with many pairs to be told apart at once, more are needed.
+    For this pair alone: with many pairs to be told apart at once, more are needed. Images in groups are counted in
+    groups like these: as many images of fewer groups would not do.
     """
     if needed is None:
         return ""
     number = f"{two_digits(needed):,}"
+    if grouped and needed <= n_samples:
+        return " " + tr(
+            "About {n} images in groups like these are enough to see a difference of 2 points in accuracy.", n=number
+        )
+    if grouped:
+        return " " + tr(
+            "About {n} images in groups like these would be needed to see a difference of 2 points in accuracy.",
+            n=number,
+        )
     if needed <= n_samples:
         return " " + tr("About {n} images are enough to see a difference of 2 points in accuracy.", n=number)
     return " " + tr("About {n} images would be needed to see a difference of 2 points in accuracy.", n=number)
@@ -132,9 +146,17 @@ def _interval(difference: Mapping[str, Any], n_groups: int | None, confidence: f
 
 
 def _test(record: Mapping[str, Any], n_groups: int | None, n_pairs: int, bar: float) -> str:
-    p = probability_text(record["p_value"], bar)
-    text = tr("McNemar mid-p {p}", p=p) if n_groups is None else flips_text(n_groups, p)
-    return text + adjusted_text(record["p_holm"], n_pairs, bar)
+    """What was tested; of independent samples two tests, one of balanced accuracy and one of accuracy."""
+    p, adjusted = probability_text(record["p_value"], bar), adjusted_text(record["p_holm"], n_pairs, bar)
+    if n_groups is not None:
+        return flips_text(n_groups, p) + adjusted
+    return tr(
+        "sign flips p {p}{adjusted}; McNemar mid-p of accuracy {mid_p}{mid_adjusted}",
+        p=p,
+        adjusted=adjusted,
+        mid_p=probability_text(record["mcnemar_mid_p"], bar),
+        mid_adjusted=adjusted_text(record["mcnemar_holm"], n_pairs, bar),
+    )
 
 
 def single_sentence(evaluation: Mapping[str, Any]) -> str:

@@ -241,11 +241,13 @@ class _Test:
         for name, decision in decided.items():
             groups, values = said[name].groups, own[name]
             units, n_units = numbered_groups(groups)
-            shares = Shares(units, n_units < len(units), *self._settings.values())
+            shares = Shares(units, n_units < len(units), self._settings["confidence"])
             blocks = {}
             if self.mapping.merges:
                 truth = label_index(said[name].labels, self.mapping.classes)
-                blocks = merged_blocks(self.mapping, decision, truth, values.probabilities, shares)
+                blocks = merged_blocks(
+                    self.mapping, decision, truth, values.probabilities, shares, self._settings["seed"]
+                )
             if decision.gate is not None:
                 before = read_distances(self.opened.contender(name).folder / "gate.csv")
                 distances = {"validation": before["validation"], "test": values.distances}

@@ -59,12 +59,12 @@ class Bootstrap:
         return self._warned(bootstrap_figure(point, self._spread[name][metric], *settings))
 
     def share(self, name: Name) -> dict[str, Any]:
-        """The accuracy of tests that were made once each: Wilson's interval where images are independent."""
+        """The accuracy of tests that were made once each, with Wilson's interval (over groups where images cluster)."""
         there = self._tests[name].among > 0
         units = self._images.units[there]
         clustered = len(np.unique(units)) < len(units)
         right = self._tests[name].right[there] == 1
-        return share_figure(right, units, self._spread[name]["accuracy"], self._confidence, clustered)
+        return share_figure(right, units, self._confidence, clustered)
 
     def difference(self, name: Name) -> dict[str, Any]:
         """What was gained on the mean of all images, with its paired interval."""

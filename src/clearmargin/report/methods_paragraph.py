@@ -56,7 +56,14 @@ def _statistics(run: StudyFiles) -> list[str]:
     confidence, drawn = f"{100 * result.get('confidence', 0.95):g}", count(result.get("resamples"))
     used = _methods_named(result)
     told = [tr("All intervals are {confidence} % intervals.", confidence=confidence)]
-    if any("Wilson" in method for method in used):
+    if any(method.startswith("Wilson over") for method in used):
+        told.append(
+            tr(
+                "Shares of samples in groups have Wilson's interval for the effective number of samples, with "
+                "Student's quantile (Korn and Graubard 1998)."
+            )
+        )
+    if "Wilson score" in used:
         told.append(tr("Shares of independent samples have Wilson's score interval (Wilson 1927)."))
     if any("Clopper" in method for method in used):
         told.append(
@@ -91,8 +98,9 @@ def _tests(run: StudyFiles) -> list[str]:
         else:
             told.append(
                 tr(
-                    "Models were compared on the same samples by McNemar's mid-p test (Fagerland, Lydersen and Laake "
-                    "2013)."
+                    "Models were compared on the same samples by a randomisation test of balanced accuracy that flips "
+                    "signs, and by McNemar's mid-p test of accuracy (Fagerland, Lydersen and Laake 2013); a model is "
+                    "called better where both agree."
                 )
             )
         methods = [str(pair.get("auc_method")) for pair in result["comparisons"] if pair.get("auc_p") is not None]
