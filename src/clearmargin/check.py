@@ -1418,7 +1418,7 @@ def subgroup_figures(study: Study, name: str, one: Subgroup, again: Mapping[str,
         )
         told = figure(gap, gap - math.hypot(p - low, most - q), gap + math.hypot(high - p, q - least))
     return {
-        "accuracy": share(right[member], said.units[member], again["accuracy"], study.confidence, study.clustered),
+        "accuracy": share(right[member], said.units[member], study.confidence, study.clustered),
         "balanced_accuracy": spread_figure(
             float(own["balanced_accuracy"]), percentiles(again["balanced_accuracy"], study.confidence)
         ),
