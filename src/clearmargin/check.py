@@ -465,12 +465,12 @@ def binomial_lower(most: int, n: int) -> tuple[int, int]:
 
 
 def mcnemar(one: int, other: int) -> tuple[float, float, float]:
-    """Exact p, mid-p, and P(Beta(more + 1, fewer + 1) < 1/2), in whole numbers until the last division."""
+    """Exact p, mid-p, and P(Beta(one + 1, other + 1) < 1/2), in whole numbers until the last division."""
     n, fewer = one + other, min(one, other)
     total, seen = binomial_lower(fewer, n)
     exact = min(1.0, 2 * total / 2**n)
     mid = min(1.0, (2 * total - seen) / 2**n) if n else 1.0
-    return exact, mid, binomial_lower(fewer, n + 1)[0] / 2 ** (n + 1)
+    return exact, mid, binomial_lower(other, n + 1)[0] / 2 ** (n + 1)
 
 
 def sign_flips(differences: np.ndarray, flips: int, seed: int) -> float:
@@ -866,7 +866,10 @@ def pair_record(study: Study, one: str, other: str) -> dict[str, Any]:
                 differences[key], auc_p = delong(study, one, other, value)
         if metric == "accuracy":
             needed = samples_to_see(study, only_first, only_second, apart)
+            beaten = int((apart <= 0).sum())
     exact, mid, as_good = mcnemar(only_first, only_second)
+    if study.clustered:  # counting samples takes them for independent: groups are resampled
+        as_good = (beaten + 1) / (study.resamples + 1)
     return {
         "first": one,
         "second": other,
@@ -877,7 +880,7 @@ def pair_record(study: Study, one: str, other: str) -> dict[str, Any]:
         "only_second_right": only_second,
         "mcnemar_exact_p": exact,
         "mcnemar_mid_p": mid,
-        "p_other_at_least_as_good": as_good,
+        "p_other_at_least_as_good": None if study.n_units == 1 else as_good,
         "p_value": flips_by_group(study, right[one], right[other]),
     }
 
@@ -1355,15 +1358,24 @@ def with_small_suppressed(found: list[Subgroup]) -> list[Subgroup]:
 
 
 def subgroups_block(study: Study) -> Tree:
-    """Every contender on every value of every column, the gap to all others, and Holm over all of them."""
+    """Every contender on every value of every column, the gap to all others, and one Holm over all these tests."""
     columns = {column: divided(cells, study.first.units) for column, cells in read_attributes(study).items()}
     shown = [one for _, own in columns.values() for one in own if not one.suppressed and not one.member.all()]
     figures: dict[int, dict[str, Any]] = {id(one): {} for one in shown}
     resampled = resampled_subgroups(study, shown)
-    for name in study.names:
-        records = [subgroup_figures(study, name, one, resampled[name, k]) for k, one in enumerate(shown)]
-        for one, record, p_holm in zip(shown, records, holm([record["p_value"] for record in records]), strict=True):
-            figures[id(one)][name] = {**record, "p_holm": p_holm}
+    pairs = [(name, k) for name in study.names for k in range(len(shown))]
+    records = {pair: subgroup_figures(study, pair[0], shown[pair[1]], resampled[pair]) for pair in pairs}
+    # Samples of a value and all others ask one question, from whichever side: the two values of a column are one test.
+    sides = [{one.member.tobytes(), (~one.member).tobytes()} for one in shown]
+    asked = {(name, k): (name, next(j for j in range(k + 1) if sides[j] == sides[k])) for name, k in pairs}
+    tests = list(dict.fromkeys(asked.values()))
+    adjusted = dict(zip(tests, holm([records[test]["p_value"] for test in tests]), strict=True))
+    for (name, k), record in records.items():
+        figures[id(shown[k])][name] = {
+            **record,
+            "p_value": records[asked[name, k]]["p_value"],
+            "p_holm": adjusted[asked[name, k]],
+        }
     return [
         {
             "column": column,
@@ -1622,9 +1634,10 @@ def corrected_t(values: np.ndarray, extra: float, confidence: float) -> tuple[fl
 def repeats_block(study: Study) -> Tree:
     told, folds = study.evaluation["repeats"], int(study.recipe.get("split", {}).get("folds", 0))
     trained = study.initialisations
-    samples = len(study.split["name"])
-    tested = samples / folds if folds else study.split["part"].count("test")
-    extra = tested / (samples - tested)
+    parts = [one.split["part"] for _, one in study.rounds[::trained]]
+    # What weights are learned from is the training part alone; splits may differ by a sample or a group.
+    learned, tested = (sum(own.count(part) for own in parts) / len(parts) for part in ("train", "test"))
+    extra = tested / learned
     names = {"contenders": study.names, "baselines": list(study.evaluation.get("baselines", {}))}
     names["baselines"] = names["baselines"] if study.baselines else []
     return {
@@ -1632,7 +1645,7 @@ def repeats_block(study: Study) -> Tree:
         **({"initialisations": 1 if on_one_split(study) else trained} if "initialisations" in told else {}),
         "folds": folds,
         "seeds": list(range(study.seed, study.seed + int(study.asked.get("repeats", 1)))),
-        "n_train": round(samples - tested),
+        "n_train": round(learned),
         "n_test": round(tested),
         "confidence": study.confidence,
         "same_test": same_test(study),

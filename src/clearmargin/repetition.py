@@ -49,28 +49,27 @@ def repeat(
     folds = recipe.split.folds
     rounds = _rounds(recipe)
     rows: list[dict[str, Any]] = []
-    sizes: list[int] = []
+    sizes: list[tuple[int, int]] = []
     for number, one in enumerate(rounds):
         place = folder if number == 0 else folder / "repeats" / one.place(folds)
         shown = partial(_shown, progress, number, len(rounds), one.told(folds))
-        figures, n_test = _one(recipe, one, inputs, copies, place, folder / "ledger.jsonl", shown, views)
+        figures, own_sizes = _one(recipe, one, inputs, copies, place, folder / "ledger.jsonl", shown, views)
         rows += figures
-        sizes += [n_test] if one.initialisation == 1 else []
+        sizes += [own_sizes] if one.initialisation == 1 else []
     progress("Repeats", len(rounds), len(rounds), "")
     frame = pd.DataFrame(rows)
     write_table(folder / "repeats.csv", frame)
     kind = "classification" if isinstance(task, Classification) else "regression"
-    # of folds that differ by a sample or a group, the mean counts
-    tested = len(split.names) / folds if folds else len(split.rows("test"))
+    n_train, n_test = np.mean(sizes, axis=0).tolist()  # splits may differ by a sample or a group
     summary = summarise_repeats(
         frame,
-        n_train=len(split.names) - tested,
-        n_test=tested,
+        n_train=n_train,
+        n_test=n_test,
         metrics=METRICS[kind],
         confidence=recipe.evaluation.confidence,
         same_test=split.given,
         same_parts=split.given and not split.validation_cut,
-        tested=sizes,
+        tested=[tested for _, tested in sizes],
     )
     return called_foreign(called_leaky(summary, split), recipe)
 
@@ -130,8 +129,8 @@ def _one(
     ledger: Path,
     progress: Progress,
     views: Views,
-) -> tuple[list[dict[str, Any]], int]:
-    """The figures of one round, a row for each contender and baseline; and how many samples it tested."""
+) -> tuple[list[dict[str, Any]], tuple[int, int]]:
+    """The figures of one round, a row for each contender and baseline; and its samples to train on and to test."""
     seed, which = this.training_seed, _named(this, recipe)
     inputs, split = divide(inputs, copies, recipe.split, this.seed, this.fold)
     task = task_of(split, recipe.data.target)
@@ -154,7 +153,7 @@ def _one(
         for name, estimates in baselines_on_test(inputs, split, seed, list(seen)).items():
             write_estimates(place / "baselines" / slug(name) / "predictions.csv", {"test": estimates})
             rows.append({**which, "contender": name, "kind": "baseline", **point_figures(estimates)})
-    return rows, len(split.rows("test"))
+    return rows, (len(split.rows("train")), len(split.rows("test")))
 
 
 def _named(this: Round, recipe: Recipe) -> dict[str, int]:

@@ -16,7 +16,8 @@ from clearmargin.evaluation.paired import (
     holm,
     mcnemar_exact,
     mcnemar_mid_p,
-    other_at_least_as_good,
+    resampled_at_least_as_good,
+    second_at_least_as_good,
     sign_flip_p,
 )
 
@@ -47,7 +48,7 @@ def test_mid_p_counts_what_was_seen_by_half(only_first, only_second):
 def test_reference_values():
     assert mcnemar_exact(10, 2) == pytest.approx(0.0386, abs=5e-5)
     assert mcnemar_mid_p(10, 2) == pytest.approx(0.0225, abs=5e-5)
-    assert other_at_least_as_good(20, 10) == pytest.approx(0.0354, abs=5e-5)
+    assert second_at_least_as_good(20, 10) == pytest.approx(0.0354, abs=5e-5)
     assert holm([0.01, 0.02, 0.03, 0.04]) == pytest.approx([0.04, 0.06, 0.06, 0.06])
     # 150 against 86: chi² = 17.36, which the mid-p approaches in large samples
     chi_square = mcnemar([[0, 150], [86, 0]], exact=False, correction=False)
@@ -57,17 +58,30 @@ def test_reference_values():
 
 def test_no_discordant_sample_is_no_evidence():
     assert mcnemar_exact(0, 0) == mcnemar_mid_p(0, 0) == 1
-    assert other_at_least_as_good(0, 0) == pytest.approx(0.5)
+    assert second_at_least_as_good(0, 0) == pytest.approx(0.5)
 
 
 @given(counts, counts)
-def test_risk_of_the_wrong_winner_is_at_most_one_half(only_first, only_second):
-    risk = other_at_least_as_good(only_first, only_second)
-    assert 0 <= risk <= 0.5 + 1e-12
-    assert risk == other_at_least_as_good(only_second, only_first)
+def test_risk_of_the_wrong_winner_is_about_the_second(only_first, only_second):
+    risk = second_at_least_as_good(only_first, only_second)
+    assert (risk < 0.5) == (only_first > only_second) or risk == pytest.approx(0.5)
+    assert risk + second_at_least_as_good(only_second, only_first) == pytest.approx(1)
     # Beta(b + 1, c + 1) below 1/2 is a binomial tail of b + c + 1 throws
-    more, fewer = max(only_first, only_second), min(only_first, only_second)
-    assert risk == pytest.approx(stats.binom.cdf(fewer, more + fewer + 1, 0.5), rel=1e-9)
+    assert risk == pytest.approx(stats.binom.cdf(only_second, only_first + only_second + 1, 0.5), rel=1e-9)
+
+
+def test_resampled_groups_say_as_much_as_the_prior_does_of_independent_samples():
+    rng = np.random.default_rng(3)
+    apart = np.repeat([1, -1, 0], [40, 28, 132])
+    resampled = apart[rng.integers(0, 200, (4000, 200))].mean(axis=1)
+    assert resampled_at_least_as_good(resampled) == pytest.approx(second_at_least_as_good(40, 28), abs=0.02)
+    # every sample five times over tells no more than once: counting samples would say that it does
+    groups = np.repeat(apart.reshape(-1, 1), 5, axis=1)
+    again = groups[rng.integers(0, 200, (4000, 200))].mean(axis=(1, 2))
+    assert resampled_at_least_as_good(again) == pytest.approx(second_at_least_as_good(40, 28), abs=0.02)
+    assert second_at_least_as_good(200, 140) < 0.001
+    assert resampled_at_least_as_good(np.zeros(99)) == 1
+    assert resampled_at_least_as_good(np.ones(99)) == 0.01
 
 
 @settings(max_examples=40, deadline=None)

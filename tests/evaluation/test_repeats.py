@@ -243,7 +243,8 @@ def test_the_spread_is_told_apart_in_words():
     first, second = found["spread"]
     assert first == (
         "Of the spread of CNN's accuracy, about 95 % comes from the split and 5 % from the initialisation (5 splits "
-        "× 2 initialisations; 95 % interval of the first share 69 to 99 %)."
+        "× 2 initialisations; 95 % interval of the first share 69 to 99 %, exact if splits were independent "
+        "(they share data))."
     )
     assert second == "Where the spread of other's accuracy comes from can't be told: too few values differ."
 

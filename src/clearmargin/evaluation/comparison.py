@@ -18,7 +18,8 @@ samples, so that a large class decides it. Where they disagree there is no winne
 5 %. Five contenders of balanced accuracy .80 whose accuracies differ (.72 to .88; classes of 30 and 270 samples): with
 McNemar's p in Holm a winner was named in 20 % of the studies, by this rule in 4 %.
 
-Differences of AUC, Brier score and log loss stand beside it, each for its pair alone and without a say.
+Differences of AUC, Brier score and log loss stand beside it, each for its pair alone (the p of the AUC is adjusted for
+no other pair) and without a say; so does the probability that the second gets at least as many right.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ import numpy as np
 from clearmargin.evaluation.alignment import AlignedPredictions
 from clearmargin.evaluation.bootstrap import headline
 from clearmargin.evaluation.differences import auc_difference, difference_figure
-from clearmargin.evaluation.intervals import counted
+from clearmargin.evaluation.intervals import FEW_GROUPS, counted
 from clearmargin.evaluation.metrics import predicted_index
 from clearmargin.evaluation.paired import (
     ROUNDING,
@@ -42,7 +43,8 @@ from clearmargin.evaluation.paired import (
     level,
     mcnemar_exact,
     mcnemar_mid_p,
-    other_at_least_as_good,
+    resampled_at_least_as_good,
+    second_at_least_as_good,
     sign_flip_p,
 )
 from clearmargin.evaluation.sample_size import n_to_see
@@ -64,6 +66,8 @@ class Pair:
     further
         What stands beside them in the record, without a say: differences of AUC, Brier score and log loss, and how
         many samples would see a difference of 2 points.
+    second_as_good
+        How probable it is that the second gets at least as many right; None for a single group.
     """
 
     first: str
@@ -73,6 +77,7 @@ class Pair:
     difference: dict[str, Any]
     accuracy_difference: dict[str, Any]
     further: dict[str, Any]
+    second_as_good: float | None
 
     @property
     def only_first_right(self) -> int:
@@ -152,7 +157,29 @@ def _pair(
                 confidence,
             ),
         },
+        second_as_good=_second_as_good(aligned, right[first], right[second], apart["accuracy"]),
     )
+
+
+def _second_as_good(
+    aligned: AlignedPredictions, first: np.ndarray, second: np.ndarray, apart: np.ndarray
+) -> float | None:
+    """Counting discordant samples takes them for independent: groups are resampled instead."""
+    if aligned.n_units == 1:
+        return None
+    if aligned.clustered:
+        return resampled_at_least_as_good(apart)
+    return second_at_least_as_good(int((first & ~second).sum()), int((second & ~first).sum()))
+
+
+def _other_method(aligned: AlignedPredictions) -> str:
+    if aligned.n_units == 1:
+        return f"none: a single {'group' if aligned.clustered else 'image'}"
+    if not aligned.clustered:
+        return "Beta(b + 1, c + 1) below 1/2, a flat prior; b and c the images that only one got right"
+    groups = counted(aligned.n_units, "group")
+    few = f" (fewer than {FEW_GROUPS}: too small)" if aligned.n_units < FEW_GROUPS else ""
+    return f"share of resamples of {groups} in which it gets at least as many right{few}"
 
 
 def _without_rounding(differences: Any) -> np.ndarray:
@@ -192,7 +219,8 @@ def _record(
         "mcnemar_exact_p": mcnemar_exact(only_first, only_second),
         "mcnemar_mid_p": mcnemar_mid_p(only_first, only_second),
         "mcnemar_holm": mcnemar_holm,
-        "p_other_at_least_as_good": other_at_least_as_good(only_first, only_second),
+        "p_other_at_least_as_good": pair.second_as_good,
+        "other_method": _other_method(aligned),
         "p_value": p_value,
         "p_method": p_method,
         "p_holm": p_holm,

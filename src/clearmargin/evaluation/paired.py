@@ -53,19 +53,37 @@ def mcnemar_mid_p(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * float(stats.binom.cdf(fewer, discordant, 0.5)) - seen)
 
 
-def other_at_least_as_good(only_first: int, only_second: int) -> float:
-    """Probability that the contender with fewer samples to itself is in truth at least as good.
+def second_at_least_as_good(only_first: int, only_second: int) -> float:
+    """Probability that the second contender's accuracy is in truth at least that of the first; independent samples.
 
-    The distribution function of Beta(b + 1, c + 1) at 1/2, with b the larger and c the smaller count: a flat
-    prior on the share of the discordant samples that the leader wins. Between 0 and 1/2.
+    The distribution function of Beta(b + 1, c + 1) at 1/2, with b and c the samples that only the first and only the
+    second got right: a flat prior on the share of the discordant samples that the first wins.
 
     Parameters
     ----------
     only_first, only_second
         As in `mcnemar_exact`.
+
+    Returns
+    -------
+    Between 0 and 1; below 1/2 when the first gets more samples right.
     """
-    more, fewer = max(only_first, only_second), min(only_first, only_second)
-    return float(stats.beta.cdf(0.5, more + 1, fewer + 1))
+    return float(stats.beta.cdf(0.5, only_first + 1, only_second + 1))
+
+
+def resampled_at_least_as_good(apart: np.ndarray) -> float:
+    """Share of resamples of whole groups in which the second contender is at least as good, the observed one counted.
+
+    For samples in groups what `second_at_least_as_good` is for independent ones, of which the bootstrap distribution
+    stands for the posterior (Rubin, *Annals of Statistics* 9 (1981) 130). Ties count whole. With few groups the
+    resamples differ too little, and the share is too small.
+
+    Parameters
+    ----------
+    apart
+        First minus second accuracy in each resample, float64 of shape (resamples,).
+    """
+    return float(((apart <= 0).sum() + 1) / (len(apart) + 1))
 
 
 def sign_flip_p(differences: np.ndarray, flips: int, seed: int) -> float:

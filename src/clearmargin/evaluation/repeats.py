@@ -60,9 +60,10 @@ def summarise_repeats(
         each split ``initialisation``, ``contender``, ``kind`` (contender or baseline), and a column for each metric;
         what is undefined is NaN and left out.
     n_train, n_test
-        Rows a contender may learn from (training and validation part) and rows of the test part, in each round; of
-        folds their mean. With r repeats of k folds the correction is ``1/(k r) + n_test/n_train`` (Bouckaert & Frank,
-        *PAKDD* 2004).
+        Rows of the training part and rows of the test part, in each split; their mean where splits differ. What counts
+        are the samples that weights are learned from (Nadeau & Bengio, section 2): the validation part, which only
+        chooses among epochs and fits a temperature, is none of them, and leaving it out makes intervals wider. With r
+        repeats of k folds the correction is ``1/(k r) + n_test/n_train`` (Bouckaert & Frank, *PAKDD* 2004).
     metrics
         Columns to sum up, of `METRICS`. Comparisons are made on the first.
     confidence

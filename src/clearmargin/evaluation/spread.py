@@ -8,6 +8,11 @@ the split and ``j`` for the initialisation, the one-way random-effects model is
 (Searle, Casella & McCulloch, *Variance Components*, 1992, chapter 3). ``split`` holds all that a split changes: who is
 learned from, and who is tested; ``initialisation`` holds first weights, the order of the samples, and what augmentation
 and dropout draw.
+
+The model takes splits for independent. Those of one data set are not: they share most of the samples they learn from
+and many that they test, so that their figures are more alike than those of new data would be. ``σ²_split`` is then what
+another split of these data would change, not what other data would, and the interval is exact only if splits were
+independent.
 """
 
 from __future__ import annotations
@@ -23,7 +28,10 @@ from clearmargin.evaluation.paired import ROUNDING
 from clearmargin.evaluation.repeats_verdict import metric_name
 from clearmargin.language import tr
 
-METHOD = "one-way random effects, analysis of variance; exact interval of the share (Searle et al. 1992)"
+METHOD = (
+    "one-way random effects, analysis of variance; interval of the share (Searle et al. 1992): exact if splits were "
+    "independent (they share data)"
+)
 
 
 @dataclass(frozen=True)
@@ -54,8 +62,9 @@ def sources_of_spread(values: np.ndarray, confidence: float = 0.95) -> Sources |
 
     The moment estimates ``σ²_initialisation = MSW`` and ``σ²_split = (MSB - MSW) / m``, the latter cut off at 0, equal
     those of restricted maximum likelihood for balanced data where they are positive. The interval of ``σ²_split /
-    (σ²_split + σ²_initialisation)`` is exact for normal effects: with ``F = MSB / MSW`` and its quantiles ``f`` of
-    ``k - 1`` and ``k (m - 1)`` degrees of freedom, its limits are ``(F/f - 1) / (m + F/f - 1)``, cut off at 0.
+    (σ²_split + σ²_initialisation)`` is exact for normal effects if splits were independent (they share data): with
+    ``F = MSB / MSW`` and its quantiles ``f`` of ``k - 1`` and ``k (m - 1)`` degrees of freedom, its limits are
+    ``(F/f - 1) / (m + F/f - 1)``, cut off at 0.
 
     Parameters
     ----------
@@ -155,7 +164,8 @@ def _sentence(name: str, metric: str, found: Mapping[str, Any] | None, confidenc
     values |= {"splits": found["splits"], "trained": found["initialisations"], "limits": ""}
     if low is not None:
         values["limits"] = tr(
-            "; {confidence} % interval of the first share {low} to {high} %",
+            "; {confidence} % interval of the first share {low} to {high} %, exact if splits were independent (they "
+            "share data)",
             confidence=f"{100 * confidence:.6g}",
             low=round(100 * low),
             high=round(100 * high),

@@ -108,14 +108,19 @@ def _tests(run: StudyFiles) -> list[str]:
             told.append(
                 tr(
                     "Areas under ROC curves were compared after DeLong (DeLong, DeLong and Clarke-Pearson 1988; Sun "
-                    "and Xu 2014)."
+                    "and Xu 2014), their p-values unadjusted."
                 )
             )
         elif methods:
-            told.append(tr("Mean areas under the ROC curves were compared by the paired bootstrap."))
+            told.append(
+                tr("Mean areas under the ROC curves were compared by the paired bootstrap, their p-values unadjusted.")
+            )
         if len(result["comparisons"]) > 1:
             told.append(
-                tr("P-values were adjusted after Holm (1979) for {n} comparisons.", n=count(len(result["comparisons"])))
+                tr(
+                    "The p-values that decide were adjusted after Holm (1979) for {n} comparisons.",
+                    n=count(len(result["comparisons"])),
+                )
             )
         told.append(
             tr(

@@ -169,6 +169,7 @@ class Difference:
     mark: Mark
     difference: str
     accuracy_difference: str
+    second_as_good: str
 
 
 def differences(run: RunFiles) -> tuple[list[Difference], Scale]:
@@ -186,6 +187,7 @@ def differences(run: RunFiles) -> tuple[list[Difference], Scale]:
             scale.mark(pair["difference"]),
             _points(pair["difference"]),
             _points(pair.get("accuracy_difference") or {}),
+            decimal(pair.get("p_other_at_least_as_good")),
         )
         for pair in found
     ]

@@ -195,6 +195,7 @@ def _first_screen(run: RunFiles) -> dict[str, Any]:
         "costs": overview.contender_costs(run.contenders),
         "sample_size": overview.sample_size(run.evaluation),
         "differences": rows,
+        "seconds": any("other_method" in row.facts for row in rows),
         "difference_scale": scale,
         "interval_methods": overview.interval_methods(run),
         "checks": [*checks, *proof.control_check(run)],
