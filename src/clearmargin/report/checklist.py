@@ -122,7 +122,8 @@ def _data(run: StudyFiles) -> list[Item]:
             "6b, 6c",
             "8",
             tr(
-                "Which people were eligible, who was left out before the data came here, and what treatment had they had?"
+                "Which people were eligible, who was left out before the data came here, and what treatment "
+                "had they had?"
             ),
         ),
         _tell(
