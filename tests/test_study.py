@@ -17,6 +17,8 @@ from clearmargin.evaluation.ledger import read_ledger
 from clearmargin.runs import Run
 from clearmargin.split import read_split
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 @pytest.fixture(scope="module")
 def finished(class_folder: Path, tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:

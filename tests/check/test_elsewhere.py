@@ -16,6 +16,8 @@ from clearmargin.external import evaluate_external
 from clearmargin.files import sealed
 from clearmargin.split import read_split
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 def quiet(*_: object) -> None:
     """Progress that nobody looks at."""
