@@ -1042,7 +1042,7 @@ def calibration_block(study: Study, name: str) -> Tree:
     said, decision = study.test[name], decision_of(study, name)
     raised = (said.values / said.values.max(axis=1, keepdims=True)) ** decision["temperature"]
     before = raised / raised.sum(axis=1, keepdims=True) if decision["temperature"] != 1 else said.values
-    mean, high = error_if_perfect(said.values.max(axis=1).clip(0, 1), study.seed)
+    mean, high = perfect_errors(study, said)
     return {
         "temperature": decision["temperature"],
         "n_validation": len(study.answers[name]["validation"].names),
@@ -1051,6 +1051,11 @@ def calibration_block(study: Study, name: str) -> Tree:
         "ece_if_perfect_high": high,
         "uncalibrated": reliability(said, before),
     }
+
+
+def perfect_errors(study: Study, said: Answers) -> tuple[float | None, float | None]:
+    """Known for independent samples alone."""
+    return (None, None) if study.clustered else error_if_perfect(said.values.max(axis=1).clip(0, 1), study.seed)
 
 
 def error_if_perfect(confidences: np.ndarray, seed: int) -> tuple[float, float]:
@@ -1231,7 +1236,8 @@ def decision_problems(study: Study) -> Iterator[str]:
         threshold, _ = abstention_threshold(learned, float(decision["abstention"]["target_error"]))
         compare({"threshold": threshold}, decision["abstention"], (), outcome)
         if decision.get("gate"):
-            compare({"threshold": gate_threshold(study, name)}, decision["gate"], ("gate",), outcome)
+            own = {"threshold": gate_threshold(study, name), "place": gate_place(study, name)}
+            compare(own, decision["gate"], ("gate",), outcome)
         yield from (f"model.json of {name}, fixed on validation: {difference}" for difference in outcome.differences)
         used = float(decision["temperature"])
         foreign = study.models[name].get("kind") == "onnx"  # taken as published
@@ -1258,10 +1264,19 @@ def gate_threshold(study: Study, name: str) -> float:
     return float(distances.max()) if found is None else found
 
 
+def gate_place(study: Study, name: str) -> tuple[int, int]:
+    """Rank of the threshold among groups that are taken for one image each, and how many these are."""
+    units = study.answers[name]["validation"].units
+    most = max(1, math.floor(effective_number(units) + 1e-9))
+    return threshold_place(units, float(study.asked.get("gate_false_alarms", 0.05))) or (most, most)
+
+
 def gate_block(study: Study, name: str) -> Tree:
     """Shares of images called unlike the training part, from the distances that gate.csv holds."""
     distances, threshold = study.distances(name), gate_threshold(study, name)
     unlike = {part: values > threshold for part, values in distances.items()}
+    rank, among = gate_place(study, name)
+    kept = [bisected(lambda x: incomplete_beta(rank, among + 1 - rank, x), tail, 0.0, 1.0) for tail in (0.95, 0.05)]
     detected = []
     for kind in ("blank", "noise"):
         if kind in unlike:
@@ -1270,6 +1285,9 @@ def gate_block(study: Study, name: str) -> Tree:
             detected.append({"kind": kind, "n": n, "unlike": found, "share": found / n, "low": low, "high": high})
     return {
         "false_alarms": float(study.asked.get("gate_false_alarms", 0.05)),
+        "expected_low": 1 - kept[0],
+        "expected_high": 1 - kept[1],
+        "validation_groups": int(study.answers[name]["validation"].units.max()) + 1,
         "threshold": threshold,
         "n_validation": len(distances["validation"]),
         "unlike": test_share(study, unlike["test"], np.ones(study.n, dtype=bool)),
@@ -1827,7 +1845,7 @@ def external_calibration(study: External, name: str) -> Tree:
     if not study.summed:
         return calibration_block(study, name)
     said = study.test[name]
-    mean, high = error_if_perfect(said.values.max(axis=1).clip(0, 1), study.seed)
+    mean, high = perfect_errors(study, said)
     return {
         "temperature": decision_of(study, name)["temperature"],
         "n_validation": len(study.answers[name]["validation"].names),

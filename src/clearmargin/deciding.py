@@ -72,7 +72,7 @@ class Deciding:
         outputs = self._outputs("validation")
         temperature = fit_temperature(outputs.numpy(), self.task.targets(self.split, rows).numpy())
         said = self.task.answers(self.split, rows, outputs.double() / temperature.value)
-        gate = fit_gate(self.distances["validation"], asked.gate_false_alarms, digest) if images else None
+        gate = fit_gate(self.distances["validation"], asked.gate_false_alarms, digest, said.groups) if images else None
         return fit_decision(said, temperature, asked, gate), said
 
     def answers(self, part: Part, decision: Decision | None) -> Predictions | Estimates:

@@ -148,7 +148,10 @@ def with_gates(
             units, n_units = numbered_groups(said[name].groups)
             shares = Shares(units, n_units < len(units), figures["confidence"])
             distances = read_distances(folder / "contenders" / slug(name) / "gate.csv")
-            contenders[name] = {**contenders[name], "gate": gate_block(decision.gate, distances, shares)}
+            contenders[name] = {
+                **contenders[name],
+                "gate": gate_block(decision.gate, distances, shares, decision.groups),
+            }
     return {**figures, "contenders": contenders}
 
 

@@ -98,7 +98,22 @@ def test_brier_and_classwise_error_by_hand():
 def test_blocks_of_anything_hold_finite_numbers(n, classes, seed):
     rng = np.random.default_rng(seed)
     logits, truth = drawn(rng, n, classes)
-    block = calibration_block(truth, special.softmax(logits * 20, axis=1), Temperature(0.5, "fitted"), n, 0)
+    block = calibration_block(
+        truth, special.softmax(logits * 20, axis=1), Temperature(0.5, "fitted"), n, 0, clustered=False
+    )
     assert sum(one["n"] for one in block["bins"]) == n
     assert 0 <= block["ece"] <= 1
     assert np.isfinite([block["log_loss"], block["brier"], block["uncalibrated"]["log_loss"]]).all()
+
+
+def test_what_chance_explains_is_not_said_of_samples_in_groups():
+    rng = np.random.default_rng(8)
+    probabilities = rng.dirichlet([1, 1], 40)
+    truth = (rng.random(40) < probabilities[:, 1]).astype(np.int64)
+    apart, together = (
+        calibration_block(truth, probabilities, Temperature(1.0, "fitted"), 40, 0, clustered=clustered)
+        for clustered in (False, True)
+    )
+    assert (together["ece_if_perfect"], together["ece_if_perfect_high"]) == (None, None)
+    assert together["ece"] == apart["ece"] < 1
+    assert apart["ece_if_perfect_high"] > 0

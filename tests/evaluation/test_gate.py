@@ -7,6 +7,7 @@ from safetensors.numpy import save_file
 from clearmargin.errors import RunFolderError
 from clearmargin.evaluation.gate import (
     GateRule,
+    expected_false_alarms,
     fit_gate,
     fit_training_features,
     gate_block,
@@ -70,7 +71,7 @@ def test_distances_come_back_and_make_a_block(tmp_path):
     write_distances(tmp_path / "gate.csv", written, {"test": np.array(["=a\n", "b"], dtype=object)})
     found = read_distances(tmp_path / "gate.csv")
     assert {part: values.tolist() for part, values in found.items()} == {p: v.tolist() for p, v in written.items()}
-    block = gate_block(GateRule(0.05, 1.5, ""), found, Shares(np.arange(2), False, 0.95))
+    block = gate_block(GateRule(0.05, 1.5, ""), found, Shares(np.arange(2), False, 0.95), 100)
     assert block["unlike_n"] == 1
     assert block["detected"] == [
         {"kind": "blank", "n": 16, "unlike": 16, "share": 1.0, "low": pytest.approx(0.806, abs=1e-3), "high": 1.0}
@@ -82,3 +83,33 @@ def test_images_of_nothing_are_always_the_same():
     assert all(np.array_equal(first[kind], again[kind]) for kind in first)
     assert first["blank"].shape == first["noise"].shape == (16, 8, 9, 3)
     assert (first["blank"].reshape(16, -1).std(axis=1) == 0).all()
+
+
+@pytest.mark.parametrize("sizes", [[1] * 60, [7] * 12, [3, 4, 5, 5, 5, 5, 6, 7, 7, 7, 10], [1] * 10])
+def test_false_alarms_lie_in_the_expected_range_as_often_as_it_says(sizes):
+    rng, n = np.random.default_rng(4), sum(sizes)
+    groups = np.repeat(np.arange(len(sizes)), sizes).astype(str).astype(object)
+    inside, above, studies = 0, 0, 2000
+    for _ in range(studies):
+        distances = np.repeat(rng.random(len(sizes)), sizes)  # images of a group all alike; the rate is 1 - threshold
+        rule = fit_gate(distances, 0.05, "", groups)
+        low, high = expected_false_alarms(rule)
+        inside += low <= 1 - rule.threshold <= high
+        above += 1 - rule.threshold > high
+    if len(set(sizes)) == 1:
+        assert inside / studies == pytest.approx(0.9, abs=0.02)
+    assert above / studies <= 0.07
+    alone = fit_gate(distances, 0.05, "")
+    assert alone.threshold == rule.threshold
+    assert alone.place == (min(n, int(np.ceil((n + 1) * 0.95 - 1e-9))), n)
+
+
+def test_groups_are_spoken_of_and_an_earlier_gate_has_no_range():
+    distances = {"validation": np.linspace(0.5, 1.5, 60), "test": np.array([1.0, 3.0])}
+    rule = fit_gate(distances["validation"], 0.05, "", np.repeat(np.arange(12), 5).astype(object))
+    block = gate_block(rule, distances, Shares(np.arange(2), False, 0.95), 12)
+    assert block["expected_high"] == pytest.approx(1 - 0.05 ** (1 / 12))  # the largest of twelve
+    assert "60 validation images are of 12 groups" in block["note"]
+    earlier = gate_block(GateRule(0.05, 1.5, ""), distances, Shares(np.arange(2), False, 0.95), 60)
+    assert earlier["expected_low"] is None
+    assert "groups" not in earlier["note"]

@@ -14,6 +14,8 @@ from clearmargin.evaluation.decision import fit_decision
 from clearmargin.files import read_table, sealed, write_json
 from clearmargin.recipe_evaluation import EvaluationSettings
 from clearmargin.report import write_report
+from clearmargin.report.calibration import _judged
+from clearmargin.report.knowing import _explained
 
 FIGURES = ("calibration.svg", "abstention.svg", "decision-curves.svg")
 
@@ -184,3 +186,26 @@ def test_rings_tell_initialisations_from_splits():
     assert len({line.get_ydata()[0] for line in rings}) == 3
     (dots,) = [line for line in lines if len(line.get_xdata()) == 3]
     assert dots.get_ydata().tolist() == [line.get_ydata()[0] for line in rings]
+
+
+@pytest.mark.parametrize(
+    ("share", "least", "told"),
+    [
+        (0.04, 0.01, ""),
+        (0.25, 0.08, "with its interval, this share is in line with it"),
+        (0.6, 0.4, "more than a threshold from this validation part explains"),
+    ],
+)
+def test_whether_few_groups_explain_the_false_alarms_is_said(share, least, told):
+    figure = {"value": share, "low": least, "high": 0.9}
+    found = {"unlike": figure, "false_alarms": 0.05, "expected_low": 0.005, "expected_high": 0.26}
+    assert told in _explained(found)
+    assert bool(_explained(found)) == bool(told)
+    assert not _explained({**found, "expected_low": None, "expected_high": None})
+
+
+def test_calibration_of_images_in_groups_is_not_compared_with_chance():
+    found = {"ece": 0.2, "ece_if_perfect_high": 0.1}
+    assert "larger than chance explains" in _judged(found, clustered=False)
+    assert "chance" not in _judged(found, clustered=True)
+    assert "not compared" in _judged(found, clustered=True)

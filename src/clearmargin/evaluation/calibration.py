@@ -203,9 +203,18 @@ def classwise_error(truth: np.ndarray, probabilities: np.ndarray, bins: int = BI
 
 
 def calibration_block(
-    truth: np.ndarray, probabilities: np.ndarray, temperature: Temperature, n_validation: int, seed: int
+    truth: np.ndarray,
+    probabilities: np.ndarray,
+    temperature: Temperature,
+    n_validation: int,
+    seed: int,
+    clustered: bool,
 ) -> dict[str, Any]:
     """The block ``calibration`` of a contender, ready for JSON.
+
+    What the calibration error of a perfect model would be (``ece_if_perfect``, ``ece_if_perfect_high``) is drawn for
+    independent samples: None when samples cluster, where one mistake of a group comes with others and the error of a
+    perfect model is larger than the draws say.
 
     Parameters
     ----------
@@ -213,10 +222,12 @@ def calibration_block(
         int64 of shape (samples,).
     probabilities
         After scaling, float64 of shape (samples, classes).
+    clustered
+        Whether any group holds more than one sample.
     """
     before = uncalibrated(probabilities, temperature.value)
     confidences, right = _confidences(truth, probabilities)
-    mean, high = error_if_perfect(confidences, seed=seed)
+    mean, high = (None, None) if clustered else error_if_perfect(confidences, seed=seed)
     return {
         "temperature": temperature.value,
         "outcome": temperature.outcome,

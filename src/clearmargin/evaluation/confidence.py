@@ -39,7 +39,9 @@ def confidence_blocks(
     shares = Shares(aligned.units, aligned.clustered, confidence)
     truth, classes, warned = aligned.truth, aligned.classes, caution(decision)
     return {
-        "calibration": calibration_block(truth, probabilities, decision.temperature, decision.n, seed),
+        "calibration": calibration_block(
+            truth, probabilities, decision.temperature, decision.n, seed, aligned.clustered
+        ),
         "conformal": conformal_block(
             decision.conformal, classes, truth, probabilities, decision.n, decision.groups, warned, shares.figure
         ),

@@ -135,7 +135,7 @@ def _decision(stored: Mapping[str, Any]) -> Decision:
         temperature=Temperature(stored["temperature"], stored["temperature_outcome"]),
         conformal=_conformal(stored["conformal"]),
         abstention=AbstentionRule(**stored["abstention"]),
-        gate=None if stored["gate"] is None else GateRule(**stored["gate"]),
+        gate=None if stored["gate"] is None else _gate(stored["gate"]),
     )
 
 
@@ -148,6 +148,11 @@ def _conformal(stored: Mapping[str, Any]) -> ConformalRule:
         place=_place(rule.place),
         class_places=None if places is None else {name: _place(one) for name, one in places.items()},
     )
+
+
+def _gate(stored: Mapping[str, Any]) -> GateRule:
+    rule = GateRule(**stored)
+    return replace(rule, place=_place(rule.place))
 
 
 def _place(stored: Any) -> Place | None:

@@ -98,8 +98,7 @@ def auc_difference(
 
     Returns
     -------
-    ``auc_difference`` (a figure), ``auc_method`` and ``auc_p`` (None when undefined; unadjusted: no part of Holm's
-    family).
+    ``auc_difference`` (a figure), ``auc_method`` and ``auc_p`` (None when undefined; unadjusted, in no Holm).
     """
     if np.isnan(value):
         return {"auc_difference": undefined_figure(), "auc_method": "undefined in this part", "auc_p": None}

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from clearmargin.errors import RunFolderError
-from clearmargin.evaluation.conformal import conformal_rank
+from clearmargin.evaluation.alignment import effective_groups, numbered_groups
+from clearmargin.evaluation.conformal import RANGE, Place, conformal_rank, threshold_place
 from clearmargin.evaluation.intervals import wilson
 from clearmargin.evaluation.shares import Shares
 from clearmargin.files import file_sha256, read_table, write_table
@@ -39,11 +41,15 @@ class GateRule:
         Distance, as `TrainingFeatures.distances` gives it.
     sha256
         Of ``gate.safetensors``, hex.
+    place
+        Of the threshold among samples, or among groups that are taken for one sample each; None in a run of an earlier
+        version.
     """
 
     false_alarms: float
     threshold: float
     sha256: str
+    place: Place | None = None
 
     def unlike(self, distances: np.ndarray) -> np.ndarray:
         """Which images are unlike the training part: bool, of the shape of the distances."""
@@ -118,16 +124,41 @@ def fit_training_features(features: np.ndarray) -> TrainingFeatures:
     return TrainingFeatures(*(np.ascontiguousarray(array, dtype=np.float32) for array in arrays))
 
 
-def fit_gate(distances: np.ndarray, false_alarms: float, sha256: str) -> GateRule:
+def fit_gate(distances: np.ndarray, false_alarms: float, sha256: str, groups: np.ndarray | None = None) -> GateRule:
     """The threshold: the distance at `conformal_rank` on the validation part, or the largest when there are too few.
 
     Parameters
     ----------
     distances
         Of the validation part, float64 of shape (samples,).
+    groups
+        Group of each sample, object of shape (samples,); None: each is of its own. They say how far the false alarms
+        may be off, and change no threshold.
     """
     rank = min(conformal_rank(len(distances), false_alarms), len(distances))
-    return GateRule(false_alarms, float(np.sort(distances)[rank - 1]), sha256)
+    units = np.arange(len(distances)) if groups is None else numbered_groups(groups)[0]
+    fewest = max(1, int(effective_groups(units) + 1e-9))
+    place = threshold_place(units, false_alarms) or (fewest, fewest)
+    return GateRule(false_alarms, float(np.sort(distances)[rank - 1]), sha256, place)
+
+
+def expected_false_alarms(rule: GateRule) -> tuple[float, float] | tuple[None, None]:
+    """5th and 95th percentile of the share of false alarms of a gate that was fitted on exchangeable images.
+
+    One minus the coverage of a conformal threshold at the same `Place`, which is Beta(k, n + 1 − k) for distances
+    without ties; Vovk, *ACML* (2012), proposition 2a. When images cluster it is the range as if those of a group were
+    all alike: wider than the truth where they are not. It is of the rate itself: the share found among few test images
+    varies beyond it.
+
+    Returns
+    -------
+    Twice None for a gate of an earlier version, of which the place is not known.
+    """
+    if rule.place is None:
+        return None, None
+    rank, n = rule.place
+    low, high = 1 - stats.beta.ppf(RANGE[::-1], rank, n + 1 - rank)
+    return float(low), float(high)
 
 
 def read_training_features(folder: Path, rule: GateRule) -> TrainingFeatures:
@@ -203,7 +234,9 @@ def made_images(shape: tuple[int, ...], each: int = 16) -> dict[str, np.ndarray]
     return {"blank": blank, "noise": noise}
 
 
-def gate_block(rule: GateRule, distances: Mapping[str, np.ndarray], shares: Shares) -> dict[str, Any]:
+def gate_block(
+    rule: GateRule, distances: Mapping[str, np.ndarray], shares: Shares, validation_groups: int
+) -> dict[str, Any]:
     """The block ``gate`` of a contender, ready for JSON.
 
     Parameters
@@ -212,18 +245,24 @@ def gate_block(rule: GateRule, distances: Mapping[str, np.ndarray], shares: Shar
         By part, ``test`` and the kinds of `made_images` among them.
     shares
         Of the test part.
+    validation_groups
+        How many groups the validation samples are of.
     """
+    low, high = expected_false_alarms(rule)
     return {
         "false_alarms": rule.false_alarms,
+        "expected_low": low,
+        "expected_high": high,
         "threshold": rule.threshold,
         "n_validation": len(distances["validation"]),
+        "validation_groups": validation_groups,
         "unlike": shares.figure(rule.unlike(distances["test"])),
         "unlike_n": int(rule.unlike(distances["test"]).sum()),
         "detected": [
             _detected(kind, rule.unlike(distances[kind]), shares.confidence) for kind in MADE if kind in distances
         ],
         "distances": {part: _some(values) for part, values in distances.items()},
-        "note": gate_note(rule, len(distances["validation"])),
+        "note": gate_note(rule, len(distances["validation"]), validation_groups),
     }
 
 
@@ -238,17 +277,27 @@ def _some(values: np.ndarray) -> list[float]:
     return [float(value) for value in np.quantile(values, np.linspace(0, 1, min(SHOWN, len(values))))]
 
 
-def gate_note(rule: GateRule, n_validation: int) -> str:
-    """What the gate can do, for a reader."""
-    if conformal_rank(n_validation, rule.false_alarms) > n_validation:
-        return tr(
+def gate_note(rule: GateRule, n_validation: int, groups: int) -> str:
+    """What the gate can do, and how far it can be trusted, for a reader."""
+    few = conformal_rank(n_validation, rule.false_alarms) > n_validation
+    if few:
+        said = tr(
             "{n} validation images are too few for false alarms at a rate of {rate}: an image is called unlike when it "
             "is farther off than all of them.",
             n=n_validation,
             rate=f"{rule.false_alarms:.4g}",
         )
-    return tr(
-        "About {rate} of images like those of the validation part are called unlike. That an image is not called so "
-        "does not mean that the model knows such images.",
-        rate=f"{rule.false_alarms:.4g}",
+    else:
+        said = tr(
+            "About {rate} of images like those of the validation part are called unlike. That an image is not called "
+            "so does not mean that the model knows such images.",
+            rate=f"{rule.false_alarms:.4g}",
+        )
+    if groups >= n_validation:
+        return said
+    return f"{said} " + tr(
+        "The {n} validation images are of {groups} groups, and images of a group are alike: the expected range of "
+        "false alarms is given as if each group were one image.",
+        n=n_validation,
+        groups=groups,
     )

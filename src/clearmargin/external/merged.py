@@ -41,16 +41,18 @@ def merged_blocks(
     """
     summed = mapping.merge(probabilities)
     return {
-        "calibration": _calibration(decision, truth, summed, seed),
+        "calibration": _calibration(decision, truth, summed, seed, shares.clustered),
         "conformal": _conformal(mapping, decision, truth, probabilities, shares),
         "abstention": _abstention(decision, truth, probabilities, summed, shares),
         "decision_curve": decision_curve_block(mapping.classes, truth, summed),
     }
 
 
-def _calibration(decision: Decision, truth: np.ndarray, summed: np.ndarray, seed: int) -> dict[str, Any]:
+def _calibration(
+    decision: Decision, truth: np.ndarray, summed: np.ndarray, seed: int, clustered: bool
+) -> dict[str, Any]:
     """As for the run's own classes, without what came before temperature scaling: sums can't be scaled back."""
-    block = calibration_block(truth, summed, Temperature(), decision.n, seed)
+    block = calibration_block(truth, summed, Temperature(), decision.n, seed, clustered)
     del block["uncalibrated"]
     used = decision.temperature
     told = {"temperature": used.value, "outcome": used.outcome, "note": temperature_note(used, decision.n)}

@@ -251,7 +251,7 @@ class _Test:
             if decision.gate is not None:
                 before = read_distances(self.opened.contender(name).folder / "gate.csv")
                 distances = {"validation": before["validation"], "test": values.distances}
-                blocks["gate"] = gate_block(decision.gate, distances, shares)
+                blocks["gate"] = gate_block(decision.gate, distances, shares, decision.groups)
             figures["contenders"][name] = {**figures["contenders"][name], **blocks}
         return figures
 

@@ -40,8 +40,9 @@ class Calibration:
 
 def calibration(run: RunFiles) -> list[Calibration]:
     """Arrange the blocks ``calibration`` of ``evaluation.json``; contenders without one are left out."""
+    clustered = bool(run.evaluation.get("clustered"))
     return [
-        _calibration(name, Look(k), found)
+        _calibration(name, Look(k), found, clustered)
         for k, (name, found) in enumerate(_blocks(run).items())
         if found is not None and found["bins"]
     ]
@@ -61,19 +62,21 @@ def _blocks(run: RunFiles) -> dict[str, Mapping[str, Any] | None]:
     return {contender.name: contender.result.get("calibration") for contender in run.contenders}
 
 
-def _calibration(name: str, look: Look, found: Mapping[str, Any]) -> Calibration:
+def _calibration(name: str, look: Look, found: Mapping[str, Any], clustered: bool) -> Calibration:
     shown = _reliability(name, look, found)
     description = tr("Reliability of {name}: accuracy over confidence", name=short(name))
     keys, raw = ("ece", "brier", "log_loss"), found["uncalibrated"]
     return Calibration(
         name=name,
         look=look,
-        sentence=sentences(_typical(name, found["bins"]), _judged(found)),
+        sentence=sentences(_typical(name, found["bins"]), _judged(found, clustered)),
         figure=inline(draw(*_PANEL, partial(plot_reliability, shown=shown)), f"calibration-{look.index}", description),
         temperature=decimal(found["temperature"], 2),
         before={key: decimal(raw.get(key)) for key in keys},
         after={key: decimal(found.get(key)) for key in keys},
-        perfect=tr(
+        perfect=tr("not known")
+        if clustered
+        else tr(
             "{mean} (95 % below {high})",
             mean=decimal(found["ece_if_perfect"]), high=decimal(found["ece_if_perfect_high"]),
         ),
@@ -105,7 +108,14 @@ def _typical(name: str, bins: list[Mapping[str, Any]]) -> str:
     )
 
 
-def _judged(found: Mapping[str, Any]) -> str:
+def _judged(found: Mapping[str, Any], clustered: bool) -> str:
+    """The calibration error beside that of a perfect model, which is known for independent samples alone."""
+    if clustered:
+        return tr(
+            "Its calibration error is {ece}. What a perfect model's would be is known for independent images; images "
+            "in groups like these are not, so that the two are not compared.",
+            ece=decimal(found["ece"]),
+        )
     values = {"ece": decimal(found["ece"]), "high": decimal(found["ece_if_perfect_high"])}
     if found["ece"] <= found["ece_if_perfect_high"]:
         return tr("Its calibration error of {ece} is no larger than that of a perfect model may be here.", **values)

@@ -29,8 +29,8 @@ class CalibrationBlock(Portion):
     temperature: float
     bins: list[_Bin] = Field(min_length=1)
     ece: float
-    ece_if_perfect: float
-    ece_if_perfect_high: float
+    ece_if_perfect: float | None
+    ece_if_perfect_high: float | None
     uncalibrated: _Uncalibrated
 
 
@@ -78,6 +78,8 @@ class GateBlock(Portion):
     """``gate`` of a contender."""
 
     false_alarms: float
+    expected_low: float | None = None
+    expected_high: float | None = None
     threshold: float
     unlike: Figure
     unlike_n: int

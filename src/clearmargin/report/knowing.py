@@ -200,10 +200,37 @@ def _gate(name: str, look: Look, found: Mapping[str, Any]) -> Gate:
     if foreign:
         told = tr("Of {images} that are no pictures of anything, blank or noise, it calls {found} so.", **values)
         sentence = sentences(sentence, told)
+    expected = interval(found.get("expected_low"), found.get("expected_high"))
     return Gate(
-        name, look, sentence, decimal(found["threshold"], 2), values["meant"], estimate(found["unlike"]),
+        name, look, sentences(sentence, _explained(found)), decimal(found["threshold"], 2),
+        tr("{meant} (expected: {range})", meant=values["meant"], range=expected) if _ranged(found) else values["meant"],
+        estimate(found["unlike"]),
         {one["kind"]: _detected(one) for one in found["detected"]}, found.get("note") or "",
     )  # fmt: skip
+
+
+def _ranged(found: Mapping[str, Any]) -> bool:
+    """Whether it is known how far the false alarms of a gate may be off."""
+    return is_number(found.get("expected_low")) and is_number(found.get("expected_high"))
+
+
+def _explained(found: Mapping[str, Any]) -> str:
+    """Whether so few validation images explain that the false alarms are more than was meant."""
+    share, least = found["unlike"]["value"], found["unlike"]["low"]
+    if not _ranged(found) or not share > found["false_alarms"]:
+        return ""
+    between = {"low": percent(found["expected_low"]), "high": percent(found["expected_high"])}
+    if (least if is_number(least) else share) > found["expected_high"]:
+        return tr(
+            "That is more than a threshold from this validation part explains ({low} to {high} are to be expected): "
+            "these images differ from it.",
+            **between,
+        )
+    return tr(
+        "A threshold from this validation part gives {low} to {high}: with its interval, this share is in line with "
+        "it.",
+        **between,
+    )
 
 
 def _detected(one: Mapping[str, Any]) -> str:
