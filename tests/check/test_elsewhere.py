@@ -25,18 +25,20 @@ def quiet(*_: object) -> None:
 def run(
     draw_images: Callable[..., Path], class_folder: Path, tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A run with two external tests: with copies of training images, and with classes summed up."""
+    """A run with two external tests with copies of training images: one of them in groups, with classes summed up."""
     home = tmp_path_factory.mktemp("elsewhere")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLEARMARGIN_CACHE", str(home / "cache"))
         quick = ["training.epochs=1", "audit.label_suspects=false"]
         folder = cm.run(tiny_recipe, data=class_folder, out=home / "run", overrides=quick).folder
         images = draw_images(home / "other", {"alpha": 12, "beta": 10, "gamma": 9}, seed=7)
-        summed = ["other=beta,gamma"]
-        evaluate_external(folder, str(images), out=folder / "external" / "summed", merges=summed, progress=quiet)
         split = read_split(folder)
         for number, name in enumerate(split.names[split.rows("train")][:4]):
-            shutil.copy(class_folder / name, images / Path(name).parent / f"copy-{number}.png")
+            shutil.copy(class_folder / name, images / Path(name).parent / f"copy-00{number}.png")
+        evaluate_external(
+            folder, str(images), out=folder / "external" / "summed", merges=["other=beta,gamma"],
+            group_pattern=r"(\d{3})\.png$", progress=quiet,
+        )  # fmt: skip
         evaluate_external(folder, str(images), progress=quiet)
     return folder
 
@@ -51,6 +53,8 @@ def test_it_agrees_with_external_tests(run: Path, capsys: pytest.CaptureFixture[
     assert all(re.search(rf"> ({told})", line) for line in given)
     read = json.loads((run / "external" / "summed" / "evaluation.json").read_text())
     assert "gate" in read["contenders"]["one layer"]
+    assert (read["n"], read["groups"], read["clustered"]) == (31 - 12, 8, True)
+    assert json.loads((run / "external" / "other" / "evaluation.json").read_text())["n"] == 31
 
 
 def test_a_sentence_with_another_figure_is_noticed(
@@ -74,6 +78,10 @@ EDITS: dict[str, tuple[str, tuple[str | int, ...], object, str]] = {
     "internal": ("external.json", ("internal", *ONE, "auc", "value"), 0.99, "auc > value is 0.99"),
     "identical": ("external.json", ("overlap", "identical"), 1, "overlap > identical is 1"),
     "near": ("external.json", ("overlap", "near"), 55, "overlap > near is 55"),
+    "left out": ("external.json", ("overlap", "left_out"), 0, "overlap > left_out is 0"),
+    "group": ("external.json", ("overlap", "same_group"), 77, "overlap > same_group is 77"),
+    "all": ("external.json", ("all_images", *ONE, "accuracy", "value"), 0.987, "accuracy > value is 0.987"),
+    "tested": ("evaluation.json", ("n",), 35, "n is 35"),
     "shift": ("external.json", ("shift", 0, "effect"), 12.5, "effect is 12.5"),
     "new": ("evaluation.json", ("extra",), 1.5, "extra was not re-derived"),
 }
