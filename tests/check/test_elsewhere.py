@@ -13,7 +13,7 @@ import pytest
 import clearmargin as cm
 from clearmargin import check
 from clearmargin.external import evaluate_external
-from clearmargin.files import sealed
+from clearmargin.files import file_sha256, sealed
 from clearmargin.split import read_split
 
 
@@ -116,3 +116,47 @@ def test_a_changed_file_is_noticed(run: Path, tmp_path: Path, capsys: pytest.Cap
     path.write_text(re.sub(r"(\d)(?=\D*\Z)", lambda found: str((int(found[1]) + 1) % 10), text))
     assert check.main([str(copy)]) == 1
     assert f"{file} is not the file" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("mark", "said"), [("group", "exactly those images"), ("identical", "does not mark those")])
+def test_an_image_that_is_put_back_is_noticed(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], mark: str, said: str
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(copy / "external" / "other")
+    folder = copy / "external" / "summed"
+    listed = (folder / "images.csv").read_text()
+    assert f',"{mark}"\n' in listed
+    (folder / "images.csv").write_text(listed.replace(f',"{mark}"\n', ',""\n', 1))
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    evaluation["rests_on"]["images.csv"] = file_sha256(folder / "images.csv")
+    (folder / "evaluation.json").write_text(json.dumps(evaluation))
+    assert check.main([str(copy)]) == 1
+    assert said in capsys.readouterr().out
+
+
+def test_it_agrees_where_only_identical_copies_were_looked_for_and_a_class_and_all_groups_but_one_are_gone(
+    run: Path, draw_images: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("CLEARMARGIN_CACHE", str(tmp_path / "another-cache"))
+    copy = shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(copy / "external")
+    images = draw_images(tmp_path / "last", {"alpha": 5, "beta": 5}, seed=11)
+    for path in images.rglob("*.png"):
+        path.rename(path.with_name(f"one-{path.name}"))
+    (images / "gamma").mkdir()
+    known = next(path for path in run.parent.parent.rglob("copy-000.png"))
+    shutil.copy(known, images / "gamma" / "two-000.png")
+    found = evaluate_external(copy, str(images), group_pattern=r"(one|two)-", progress=quiet)
+    assert (found.evaluation["n"], found.evaluation["groups"]) == (10, 1)
+    assert found.record["overlap"]["left_out"] == 1
+    assert len(found.record["warnings"]) == 3
+    status = check.main([str(copy)])
+    assert status == 0, capsys.readouterr().out
+    path = found.folder / "external.json"
+    record = {key: value for key, value in found.record.items() if key != "content_sha256"}
+    record["sentences"] = [sentence.partition(" Only")[0] for sentence in record["sentences"]]
+    path.write_text(json.dumps(sealed(record)))
+    assert check.main([str(copy)]) == 1
+    assert "does not say that near copies were not looked for" in capsys.readouterr().out
