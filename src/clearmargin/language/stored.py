@@ -19,6 +19,7 @@ from importlib import resources
 from clearmargin.language import table
 
 LONGEST = 4000  # characters; nothing the program writes is longer
+TELLING = 20  # characters of its own that a sentence has at least
 _INNER = "_"  # names that begin with it stand for sentences, which are retold in their turn
 _KNOWN = "__"  # and with this one for words that the table must know, or the text does not fit
 _NUMBER = re.compile(r"n(_\w+)?")  # of names that stand for numbers
@@ -127,8 +128,14 @@ def _exact() -> Mapping[str, str]:
 
 @cache
 def _patterns() -> tuple[_Pattern, ...]:
-    """The texts with values, those with the most words of their own first, so that the most telling one fits."""
+    """The texts with values, those with the most words of their own first, so that the most telling one fits.
+
+    Those that a study said in English, and its files keep, are among them: of the texts of `clearmargin.language.tr`
+    the ones that no short phrase can be taken for.
+    """
+    said = {english: told for english, told in table().items() if "{" in english}
     found = [_pattern(english, told) for english, told in stored_texts().items() if _varies(english)]
+    found += [(own, one) for own, one in itertools.starmap(_pattern, said.items()) if own >= TELLING]
     return tuple(pattern for _, pattern in sorted(found, key=lambda pair: -pair[0]))
 
 
