@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import threading
@@ -10,6 +11,10 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: threads of theirs would wait for each other
+    for _library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{_library}_NUM_THREADS", "1")  # read when numpy and torch are imported
 
 import numpy as np
 import pytest
@@ -112,6 +117,26 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
     path.write_text(TINY_RECIPE, encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="module")
+def unrendered() -> Iterator[None]:
+    """Figures are plotted, yet not rendered: for modules whose runs nobody looks at.
+
+    Rendering takes longer than all else in a small study. Reports, commands and shipped recipes are tested with it.
+    """
+    from clearmargin.report import drawing
+
+    def blank(figure: object) -> drawing.Drawing:
+        drawn = drawing.Drawing('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 72 72"/>')
+        drawn.figure = figure
+        return drawn
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing, "_svg", blank)
+        patch.setattr(drawing, "_settle", lambda figure: None)
+        patch.setattr(drawing.Drawing, "pdf", lambda self: b"%PDF-1.4\n%%EOF\n")
+        yield
 
 
 class Loopback:

@@ -10,6 +10,8 @@ import pytest
 
 from clearmargin import leakage as room
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 Command = Callable[..., tuple[int, str, str]]
 
 

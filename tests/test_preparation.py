@@ -18,6 +18,8 @@ from clearmargin.errors import SourceError
 from clearmargin.preparation import audit_inputs, divide, read_inputs
 from clearmargin.recipe import Data, SplitSettings
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 def silent(what: str, done: int, total: int, note: str) -> None:
     """Progress that nobody sees."""

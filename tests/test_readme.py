@@ -97,7 +97,7 @@ def test_the_contender_from_elsewhere_of_the_readme_is_one_that_a_recipe_takes(t
 
 def python_lines() -> list[str]:
     """Lines of the README's code blocks that run the checker, up to what explains them."""
-    blocks = re.findall(r"^```\n(.*?)^```", PAGES[0].read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", PAGES[0].read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     return [line.split("   ")[0] for block in blocks for line in block.splitlines() if line.startswith("python runs/")]
 
 

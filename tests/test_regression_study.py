@@ -16,6 +16,8 @@ import clearmargin as cm
 from clearmargin.errors import RecipeError, RunFolderError, SourceError, UsageError
 from clearmargin.evaluation.ledger import head, read_ledger
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 RECIPE = """
 task = "regression"
 [data]

@@ -24,6 +24,8 @@ from clearmargin.preparation import audit_inputs, divide, read_inputs
 from clearmargin.recipe import load_recipe
 from clearmargin.split import check_division, read_split
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 TABLE = """
 task = "regression"
 [data]

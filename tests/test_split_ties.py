@@ -22,6 +22,8 @@ from clearmargin.records import Inputs, Preprocessing, Sample
 from clearmargin.split import check_division
 from clearmargin.splitting import divide_data
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 def silent(what: str, done: int, total: int, note: str) -> None:
     """Progress that nobody sees."""

@@ -12,6 +12,8 @@ import pytest
 import clearmargin as cm
 from clearmargin.study import audit_data
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 TABLE = """
 task = "regression"
 [data]

@@ -1809,24 +1809,33 @@ class Elsewhere(Study):
         self.names = list(test)
         self.__dict__["test"] = dict(test)
 
-    def some(self, rows: np.ndarray) -> Elsewhere:
-        """The same of some samples."""
-        return Elsewhere(
-            self.run, self.evaluation, self.merged, {name: taken(said, rows) for name, said in self.test.items()}
-        )
-
 
 class External(Elsewhere):
-    """One folder below external/."""
+    """One folder below external/: the images that are tested; ``whole`` are all of them.
+
+    Tested is an image when none of its group has a copy among those learned from.
+    """
 
     def __init__(self, run: Study, folder: Path) -> None:
         self.record, evaluation = read_json(folder / "external.json"), read_json(folder / "evaluation.json")
+        if "all_images" not in self.record:
+            raise BadInput(f"{folder / 'external.json'} is not of the form this checker knows: all_images is missing.")
         merged = self.record["classes"]["run"]
         names = [name for name in evaluation["contenders"] if name in run.places]
         said = {name: read_answers(folder / "contenders" / run.places[name].name / "predictions.csv") for name in names}
-        super().__init__(run, evaluation, merged, {name: parts["test"] for name, parts in said.items()})
-        self.folder = folder
+        said_of_all = {name: parts["test"] for name, parts in said.items()}
+        self.whole = Elsewhere(run, evaluation, merged, said_of_all)
         self.images = read_columns(folder / "images.csv")
+        if any(len(self.images["copy"]) != len(each.names) for each in said_of_all.values()):
+            raise BadInput(f"{folder / 'images.csv'} lists other images than predictions.csv.")
+        self.kinds = kinds_of_copies(self.images["copy"], self.whole.first.units)
+        self.rows = np.array([row for row, kind in enumerate(self.kinds) if not kind], dtype=np.int64)
+        if not len(self.rows):
+            raise BadInput(
+                f"{folder} is no external test: the group of every image has a copy among those learned from."
+            )
+        super().__init__(run, evaluation, merged, {name: taken(each, self.rows) for name, each in said_of_all.items()})
+        self.folder = folder
 
     @property
     def summed(self) -> bool:
@@ -1840,12 +1849,12 @@ class External(Elsewhere):
     def distances(self, name: str) -> dict[str, np.ndarray]:
         """Of the run's validation part, and of the new images."""
         before = read_distances(self.run.places[name])
-        return {"validation": before["validation"], "test": read_distances(self.place(name))["test"]}
+        return {"validation": before["validation"], "test": read_distances(self.place(name))["test"][self.rows]}
 
     def own(self, name: str) -> np.ndarray:
-        """Probabilities of the run's own classes, (samples, classes)."""
+        """Probabilities of the run's own classes, of all images: (samples, classes)."""
         table = read_columns(self.place(name) / "own_classes.csv")
-        if table["name"] != self.first.names:
+        if table["name"] != self.whole.first.names:
             raise BadInput(f"{self.place(name) / 'own_classes.csv'} is of other images than predictions.csv.")
         return np.array([table[f"P({label})"] for label in self.merged], dtype=np.float64).T
 
@@ -1855,6 +1864,13 @@ class External(Elsewhere):
             name: [k for k, own in enumerate(self.merged.values()) if own == name] for name in self.first.classes
         }
         return np.stack([values[:, own].sum(axis=1) for own in columns.values()], axis=1)
+
+
+def kinds_of_copies(marked: Sequence[str], units: np.ndarray) -> list[str]:
+    """Of each image "identical", "near", "group" (another of its group is one of these) or nothing."""
+    copies = [mark if mark in ("identical", "near") else "" for mark in marked]
+    held = {unit for unit, copy in zip(units, copies, strict=True) if copy}
+    return [copy or ("group" if unit in held else "") for unit, copy in zip(units, copies, strict=True)]
 
 
 def taken(said: Answers, rows: np.ndarray) -> Answers:
@@ -1888,7 +1904,7 @@ def external_conformal(study: External, name: str) -> Tree:
     limits = (
         [run["threshold"]] * len(study.merged) if run["kind"] == "marginal" else [*run["class_thresholds"].values()]
     )
-    inside = 1 - study.own(name) <= np.array([math.inf if limit is None else limit for limit in limits])
+    inside = 1 - study.own(name)[study.rows] <= np.array([math.inf if limit is None else limit for limit in limits])
     held = study.sums(inside.astype(float)) > 0
     covered, sizes = held[np.arange(study.n), truth], held.sum(axis=1)
     kept = ("error_rate", "kind", "n_validation", "validation_groups", "threshold", "class_thresholds")
@@ -1912,7 +1928,7 @@ def external_abstention(study: External, name: str) -> Tree:
     said, learned = study.test[name], study.answers[name]["validation"]
     target = float(study.asked.get("abstain_error", 0.05))
     threshold, outcome = abstention_threshold(learned, target)
-    confidences = study.own(name).max(axis=1)
+    confidences = study.own(name)[study.rows].max(axis=1)
     accepted = np.full(study.n, outcome == "few") if threshold is None else confidences >= threshold
     wrong = said.values.argmax(axis=1) != said.truth
     return {
@@ -1937,23 +1953,27 @@ def external_number(study: External) -> Tree:
 
 
 def overlap_block(study: External) -> Tree:
-    """Identical images by their hashes; near copies as images.csv marks them."""
+    """Identical images by their hashes; near copies as images.csv marks them; who is of a group with one."""
     learned = set(read_columns(study.run.folder / "training_images.csv")["pixel_sha256"])
     identical = [digest in learned for digest in study.images["pixel_sha256"]]
-    marked = study.images["copy"]
-    near = marked.count("near") if study.record["overlap"]["near_looked_for"] else None
-    return {"images": study.n, "identical": sum(identical), "near": near}
+    near = study.kinds.count("near") if study.record["overlap"]["near_looked_for"] else None
+    return {
+        "images": study.whole.n,
+        "identical": sum(identical),
+        "near": near,
+        "same_group": study.kinds.count("group"),
+        "left_out": study.whole.n - study.n,
+    }
 
 
-def without_overlap_block(study: External) -> Tree:
-    """The figures of the images that have no copy among those learned from."""
-    rows = np.array([row for row, copy in enumerate(study.images["copy"]) if not copy], dtype=np.int64)
-    if len(rows) == study.n:
+def all_images_block(study: External) -> Tree:
+    """The figures with the images that were left out; nothing when none was."""
+    if study.n == study.whole.n:
         return None
-    if not len(rows):
-        return {"n": 0, "contenders": {}}
-    rest = study.some(rows)
-    return {"n": len(rows), "contenders": {name: metrics_block(rest, name) for name in rest.names}}
+    return {
+        "n": study.whole.n,
+        "contenders": {name: metrics_block(study.whole, name) for name in study.whole.names},
+    }
 
 
 def internal_block(study: External) -> Tree:
@@ -2011,11 +2031,15 @@ def external_problems(study: External) -> Iterator[str]:
         path = study.folder / name
         if not path.is_file() or sha256(path) != digest:
             yield f"{name} is not the file that the figures were computed from (another SHA-256)."
-    if study.images["name"] != study.first.names:
+    if study.images["name"] != study.whole.first.names:
         yield "images.csv lists other images than predictions.csv."
+    if study.images["copy"] != study.kinds:
+        yield "images.csv does not mark exactly those images as of a group with a copy that are."
+    if "near" in study.kinds and not study.record["overlap"]["near_looked_for"]:
+        yield "images.csv marks near copies, and external.json says that they were not looked for."
     digests = study.images["pixel_sha256"]
     head = study.evaluation.get("ledger_head")
-    tested = json_sha256(sorted(digests))
+    tested = json_sha256(sorted(digests[row] for row in study.rows))
     for entry in map(json.loads, (study.run.folder / "ledger.jsonl").read_bytes().splitlines()):
         if entry["hash"] == head and entry["test_part"] != tested:
             yield "images.csv lists other images than the ledger has for this test (another SHA-256)."
@@ -2024,23 +2048,26 @@ def external_problems(study: External) -> Iterator[str]:
         (digest in learned) != (copy == "identical") for digest, copy in zip(digests, study.images["copy"], strict=True)
     ):
         yield "images.csv does not mark those images as identical whose hash is in training_images.csv."
-    for name, said in study.test.items():
-        if said.labels != study.first.labels or said.names != study.first.names or said.groups != study.first.groups:
+    first = study.whole.first
+    for name, said in study.whole.test.items():
+        if said.labels != first.labels or said.names != first.names or said.groups != first.groups:
             yield f"{name}: its predictions are of other images than those of {study.names[0]}."
         if [said.classes[k] for k in said.values.argmax(axis=1)] != said.predicted:
             yield f"{name}: a predicted class is not the most probable one."
         if study.summed and np.abs(study.sums(study.own(name)) - said.values).max(initial=0) > ROUNDING:
             yield f"{name}: predictions.csv does not hold the sums of own_classes.csv."
     for name, sentence in zip(study.evaluation["contenders"], study.record["sentences"], strict=True):
-        sides = [study.evaluation, study.record["internal"], study.record["without_overlap"] or {"contenders": {}}]
+        sides = [study.evaluation, study.record["internal"]]
         own = [side["contenders"].get(name, {}).get("metrics", side["contenders"].get(name)) for side in sides]
-        allowed = [value for side in sides if (value := side.get("n"))]
+        allowed = [study.n, study.record["overlap"]["left_out"]]
         allowed += [float(value_at(figures, path)) for figures in own for path in numeric_leaves(figures)]
+        if not study.record["overlap"]["near_looked_for"] and "Only identical copies" not in sentence:
+            yield f"external.json: the sentence on {name} does not say that near copies were not looked for."
         for number, reach in printed_numbers(sentence.replace(name, "").replace("\u2013", " ")):
             if not any(abs(value - number) <= reach for value in allowed):
                 yield f"external.json: the sentence on {name} says {number:g}, which is none of its figures."
     data = study.record["data"]
-    if data["used"] != study.n or data["found"] != data["used"] + data["left_out"] + data["unreadable"]:
+    if data["used"] != study.whole.n or data["found"] != data["used"] + data["left_out"] + data["unreadable"]:
         yield "external.json: images found, left out, unreadable and used don't add up."
 
 
@@ -2129,7 +2156,7 @@ EXTERNAL: tuple[tuple[tuple[str, ...], Block], ...] = (
 )
 RECORD: tuple[tuple[tuple[str, ...], Block], ...] = (
     (("overlap",), overlap_block),
-    (("without_overlap",), without_overlap_block),
+    (("all_images",), all_images_block),
     (("internal",), internal_block),
     (("shift",), shift_effects),
     (("shift",), trained_counts),

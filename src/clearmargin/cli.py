@@ -315,7 +315,10 @@ def leakage(
 
 @app.command("report")
 def report(run: RunFolder, language: LanguageOption = None) -> None:
-    """Write the report of a finished run anew, and the pages of its external tests."""
+    """Write the pages of a finished run anew.
+
+    The report, and one page for each external test.
+    """
     from clearmargin.environment import describe_environment
     from clearmargin.report import write_report
     from clearmargin.report.external_page import write_external_pages

@@ -19,7 +19,11 @@ SHIFTS_SHOWN = 6
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.", show_default=False)],
     data: Annotated[
-        str, typer.Option(metavar="PATH", help="Images from elsewhere, as --data of `clearmargin run`. All are tested.")
+        str,
+        typer.Option(
+            metavar="PATH",
+            help="Images from elsewhere, as --data of `clearmargin run`. Tested are those without a copy in training.",
+        ),
     ],
     maps: Annotated[
         list[str] | None,
@@ -49,7 +53,7 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """Test a finished run on images from elsewhere. Nothing is learned; copies of training images are looked for."""
+    """Test a finished run on images from elsewhere. Nothing is learned; copies of training images are left out."""
     from clearmargin.external import evaluate_external
 
     with stopping(STEPS_KEPT), ConsoleProgress() as progress:
@@ -72,7 +76,8 @@ def evaluate(
 
 def _print(found: ExternalTest) -> None:
     _print_figures(found)
-    for sentence in (*found.record["sentences"], *(pair["sentence"] for pair in found.evaluation["comparisons"])):
+    compared = [pair["sentence"] for pair in found.evaluation["comparisons"]]
+    for sentence in (*found.record["sentences"], *found.record["warnings"], *compared):
         typer.echo(plain_text(sentence))
     _print_gates(found.evaluation)
     _print_overlap(found.record)
@@ -97,10 +102,10 @@ def _print_figures(found: ExternalTest) -> None:
         own = [_figure(said["metrics"][key]) for key in ("accuracy", "balanced_accuracy", "auc")]
         internal = record["internal"]["contenders"][name]
         table.add_row(plain(name), *own, *(_figure(internal[key]) for key in ("accuracy", "auc")))
-    rest = record["without_overlap"]
-    for name, metrics in (rest["contenders"] if rest else {}).items():
+    whole = record["all_images"]
+    for name, metrics in (whole["contenders"] if whole else {}).items():
         own = [_figure(metrics[key]) for key in ("accuracy", "balanced_accuracy", "auc")]
-        table.add_row(f"{plain(name)}, {rest['n']:,} without copies", *own)
+        table.add_row(f"{plain(name)}, all {whole['n']:,} with copies", *own)
     print_table(table)
 
 
@@ -118,12 +123,11 @@ def _print_overlap(record: dict[str, Any]) -> None:
     overlap = record["overlap"]
     near = "" if overlap["near"] is None else f", {overlap['near']:,} have a near copy"
     typer.echo(
-        f"Of {overlap['images']:,} images, {overlap['identical']:,} are identical to one that was learned from{near}."
+        f"Of {overlap['images']:,} images, {overlap['identical']:,} are identical to one that was learned from{near}. "
+        f"Left out with their groups: {overlap['left_out']:,}."
     )
     if overlap["why_not"]:
-        typer.echo(f"Near copies were not looked for. {overlap['why_not']}")
-    if record["without_overlap"] and not record["without_overlap"]["n"]:
-        typer.echo("Every image tested has a copy among those learned from: this is no external test.")
+        typer.echo(overlap["why_not"])
 
 
 def _print_shift(rows: list[dict[str, Any]]) -> None:

@@ -13,8 +13,10 @@ import pytest
 import clearmargin as cm
 from clearmargin import check
 from clearmargin.external import evaluate_external
-from clearmargin.files import sealed
+from clearmargin.files import file_sha256, sealed
 from clearmargin.split import read_split
+
+pytestmark = pytest.mark.usefixtures("unrendered")
 
 
 def quiet(*_: object) -> None:
@@ -25,18 +27,20 @@ def quiet(*_: object) -> None:
 def run(
     draw_images: Callable[..., Path], class_folder: Path, tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A run with two external tests: with copies of training images, and with classes summed up."""
+    """A run with two external tests with copies of training images: one of them in groups, with classes summed up."""
     home = tmp_path_factory.mktemp("elsewhere")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLEARMARGIN_CACHE", str(home / "cache"))
         quick = ["training.epochs=1", "audit.label_suspects=false"]
         folder = cm.run(tiny_recipe, data=class_folder, out=home / "run", overrides=quick).folder
         images = draw_images(home / "other", {"alpha": 12, "beta": 10, "gamma": 9}, seed=7)
-        summed = ["other=beta,gamma"]
-        evaluate_external(folder, str(images), out=folder / "external" / "summed", merges=summed, progress=quiet)
         split = read_split(folder)
         for number, name in enumerate(split.names[split.rows("train")][:4]):
-            shutil.copy(class_folder / name, images / Path(name).parent / f"copy-{number}.png")
+            shutil.copy(class_folder / name, images / Path(name).parent / f"copy-00{number}.png")
+        evaluate_external(
+            folder, str(images), out=folder / "external" / "summed", merges=["other=beta,gamma"],
+            group_pattern=r"(\d{3})\.png$", progress=quiet,
+        )  # fmt: skip
         evaluate_external(folder, str(images), progress=quiet)
     return folder
 
@@ -51,6 +55,8 @@ def test_it_agrees_with_external_tests(run: Path, capsys: pytest.CaptureFixture[
     assert all(re.search(rf"> ({told})", line) for line in given)
     read = json.loads((run / "external" / "summed" / "evaluation.json").read_text())
     assert "gate" in read["contenders"]["one layer"]
+    assert (read["n"], read["groups"], read["clustered"]) == (31 - 12, 8, True)
+    assert json.loads((run / "external" / "other" / "evaluation.json").read_text())["n"] == 31
 
 
 def test_a_sentence_with_another_figure_is_noticed(
@@ -74,6 +80,10 @@ EDITS: dict[str, tuple[str, tuple[str | int, ...], object, str]] = {
     "internal": ("external.json", ("internal", *ONE, "auc", "value"), 0.99, "auc > value is 0.99"),
     "identical": ("external.json", ("overlap", "identical"), 1, "overlap > identical is 1"),
     "near": ("external.json", ("overlap", "near"), 55, "overlap > near is 55"),
+    "left out": ("external.json", ("overlap", "left_out"), 0, "overlap > left_out is 0"),
+    "group": ("external.json", ("overlap", "same_group"), 77, "overlap > same_group is 77"),
+    "all": ("external.json", ("all_images", *ONE, "accuracy", "value"), 0.987, "accuracy > value is 0.987"),
+    "tested": ("evaluation.json", ("n",), 35, "n is 35"),
     "shift": ("external.json", ("shift", 0, "effect"), 12.5, "effect is 12.5"),
     "new": ("evaluation.json", ("extra",), 1.5, "extra was not re-derived"),
 }
@@ -108,3 +118,47 @@ def test_a_changed_file_is_noticed(run: Path, tmp_path: Path, capsys: pytest.Cap
     path.write_text(re.sub(r"(\d)(?=\D*\Z)", lambda found: str((int(found[1]) + 1) % 10), text))
     assert check.main([str(copy)]) == 1
     assert f"{file} is not the file" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("mark", "said"), [("group", "exactly those images"), ("identical", "does not mark those")])
+def test_an_image_that_is_put_back_is_noticed(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], mark: str, said: str
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(copy / "external" / "other")
+    folder = copy / "external" / "summed"
+    listed = (folder / "images.csv").read_text()
+    assert f',"{mark}"\n' in listed
+    (folder / "images.csv").write_text(listed.replace(f',"{mark}"\n', ',""\n', 1))
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    evaluation["rests_on"]["images.csv"] = file_sha256(folder / "images.csv")
+    (folder / "evaluation.json").write_text(json.dumps(evaluation))
+    assert check.main([str(copy)]) == 1
+    assert said in capsys.readouterr().out
+
+
+def test_it_agrees_where_only_identical_copies_were_looked_for_and_a_class_and_all_groups_but_one_are_gone(
+    run: Path, draw_images: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("CLEARMARGIN_CACHE", str(tmp_path / "another-cache"))
+    copy = shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(copy / "external")
+    images = draw_images(tmp_path / "last", {"alpha": 5, "beta": 5}, seed=11)
+    for path in images.rglob("*.png"):
+        path.rename(path.with_name(f"one-{path.name}"))
+    (images / "gamma").mkdir()
+    known = next(path for path in run.parent.parent.rglob("copy-000.png"))
+    shutil.copy(known, images / "gamma" / "two-000.png")
+    found = evaluate_external(copy, str(images), group_pattern=r"(one|two)-", progress=quiet)
+    assert (found.evaluation["n"], found.evaluation["groups"]) == (10, 1)
+    assert found.record["overlap"]["left_out"] == 1
+    assert len(found.record["warnings"]) == 3
+    status = check.main([str(copy)])
+    assert status == 0, capsys.readouterr().out
+    path = found.folder / "external.json"
+    record = {key: value for key, value in found.record.items() if key != "content_sha256"}
+    record["sentences"] = [sentence.partition(" Only")[0] for sentence in record["sentences"]]
+    path.write_text(json.dumps(sealed(record)))
+    assert check.main([str(copy)]) == 1
+    assert "does not say that near copies were not looked for" in capsys.readouterr().out

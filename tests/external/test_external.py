@@ -99,7 +99,9 @@ def test_the_page_tells_it_and_the_report_of_the_run_leads_to_it(
 def test_strangers_overlap_with_nothing(tested: ExternalTest) -> None:
     overlap = tested.record["overlap"]
     assert (overlap["identical"], overlap["near_looked_for"]) == (0, True)
-    assert tested.record["without_overlap"] is None or overlap["near"] > 0
+    assert overlap["left_out"] == overlap["near"] + overlap["same_group"] == 0
+    assert tested.record["all_images"] is None
+    assert tested.record["warnings"] == []
 
 
 def test_both_files_are_whole(tested: ExternalTest) -> None:
@@ -113,17 +115,6 @@ def test_the_ledger_of_the_run_has_an_entry(tested: ExternalTest, finished: Run)
     assert entries[-1]["kind"] == "external"
     assert entries[-1]["hash"] == tested.evaluation["ledger_head"]
     assert entries[-1]["models"].keys() == finished.contenders.keys()
-
-
-def test_the_training_images_themselves_overlap_wholly(finished: Run, class_folder: Path, tmp_path: Path) -> None:
-    split = read_split(finished.folder)
-    learned = np.concatenate([split.rows("train"), split.rows("validation")])
-    for name in split.names[learned]:
-        (tmp_path / "same" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(class_folder / name, tmp_path / "same" / name.replace(".png", "-copy.png"))
-    found = evaluate_external(finished.folder, str(tmp_path / "same"), out=tmp_path / "out", progress=quiet)
-    assert found.record["overlap"]["identical"] == len(learned)
-    assert found.record["without_overlap"] == {"n": 0, "contenders": {}}
 
 
 def test_the_gate_of_the_run_judges_the_new_images(tested: ExternalTest, finished: Run, elsewhere: Path) -> None:
@@ -152,25 +143,6 @@ def test_noise_is_called_unlike_also_where_classes_are_summed(finished: Run, tmp
     assert (gate["unlike_n"], gate["unlike"]["value"]) == (8, 1.0)
 
 
-def test_some_copies_are_left_out_of_a_second_figure(
-    finished: Run, class_folder: Path, elsewhere: Path, tmp_path: Path
-) -> None:
-    mixed = shutil.copytree(elsewhere, tmp_path / "mixed")
-    split = read_split(finished.folder)
-    for number, name in enumerate(split.names[split.rows("train")][:5]):
-        shutil.copy(class_folder / name, mixed / Path(name).parent / f"copy-{number}.png")
-    found = evaluate_external(finished.folder, str(mixed), out=tmp_path / "out", progress=quiet)
-    overlap, rest = found.record["overlap"], found.record["without_overlap"]
-    assert overlap["identical"] == 5
-    assert {pair["trained"] for pair in overlap["pairs"]} >= set(split.names[split.rows("train")][:5])
-    assert rest["n"] == 36 - 5 - overlap["near"]
-    assert rest["contenders"].keys() == finished.contenders.keys()
-    told = f"On the {rest['n']} images without a copy among those learned from, it is "
-    assert all(told in sentence for sentence in found.record["sentences"])
-    page = (tmp_path / "out" / "external.html").read_text(encoding="utf-8")
-    assert f"{36 - rest['n']} images have a copy among those that were learned from" in page
-
-
 def test_the_report_command_writes_the_pages_of_external_tests_too(
     run_copy: Path, elsewhere: Path, clearmargin: Callable[..., tuple[int, str, str]]
 ) -> None:
@@ -192,10 +164,16 @@ def test_without_the_cache_near_copies_are_said_not_to_be_looked_for(
     assert (overlap["near"], overlap["near_looked_for"]) == (None, False)
     assert "--training-data" in overlap["why_not"]
     assert overlap["identical"] == 0
+    caveat = "Only identical copies were looked for, not near ones."
+    assert all(sentence.endswith(caveat) for sentence in found.record["sentences"])
+    first_screen = (tmp_path / "out" / "external.html").read_text(encoding="utf-8").partition("<table")[0]
+    assert caveat in first_screen
+    assert "Only identical copies of training images were looked for." in first_screen
     again = evaluate_external(
         finished.folder, str(elsewhere), out=tmp_path / "again", training_data=str(class_folder), progress=quiet
     )
     assert again.record["overlap"]["near_looked_for"]
+    assert not any(caveat in sentence for sentence in again.record["sentences"])
     with pytest.raises(UsageError, match="--training-data are not the data this run learned from"):
         evaluate_external(
             finished.folder, str(elsewhere), out=tmp_path / "third", training_data=str(elsewhere), progress=quiet
@@ -276,6 +254,7 @@ def test_one_class_only_works_and_says_what_is_undefined(finished: Run, elsewher
     found = evaluate_external(finished.folder, str(tmp_path / "one"), out=tmp_path / "out", progress=quiet)
     metrics = found.evaluation["contenders"]["one layer"]["metrics"]
     assert found.evaluation["n"] == 12
+    assert any("are of one class" in warning for warning in found.record["warnings"])
     assert metrics["auc"]["value"] is None
     assert 0 <= metrics["accuracy"]["value"] <= 1
 
@@ -309,6 +288,7 @@ def test_the_command_prints_the_table_and_json(
     assert "internal accuracy" in out
     assert "images from elsewhere" in out
     assert "are identical to one that was learned from" in out
+    assert "Left out with their groups: 0." in out
     status, out, _ = clearmargin("evaluate", finished.folder, "--data", elsewhere, "--out", tmp_path / "b", "--json")
     assert status == 0
     assert json.loads(out)["external"]["data"]["used"] == 31

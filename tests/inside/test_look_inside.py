@@ -15,6 +15,8 @@ from clearmargin.records import Columns, Inputs, Predictions, Split
 from clearmargin.report import write_report
 from clearmargin.runs import Run
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 RECIPE = """
 name = "Tiny"
 [data]

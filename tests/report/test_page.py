@@ -257,7 +257,10 @@ def test_many_mistakes_are_capped_and_the_page_says_so(synthetic_run, noise_pict
     run_folder = synthetic_run(skills={"VGG16": 0.1, "plain CNN": 0.0, "wide CNN": 0.2}, n_test=1000)
     path = write_report(run_folder, noise_pictures)
     assert path.stat().st_size < 15_000_000
-    said = re.findall(r"Showing (\d+) of (\d+); the rest is in predictions.csv", words(read_page(run_folder)))
+    said = re.findall(
+        r"(\d+) of (\d+) mistakes shown: the most confident ones of each cell; all are in predictions.csv",
+        words(read_page(run_folder)),
+    )
     assert len(said) == 3
     assert all(int(shown) <= 200 < int(total) for shown, total in said)
     cards = [value for _, name, value in read_page(run_folder).attributes if (name, value) == ("class", "card")]

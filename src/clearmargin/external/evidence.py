@@ -38,6 +38,10 @@ class Judged:
     probabilities: np.ndarray
     distances: np.ndarray
 
+    def some(self, rows: np.ndarray) -> Judged:
+        """The same of some images."""
+        return Judged(self.classes, self.probabilities[rows], self.distances[rows])
+
 
 def write_evidence(
     folder: Path,
@@ -47,15 +51,14 @@ def write_evidence(
     hashes: np.ndarray,
     overlap: Overlap,
 ) -> None:
-    """Write what the figures of an external test are computed from.
+    """Write what the figures of an external test are computed from: of all images, those left out too.
 
-    ``images.csv``: ``name``, ``pixel_sha256`` and ``copy`` (``identical``, ``near`` or empty) of each image. Of each
-    contender ``predictions.csv``, in the classes of the test; ``own_classes.csv`` where these are sums of its own; and
+    ``images.csv``: ``name``, ``pixel_sha256`` and ``copy`` (as `Overlap.kinds`) of each image. Of each contender
+    ``predictions.csv``, in the classes of the test; ``own_classes.csv`` where these are sums of its own; and
     ``gate.csv`` of one with a gate.
     """
     names = next(iter(said.values())).names
-    copies = np.select([overlap.identical, overlap.near], ["identical", "near"], "").astype(object)
-    write_table(folder / "images.csv", pd.DataFrame({"name": names, "pixel_sha256": hashes, "copy": copies}))
+    write_table(folder / "images.csv", pd.DataFrame({"name": names, "pixel_sha256": hashes, "copy": overlap.kinds}))
     for name, judged in own.items():
         place = folder / "contenders" / slug(name)
         write_predictions(place / "predictions.csv", {"test": said[name]})

@@ -41,9 +41,18 @@ class Overlap:
     groups: np.ndarray
 
     @property
-    def copied(self) -> np.ndarray:
-        """Bool of shape (new images,): has a copy of either kind."""
-        return self.identical | self.near
+    def left_out(self) -> np.ndarray:
+        """Bool of shape (new images,): the image, or another of its group, has a copy of either kind."""
+        return np.isin(self.groups, self.groups[self.identical | self.near])
+
+    @property
+    def kinds(self) -> np.ndarray:
+        """Why each image is left out, object of shape (new images,).
+
+        ``identical`` or ``near``: it has such a copy; ``group``: another of its group has; empty: it is not left out.
+        """
+        names = ["identical", "near", "group"]
+        return np.select([self.identical, self.near, self.left_out], names, "").astype(object)
 
     def as_json(self) -> dict[str, Any]:
         """What ``external.json`` keeps."""
@@ -51,6 +60,8 @@ class Overlap:
             "images": len(self.identical),
             "identical": int(self.identical.sum()),
             "near": int(self.near.sum()) if self.near_looked_for else None,
+            "same_group": int((self.kinds == "group").sum()),
+            "left_out": int(self.left_out.sum()),
             "near_looked_for": self.near_looked_for,
             "why_not": self.why_not or None,
             "pairs": [{"new": new, "trained": trained} for new, trained in self.pairs],

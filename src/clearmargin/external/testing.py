@@ -23,8 +23,10 @@ from clearmargin.external.frozen import require_frozen
 from clearmargin.external.mapping import ClassMapping, class_mapping
 from clearmargin.external.merged import merged_blocks
 from clearmargin.external.overlap import Overlap, find_overlap, require_same_images
+from clearmargin.external.sentences import sentences, warnings
 from clearmargin.external.shift import shift_table
 from clearmargin.external.training_data import read_training_data, summarise
+from clearmargin.external.untouched import rows_to_test, some_of
 from clearmargin.files import sealed, write_json
 from clearmargin.judgement import called_foreign
 from clearmargin.language import tr, using
@@ -47,10 +49,10 @@ class ExternalTest:
     Attributes
     ----------
     evaluation
-        ``evaluation.json``: the figures, as those of a run.
+        ``evaluation.json``: the figures of the images tested, as those of a run.
     record
-        ``external.json``: data, classes, overlap with what was learned from, shift, and the figures of the internal
-        test in the same classes.
+        ``external.json``: data, classes, overlap with what was learned from, shift, the figures of the internal test in
+        the same classes, and those of all images where some were left out.
     """
 
     folder: Path
@@ -74,9 +76,10 @@ def evaluate_external(
     group_pattern: str | None = None,
     progress: Progress,
 ) -> ExternalTest:
-    """Test a finished run on images from elsewhere: all of them are the test part.
+    """Test a finished run on images from elsewhere.
 
-    Weights, temperature and thresholds are those of the run, and refused if they were changed since.
+    The test part are those images whose whole group holds no copy of one that was learned from. Weights, temperature
+    and thresholds are those of the run, and refused if they were changed since.
 
     Parameters
     ----------
@@ -94,7 +97,8 @@ def evaluate_external(
     Raises
     ------
     ClearmarginError
-        `UsageError` when the run, the data or the classes are at fault, `WorkError` when the work failed.
+        `UsageError` when the run, the data or the classes are at fault, or no image is left to test (nothing is then
+        predicted, written or entered in the ledger); `WorkError` when the work failed.
     """
     opened = open_run(run)
     if opened.evaluation["task"] != "classification":
@@ -150,12 +154,31 @@ class _Test:
         stored, why_not = self._stored(summary["pixels_key"], learned)
         self.progress("Looking for copies of training images", 0, 0, "")
         overlap = find_overlap(images, learned, stored, why_not)
-        own = {contender.name: self._judged(contender) for contender in self.chosen}
+        rows = rows_to_test(overlap)
+        own = {contender.name: self._judged(contender, rows) for contender in self.chosen}
         said = {name: self._predictions(images, overlap, judged.probabilities) for name, judged in own.items()}
         self.progress("Evaluating", 0, 0, "")
-        figures = self._figures(said, own)
-        labels = next(iter(said.values())).labels
-        record = {
+        figures = self._figures(
+            {name: some_of(each, rows) for name, each in said.items()},
+            {name: judged.some(rows) for name, judged in own.items()},
+        )
+        hashes = images.facts["pixel_sha256"].to_numpy(dtype=object)
+        record = self._record(images, overlap, rows, said, summary)
+        number = self._enter(hashes[rows])
+        write_evidence(self.folder, self.mapping, said, own, hashes, overlap)
+        return self._write({**figures, "kind": "external", **number}, record, next(iter(said.values())).labels)
+
+    def _record(
+        self,
+        images: Inputs,
+        overlap: Overlap,
+        rows: np.ndarray,
+        said: dict[str, Predictions],
+        summary: dict[str, Any],
+    ) -> dict[str, Any]:
+        """What ``external.json`` keeps beside the sentences."""
+        labels = next(iter(said.values())).labels[rows]
+        return {
             "format": 1,
             "run": self.opened.folder.resolve().name,
             "study": self.opened.recipe.name,
@@ -163,14 +186,10 @@ class _Test:
             "classes": self._described_classes(),
             "frozen": {name: vars(one) for name, one in self.frozen.items()},
             "overlap": overlap.as_json(),
-            "without_overlap": self._without(said, overlap.copied),
-            "shift": shift_table(self._renamed(summary), summarise(images.facts, labels)),
+            "all_images": self._all_images(said) if overlap.left_out.any() else None,
+            "shift": shift_table(self._renamed(summary), summarise(images.facts.iloc[rows], labels)),
             "internal": self._internal(),
         }
-        hashes = images.facts["pixel_sha256"].to_numpy(dtype=object)
-        number = self._enter(hashes)
-        write_evidence(self.folder, self.mapping, said, own, hashes, overlap)
-        return self._write({**figures, "kind": "external", **number}, record)
 
     def _images(self, contender: TrainedContender) -> Inputs:
         """The new images of tested classes, as a contender takes them."""
@@ -201,15 +220,22 @@ class _Test:
             )
         return stored, ""
 
-    def _judged(self, contender: TrainedContender) -> Judged:
-        """What a contender says of every new image, in its own classes, and how far it finds them off."""
+    def _judged(self, contender: TrainedContender, tested: np.ndarray) -> Judged:
+        """What a contender says of every new image, in its own classes, and how far it finds them off.
+
+        Those that are tested go through it first and by themselves: what shares a batch with an image moves its last
+        digits, and copies of training images shall not do even that.
+        """
         images = self._images(contender)
+        others = np.setdiff1d(np.arange(len(images.samples)), tested)
         said = []
-        for start in range(0, len(images.samples), CHUNK):
-            self.progress(f"{contender.name}: predicting", start, len(images.samples), "")
-            rows = np.arange(start, min(start + CHUNK, len(images.samples)))
-            said.append(contender.judged(list(images.rows.read(rows))))
-        probabilities, distances = (np.concatenate(column) for column in zip(*said, strict=True))
+        for rows in (tested, others):
+            for start in range(0, len(rows), CHUNK):
+                done = start if rows is tested else len(tested) + start
+                self.progress(f"{contender.name}: predicting", done, len(images.samples), "")
+                said.append(contender.judged(list(images.rows.read(rows[start : start + CHUNK]))))
+        back = np.argsort(np.concatenate([tested, others]))
+        probabilities, distances = (np.concatenate(column)[back] for column in zip(*said, strict=True))
         return Judged(contender.classes, probabilities, distances)
 
     def _predictions(self, images: Inputs, overlap: Overlap, values: np.ndarray) -> Predictions:
@@ -261,21 +287,10 @@ class _Test:
             figures["contenders"][name] = {**figures["contenders"][name], **blocks}
         return figures
 
-    def _without(self, said: dict[str, Predictions], copied: np.ndarray) -> dict[str, Any] | None:
-        """The figures without the images that have a copy in training; None when there are no copies."""
-        if not copied.any():
-            return None
-        rows = np.flatnonzero(~copied)
-        if not len(rows):
-            return {"n": 0, "contenders": {}}
-        rest = {
-            name: Predictions(
-                whole.names[rows], whole.labels[rows], whole.groups[rows], whole.classes, whole.probabilities[rows]
-            )
-            for name, whole in said.items()
-        }
-        figures = self._evaluate(rest)
-        return {"n": len(rows), "contenders": _metrics(figures)}
+    def _all_images(self, said: dict[str, Predictions]) -> dict[str, Any]:
+        """The figures that would have been found with the copies of training images."""
+        figures = self._evaluate(said)
+        return {"n": figures["n"], "contenders": _metrics(figures)}
 
     def _internal(self) -> dict[str, Any]:
         """The figures of the run's own test part, in the classes of this test."""
@@ -319,9 +334,10 @@ class _Test:
         with sole_writer(self.opened.folder):
             return enter(self.opened.folder / "ledger.jsonl", list(hashes), self.frozen, kind="external").as_json()
 
-    def _write(self, evaluation: dict[str, Any], record: dict[str, Any]) -> ExternalTest:
+    def _write(self, evaluation: dict[str, Any], record: dict[str, Any], labels: np.ndarray) -> ExternalTest:
         """Write what was found into the test's folder: ``external.json`` last, then the pages."""
-        told = sealed({**record, "sentences": sentences(evaluation, record)})
+        warned = warnings(evaluation, list(labels), record["overlap"])
+        told = sealed({**record, "sentences": sentences(evaluation, record), "warnings": warned})
         write_json(self.folder / "evaluation.json", {**evaluation, "rests_on": rests_on(self.folder)})
         write_json(self.folder / "external.json", told)
         self._write_pages()
@@ -341,36 +357,3 @@ class _Test:
 
 def _metrics(figures: dict[str, Any]) -> dict[str, Any]:
     return {name: said["metrics"] for name, said in figures["contenders"].items()}
-
-
-def sentences(figures: dict[str, Any], record: dict[str, Any]) -> list[str]:
-    """What the test amounts to, for each contender; without the images that have a copy in training too."""
-    rest = record["without_overlap"]
-    told = []
-    for name, said in figures["contenders"].items():
-        new, old = said["metrics"]["accuracy"], record["internal"]["contenders"][name]["accuracy"]
-        sentence = tr(
-            "{name}: accuracy {value} ({low}–{high}) on {n} images from elsewhere, against {internal} in the "
-            "internal test.",
-            name=name,
-            n=figures["n"],
-            internal=_decimal(old["value"]),
-            **_limits(new),
-        )
-        if rest and rest["n"]:
-            own = _limits(rest["contenders"][name]["accuracy"])
-            sentence += " " + tr(
-                "On the {n} images without a copy among those learned from, it is {value} ({low}–{high}).",
-                n=rest["n"],
-                **own,
-            )
-        told.append(sentence)
-    return told
-
-
-def _limits(figure: dict[str, Any]) -> dict[str, str]:
-    return {key: _decimal(figure[key]) for key in ("value", "low", "high")}
-
-
-def _decimal(value: float | None) -> str:
-    return "?" if value is None else f"{value:.3f}"

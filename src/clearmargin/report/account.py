@@ -92,7 +92,7 @@ def simulated(run: StudyFiles) -> str:
 
 def external_tests(run: StudyFiles) -> int:
     """How many external tests lie in the run folder."""
-    return len(list(run.folder.glob("external/*/evaluation.json")))
+    return len(list(run.folder.glob("external/*/external.json")))  # written last
 
 
 def tested_where(run: StudyFiles) -> str:

@@ -43,13 +43,18 @@ def checklist(run: StudyFiles, contenders: Sequence[TrainedFiles]) -> list[Item]
     return [
         *_introduction(),
         *_data(run),
-        *_truth(),
+        *_truth(run),
         *_split(run),
         *_models(run, contenders),
         *_evaluation(run),
         *_results(run, contenders),
         *_discussion(run),
     ]
+
+
+def _is_table(run: StudyFiles) -> bool:
+    """Whether the samples are rows of numbers, so that nothing is said of images and classes."""
+    return account.noun_of(run) == "row"
 
 
 def _ask(topic: str, tripod: str, claim: str, question: str) -> Item:
@@ -93,7 +98,9 @@ def _data(run: StudyFiles) -> list[Item]:
     exclusions = run.audit["counts"]["found"] - run.audit["counts"]["decoded"]
     findings = run.audit.get("findings", [])
     serious = sum(finding["severity"] == "serious" for finding in findings)
-    if account.noun_of(run) == "row":
+    acquired = tr("Which devices, sequences and settings made the images?")
+    if _is_table(run):
+        acquired = tr("How, by whom and with which instruments was each column measured?")
         prepared = tr(
             "Columns standardised with mean and deviation of the training part; details under “What was done”."
         )
@@ -115,7 +122,7 @@ def _data(run: StudyFiles) -> list[Item]:
             "6b, 6c",
             "8",
             tr(
-                "Which people were eligible, who was left out before the images came here, and what treatment "
+                "Which people were eligible, who was left out before the data came here, and what treatment "
                 "had they had?"
             ),
         ),
@@ -129,7 +136,7 @@ def _data(run: StudyFiles) -> list[Item]:
             ),
         ),
         _tell(tr("Preparation"), "7", "9, 10", prepared),
-        _ask(tr("Acquisition"), "9b", "13", tr("Which devices, sequences and settings made the images?")),
+        _ask(tr("Acquisition"), "9b", "13", acquired),
         _ask(tr("De-identification"), "17", "11", tr("How were names and other identifiers removed?")),
         _tell(
             tr("Quality of the data"),
@@ -146,20 +153,23 @@ def _data(run: StudyFiles) -> list[Item]:
     ]
 
 
-def _truth() -> list[Item]:
+def _truth(run: StudyFiles) -> list[Item]:
+    standard = tr("How was the true class established, and why in this way?")
+    if _is_table(run):
+        standard = tr("How was the true value established, and why in this way?")
     return [
-        _ask(tr("Reference standard"), "8a", "14, 15", tr("How was the true class established, and why in this way?")),
+        _ask(tr("Reference standard"), "8a", "14, 15", standard),
         _ask(
             tr("Who labelled"),
             "8b, 8c",
             "16, 17",
-            tr("How many people of which training labelled, and did they see anything the model does not?"),
+            tr("How many people of which training established it, and did they see anything the model does not?"),
         ),
         _ask(
             tr("Agreement of labels"),
             "8b",
             "18",
-            tr("How well did those who labelled agree with each other and with themselves?"),
+            tr("How well did they agree with each other and with themselves?"),
         ),
     ]
 
@@ -201,7 +211,9 @@ def _models(run: StudyFiles, contenders: Sequence[TrainedFiles]) -> list[Item]:
             tr("Training"),
             "12b, 12c",
             "25",
-            tr(
+            tr("Optimiser, schedule and loss are under “What was done”; the whole recipe under “Reproduce it”.")
+            if _is_table(run)
+            else tr(
                 "Optimiser, schedule, loss and augmentation are under “What was done”; the whole recipe under "
                 "“Reproduce it”."
             ),
@@ -214,7 +226,7 @@ def _models(run: StudyFiles, contenders: Sequence[TrainedFiles]) -> list[Item]:
         ),
         _tell(tr("Software"), "18f", "23", f"{', '.join(versions)}."),
         _tell(tr("Classes out of balance"), "13", "", account.classes_by_part(run))
-        if account.noun_of(run) == "image"
+        if not _is_table(run)
         else _tell(
             tr("Outcome"), "8a", "", tr("The column “{target}”, in its own unit.", target=str(run.evaluation["target"]))
         ),
@@ -247,7 +259,9 @@ def _evaluation(run: StudyFiles) -> list[Item]:
             tr("Measures"),
             "12e",
             "28",
-            tr("The figures of the first table and those of each class, each with its interval."),
+            tr("The figures of the first table, each with its interval.")
+            if _is_table(run)
+            else tr("The figures of the first table and those of each class, each with its interval."),
         ),
         _tell(tr("Uncertainty"), "12e, 23a", "29, 38", intervals),
         _tell(tr("Use of the test part"), "12e, 16", "32", account.looked_at(run)),
@@ -295,7 +309,7 @@ def _results(run: StudyFiles, contenders: Sequence[TrainedFiles]) -> list[Item]:
     if any(path.is_file() for path in inside):
         explained = tr("Grad-CAM, filters and feature maps are under “A look inside”.")
         rows.append(_tell(tr("Explanation"), "12c", "31", explained))
-    if account.noun_of(run) == "image":
+    if not _is_table(run):
         rows.append(
             _tell(tr("Failures"), "23a", "39", tr("Every mistake is counted, and the most confident are shown."))
         )
@@ -330,7 +344,7 @@ def _discussion(run: StudyFiles) -> list[Item]:
             "34, 42",
             tr("Where is the protocol, and where was the study registered?"),
         ),
-        _ask(tr("Patients and public"), "19", "", tr("How were patients involved?")),
+        _ask(tr("Public involvement"), "19", "", tr("How were those whom it concerns involved?")),
         _ask(tr("Funding and interests"), "18a, 18b", "44", tr("Who paid, and who has an interest in the result?")),
         _tell(
             tr("Code and predictions"),

@@ -122,6 +122,11 @@ def _read(folder: Path) -> dict[str, Any]:
     record = read_json(folder / "external.json", ("data", "overlap", "shift", "internal", "sentences"))
     if not is_sealed(record):
         raise RunFolderError(f"{folder / 'external.json'} was edited or damaged: make the external test again.")
+    if "all_images" not in record:
+        raise RunFolderError(
+            f"{folder / 'external.json'} lacks all_images: its figures count copies of training images, as an earlier "
+            "version of clearmargin did. Move the folder away and make the external test again."
+        )
     return record
 
 
@@ -133,7 +138,6 @@ def _facts(record: Mapping[str, Any], evaluation: Mapping[str, Any], version: st
         "record": record,
         "evaluation": evaluation,
         "overlap": record["overlap"],
-        "copied": evaluation["n"] - (record["without_overlap"] or {"n": evaluation["n"]})["n"],
         "metrics": _metrics(),
         "rows": _rows(record, evaluation),
         "confident": [(name, said) for name, said in contenders.items() if "conformal" in said],
@@ -142,19 +146,16 @@ def _facts(record: Mapping[str, Any], evaluation: Mapping[str, Any], version: st
 
 
 def _rows(record: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Of each contender the new images, those without copies, and the internal test."""
+    """Of each contender the images tested, the internal test, and all new images where some were left out."""
     rows = []
-    rest = record["without_overlap"] or {"n": 0, "contenders": {}}
+    internal, whole = record["internal"], record["all_images"]
     for name, said in evaluation["contenders"].items():
         rows.append({"name": name, "on": tr("images from elsewhere"), "n": evaluation["n"], "metrics": said["metrics"]})
-        if name in rest["contenders"]:
-            metrics = rest["contenders"][name]
-            rows.append(
-                {"name": name, "on": tr("those without a copy in training"), "n": rest["n"], "metrics": metrics}
-            )
-        internal = record["internal"]
         metrics = internal["contenders"][name]
         rows.append({"name": name, "on": tr("internal test"), "n": internal["n"], "metrics": metrics})
+        if whole:
+            metrics = whole["contenders"][name]
+            rows.append({"name": name, "on": tr("with copies of training images"), "n": whole["n"], "metrics": metrics})
     return rows
 
 

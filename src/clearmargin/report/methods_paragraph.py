@@ -12,8 +12,8 @@ from typing import Any
 from clearmargin.language import tr
 from clearmargin.report import account
 from clearmargin.report.folder import StudyFiles
-from clearmargin.report.marking import unmarked
-from clearmargin.report.wording import count, plural, retold_text, sentences
+from clearmargin.report.verdicts import repeats_sentence, sentence
+from clearmargin.report.wording import count, plural, sentences
 
 MOST_VERDICTS = 5
 
@@ -181,9 +181,12 @@ def _results(run: StudyFiles) -> list[str]:
         )
         for name, said in run.evaluation["contenders"].items()
     ]
-    repeated = (run.evaluation.get("repeats") or {}).get("comparisons", [])
-    verdicts = [pair["sentence"] for pair in [*repeated, *run.evaluation["comparisons"]][:MOST_VERDICTS]]
-    return [*told, *(retold_text(unmarked(sentence)) for sentence in verdicts)]
+    result = run.evaluation
+    verdicts = [
+        *(repeats_sentence(result, pair) for pair in (result.get("repeats") or {}).get("comparisons", [])),
+        *(sentence(result, pair) for pair in result["comparisons"]),
+    ]
+    return [*told, *verdicts[:MOST_VERDICTS]]
 
 
 def _software(run: StudyFiles) -> str:

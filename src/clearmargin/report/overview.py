@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -231,6 +232,9 @@ def contender_costs(contenders: Iterable[TrainedFiles]) -> list[dict[str, str]]:
     return costs
 
 
+_EFFECT = re.compile(r" \(design effect [\d.]+\)$")  # another for each contender: too much for a note below a table
+
+
 def interval_methods(run: RunFiles) -> str:
     """Say how the intervals were made, and for which metrics each way was used."""
     groups, clustered = run.evaluation.get("groups", FEW_GROUPS), run.evaluation.get("clustered", False)
@@ -240,7 +244,8 @@ def interval_methods(run: RunFiles) -> str:
         for metric in METRICS:
             cell = contender.result["metrics"].get(metric.key) or {}
             if cell.get("method"):
-                methods.setdefault(warned.get(cell["method"], cell["method"]), {})[metric.title] = None
+                method = _EFFECT.sub("", warned.get(cell["method"], cell["method"]))
+                methods.setdefault(method, {})[metric.title] = None
     if len(methods) == 1:
         return retold_text(next(iter(methods)))
     return tr("; ").join(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import jinja2
 from markupsafe import Markup
 
@@ -35,8 +37,12 @@ _FILTERS = {
 }
 
 
+@cache
 def templates() -> jinja2.Environment:
-    """The templates, with the filters they write numbers and names with."""
+    """The templates, with the filters they write numbers and names with; each is compiled once in a process.
+
+    What depends on the language is a call, made anew with each page.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("clearmargin.report", "."),
         autoescape=True,
