@@ -1,4 +1,4 @@
-"""How long the whole evaluation of two contenders takes: metrics, intervals, comparison.
+"""How long the whole evaluation of two contenders takes: metrics, intervals, comparison, decision curves with bands.
 
 python benchmarks/evaluation_speed.py [--samples 10000] [--resamples 2000] [--classes 10] [--per-group 1]
 """
@@ -12,6 +12,9 @@ import time
 import numpy as np
 
 from clearmargin.evaluation import evaluate
+from clearmargin.evaluation.calibration import Temperature
+from clearmargin.evaluation.decision import fit_decision
+from clearmargin.recipe_evaluation import EvaluationSettings
 from clearmargin.records import Predictions
 
 
@@ -40,8 +43,9 @@ def main() -> None:
     asked = parser.parse_args()
     said = contenders(asked.samples, asked.classes, asked.per_group)
     labels = next(iter(said.values())).labels
+    decisions = {name: fit_decision(one, Temperature(), EvaluationSettings()) for name, one in said.items()}
     started, used = time.perf_counter(), time.process_time()
-    evaluate(said, train_labels=labels, resamples=asked.resamples)
+    evaluate(said, train_labels=labels, resamples=asked.resamples, decisions=decisions)
     seconds, processor = time.perf_counter() - started, time.process_time() - used
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(

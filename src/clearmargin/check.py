@@ -1197,7 +1197,7 @@ def decision_curve_block(study: Study, name: str) -> Tree:
     said, thresholds = study.test[name], [step / 100 for step in range(1, 100)]
     counts = np.bincount(said.truth, minlength=len(said.classes))
     frequent = sorted(np.argsort(-counts, kind="stable")[:20].tolist())
-    rows = []
+    rows, shown = [], sum(int(counts[k] > 0) for k in frequent)
     for k in frequent:
         if not counts[k]:
             continue
@@ -1214,9 +1214,34 @@ def decision_curve_block(study: Study, name: str) -> Tree:
                     float(((one & having).sum() - (one & ~having).sum() * harm) / study.n) for one, harm in gained
                 ],
                 "treat_all": [float(prevalence - (1 - prevalence) * harm) for harm in odds],
+                "low": lower_band(study, having, p, thresholds, shown),
             }
         )
     return rows
+
+
+def lower_band(
+    study: Study, having: np.ndarray, p: np.ndarray, thresholds: Sequence[float], shown: int
+) -> list[float] | None:
+    """The smaller lower limit of the advantages over treating nobody and everybody, for all thresholds at once."""
+    if study.n_units == 1:
+        return None
+    order, odds = np.argsort(-p, kind="stable"), np.array(thresholds) / (1 - np.array(thresholds))
+    reaching = np.searchsorted(-p[order], -np.array(thresholds), side="right")  # how many have at least t
+
+    def advantages(weights: np.ndarray) -> np.ndarray:
+        drawn = weights[study.first.units][order]
+        ill, well = drawn * having[order], drawn * ~having[order]
+        sums = [np.concatenate([[0.0], np.cumsum(side)]) for side in (ill, well)]
+        worth = (sums[0][reaching] - sums[1][reaching] * odds) / drawn.sum()
+        return np.stack([worth, worth - (sums[0][-1] - sums[1][-1] * odds) / drawn.sum()])
+
+    again = np.array([advantages(row) for rows in study.draws(max(study.n_units, 200 * shown)) for row in rows])
+    seen = advantages(np.ones(study.n_units))
+    wrongly = np.stack([odds, 0 * odds + 1]) / effective_number(study.first.units)
+    errors = np.sqrt(again.var(axis=0) + 4 * wrongly**2)  # four more groups that are treated, or left, wrongly
+    reach = np.quantile((np.abs(again - seen) / errors).max(axis=(1, 2)), study.confidence)
+    return [float(limit) for limit in (seen - reach * errors).min(axis=0)]
 
 
 def decision_problems(study: Study) -> Iterator[str]:

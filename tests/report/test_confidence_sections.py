@@ -57,7 +57,7 @@ def test_every_section_opens_with_what_it_means(synthetic_run, reading):
     assert f"{own['calibration']['ece_if_perfect']:.3f} (95 % below" in text
     assert "The sets of VGG16 hold the true class in" in text
     assert f"{own['conformal']['coverage']['value']:.3f}" in text
-    assert "acting on a contender does more good" in text
+    assert "does more good than treating everybody or nobody (95 % band over all thresholds" in text
     assert "No value of “scanner <b>” stands out" in text
     assert "held by so few that" in text
     needed = evaluation["sample_size"]["n_for_5_points"]

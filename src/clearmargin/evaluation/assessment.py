@@ -81,6 +81,7 @@ def evaluate(
                 probabilities,
                 (decisions or {}).get(name),
                 confidence=confidence,
+                resamples=resamples,
                 seed=seed,
             ),
         }

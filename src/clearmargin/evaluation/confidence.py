@@ -21,6 +21,7 @@ def confidence_blocks(
     decision: Decision | None,
     *,
     confidence: float,
+    resamples: int,
     seed: int,
 ) -> dict[str, Any]:
     """Calibration, conformal sets, abstention and decision curve of one contender; nothing without a decision.
@@ -31,8 +32,8 @@ def confidence_blocks(
         After temperature scaling, float64 of shape (samples, classes).
     decision
         As it was fixed on the validation part.
-    confidence, seed
-        Of the intervals; of the draws for the calibration error of a perfect model.
+    confidence, resamples, seed
+        Of the intervals and bands; the seed also of the draws for the calibration error of a perfect model.
     """
     if decision is None:
         return {}
@@ -46,5 +47,5 @@ def confidence_blocks(
             decision.conformal, classes, truth, probabilities, decision.n, decision.groups, warned, shares.figure
         ),
         "abstention": abstention_block(decision.abstention, truth, probabilities, decision.n, warned, shares.figure),
-        "decision_curve": decision_curve_block(classes, truth, probabilities),
+        "decision_curve": decision_curve_block(classes, truth, probabilities, shares, resamples, seed),
     }

@@ -21,6 +21,7 @@ def merged_blocks(
     truth: np.ndarray,
     probabilities: np.ndarray,
     shares: Shares,
+    resamples: int,
     seed: int,
 ) -> dict[str, Any]:
     """Calibration, conformal sets, abstention and decision curve where classes of the run are summed up.
@@ -36,15 +37,15 @@ def merged_blocks(
         Of the run's own classes, float64 of shape (samples, classes).
     shares
         Of the test.
-    seed
-        Of the draws for the calibration error of a perfect model.
+    resamples, seed
+        Of the bands of decision curves; the seed also of the draws for the calibration error of a perfect model.
     """
     summed = mapping.merge(probabilities)
     return {
         "calibration": _calibration(decision, truth, summed, seed, shares.clustered),
         "conformal": _conformal(mapping, decision, truth, probabilities, shares),
         "abstention": _abstention(decision, truth, probabilities, summed, shares),
-        "decision_curve": decision_curve_block(mapping.classes, truth, summed),
+        "decision_curve": decision_curve_block(mapping.classes, truth, summed, shares, resamples, seed),
     }
 
 

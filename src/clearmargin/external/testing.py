@@ -272,7 +272,13 @@ class _Test:
             if self.mapping.merges:
                 truth = label_index(said[name].labels, self.mapping.classes)
                 blocks = merged_blocks(
-                    self.mapping, decision, truth, values.probabilities, shares, self._settings["seed"]
+                    self.mapping,
+                    decision,
+                    truth,
+                    values.probabilities,
+                    shares,
+                    self._settings["resamples"],
+                    self._settings["seed"],
                 )
             if decision.gate is not None:
                 before = read_distances(self.opened.contender(name).folder / "gate.csv")

@@ -94,11 +94,13 @@ class DecisionCurve(Portion):
     thresholds: list[float] = Field(min_length=1)
     net_benefit: list[float] = Field(min_length=1)
     treat_all: list[float] = Field(min_length=1)
+    low: list[float] | None = None
 
     @model_validator(mode="after")
     def _as_many_of_each(self) -> DecisionCurve:
-        if not len(self.thresholds) == len(self.net_benefit) == len(self.treat_all):
-            raise ValueError("thresholds, net_benefit and treat_all differ in length")
+        low = self.treat_all if self.low is None else self.low
+        if not len(self.thresholds) == len(self.net_benefit) == len(self.treat_all) == len(low):
+            raise ValueError("thresholds, net_benefit, treat_all and low differ in length")
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +23,12 @@ _COLUMNS = 3
 
 @dataclass(frozen=True)
 class Panel:
-    """One class against the rest: a curve of each contender, and that of treating everybody."""
+    """One class against the rest: a curve of each contender, that of treating everybody, and lower bands by name."""
 
     name: str
     lines: tuple[Line, ...]
     everybody: np.ndarray
+    lows: Mapping[str, np.ndarray | None]
 
     def plot(self, axes: Any) -> Any:
         """Draw the panel."""
@@ -48,7 +50,7 @@ def decision_curves(run: RunFiles) -> DecisionCurves | None:
     if not panels:
         return None
     return DecisionCurves(
-        tuple(_sentence(panel) for panel in panels[:4]),
+        tuple(_sentence(panel, run.evaluation.get("confidence", 0.95)) for panel in panels[:4]),
         tuple(
             inline(
                 draw(*_PANEL, panel.plot),
@@ -79,6 +81,7 @@ def _panels(run: RunFiles) -> tuple[list[Panel], int]:
     found = []
     for label in (label for label in counts if label in kept):
         lines, everybody = [], np.zeros(0)
+        lows: dict[str, np.ndarray | None] = {}
         for name, (look, block) in blocks.items():
             for one in block:
                 if one["class"] == label:
@@ -87,23 +90,39 @@ def _panels(run: RunFiles) -> tuple[list[Panel], int]:
                     )
                     lines.append(Line(name, look, thresholds, benefit))
                     everybody = np.array(one["treat_all"], dtype=np.float64)
-        found.append(Panel(label, tuple(lines), everybody))
+                    lows[name] = None if one.get("low") is None else np.array(one["low"], dtype=np.float64)
+        found.append(Panel(label, tuple(lines), everybody, lows))
     return found, max(len(counts), len(run.evaluation["classes"]))
 
 
-def _sentence(panel: Panel) -> str:
-    """Where the best curve is above both treating everybody and nobody."""
-    best = np.max([line.y for line in panel.lines], axis=0)
-    better = best > np.maximum(panel.everybody, 0) + 1e-12
-    values: dict[str, Any] = {"label": short(panel.name, 32)}
-    if not better.any():
-        return tr("“{label}”: acting on no contender does more good than treating everybody or nobody.", **values)
-    thresholds = panel.lines[0].x[better]
-    winners = np.argmax([line.y for line in panel.lines], axis=0)[better]
-    leader = panel.lines[int(np.bincount(winners).argmax())].name
-    values |= {"name": leader, "low": percent(thresholds[0], 0), "high": percent(thresholds[-1], 0)}
+def _sentence(panel: Panel, confidence: float) -> str:
+    """Where the contender with the widest such range is surely worth more than treating everybody or nobody."""
+    values: dict[str, Any] = {"label": short(panel.name, 32), "confidence": f"{100 * confidence:.6g}"}
+    known = [(name, low) for name, low in panel.lows.items() if low is not None]
+    if not known:
+        return tr("“{label}”: how far chance moves these curves is not known.", **values)
+    runs = {name: _longest(low > 0) for name, low in known}
+    name, (first, last) = max(runs.items(), key=lambda one: one[1][1] - one[1][0])
+    if first == last:
+        return tr(
+            "“{label}”: no contender is shown to do more good than treating everybody or nobody ({confidence} % band "
+            "over all thresholds).",
+            **values,
+        )
+    thresholds = panel.lines[0].x
+    values |= {"name": name, "low": percent(thresholds[first], 0), "high": percent(thresholds[last - 1], 0)}
     return tr(
-        "“{label}”: for who would act from a probability between {low} and {high} on, acting on a contender does more "
-        "good than treating everybody or nobody, mostly on {name}.",
+        "“{label}”: for who would act from a probability between {low} and {high} on, acting on {name} does more good "
+        "than treating everybody or nobody ({confidence} % band over all thresholds, of this class and contender "
+        "alone).",
         **values,
     )
+
+
+def _longest(above: np.ndarray) -> tuple[int, int]:
+    """Start and end of the longest run of True; both 0 without one."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], above.astype(np.int64), [0]]))).reshape(-1, 2)
+    if not len(edges):
+        return 0, 0
+    first, last = edges[int(np.argmax(edges[:, 1] - edges[:, 0]))]
+    return int(first), int(last)
