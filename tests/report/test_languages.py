@@ -75,6 +75,7 @@ def test_no_sentence_is_left_in_english(synthetic_run, noise_pictures, settings)
     names = [*settings.get("classes", ()), "plain CNN", "wide CNN"]
     assert english_left(run_folder, page, names) == []
     assert '<span lang="en">' not in page
+    assert "&lt;span" not in page
 
 
 def test_english_is_found_where_it_is_left(synthetic_run):
