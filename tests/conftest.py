@@ -7,7 +7,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
@@ -119,12 +119,9 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def unrendered() -> Iterator[None]:
-    """Figures are plotted, yet not rendered: for modules whose runs nobody looks at.
-
-    Rendering takes longer than all else in a small study. Reports, commands and shipped recipes are tested with it.
-    """
+@contextmanager
+def _without_rendering() -> Iterator[None]:
+    """Figures are plotted, yet not rendered, which takes longer than all else in a small report."""
     from clearmargin.report import drawing
 
     def blank(figure: object) -> drawing.Drawing:
@@ -136,6 +133,20 @@ def unrendered() -> Iterator[None]:
         patch.setattr(drawing, "_svg", blank)
         patch.setattr(drawing, "_settle", lambda figure: None)
         patch.setattr(drawing.Drawing, "pdf", lambda self: b"%PDF-1.4\n%%EOF\n")
+        yield
+
+
+@pytest.fixture(scope="module")
+def unrendered() -> Iterator[None]:
+    """For modules whose runs nobody looks at: commands and shipped recipes are tested with all their figures."""
+    with _without_rendering():
+        yield
+
+
+@pytest.fixture
+def blank_figures() -> Iterator[None]:
+    """For a test of what a page says; see the marker ``rendered``."""
+    with _without_rendering():
         yield
 
 

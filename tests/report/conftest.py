@@ -26,6 +26,13 @@ TUMOURS = ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor")
 SKILLS = {"VGG16": 3.6, "plain CNN": 2.2, "wide CNN": 2.0}
 
 
+@pytest.fixture(autouse=True)
+def figures_as_needed(request: pytest.FixtureRequest) -> None:
+    """Render figures where a test looks at them: where it, or its module, is marked ``rendered``."""
+    if request.node.get_closest_marker("rendered") is None:
+        request.getfixturevalue("blank_figures")
+
+
 class SyntheticRun:
     """Writes a run folder; ``skills`` maps contenders to how far the true class stands out (inf: always right)."""
 

@@ -11,6 +11,8 @@ import pytest
 
 from clearmargin.report import write_report
 
+pytestmark = pytest.mark.rendered
+
 AXE = "4.14.1"
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 FOUND = """async (options) => {

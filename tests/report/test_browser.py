@@ -7,6 +7,8 @@ import pytest
 from clearmargin.files import write_json
 from clearmargin.report import write_audit_page, write_report
 
+pytestmark = pytest.mark.rendered
+
 WIDER_THAN_THE_WINDOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 # Text that leaves its own box sideways, other than in boxes made to scroll.
 OVERFLOWING = """() => [...document.querySelectorAll('h1,h2,h3,p,li,dd,dt,summary,figcaption')]

@@ -145,6 +145,7 @@ def test_the_control_stands_among_the_checks(synthetic_run, reading):
     assert "leaky" not in text.lower()
 
 
+@pytest.mark.rendered
 def test_a_control_that_fails_says_so(synthetic_run, reading, leaking):
     run_folder = synthetic_run(skills={"VGG16": 2.5})
     leaking.leak(run_folder, groups=6)

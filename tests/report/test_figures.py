@@ -25,6 +25,8 @@ from clearmargin.report.figures import (
     plot_roc,
 )
 
+pytestmark = pytest.mark.rendered
+
 BOX = (0.1, 0.1, 0.8, 0.8)
 HISTORY = pd.DataFrame({"epoch": [1, 2, 3], "train_loss": [1.0, 0.5, 0.2], "validation_loss": [1.1, 0.7, 0.8]})
 

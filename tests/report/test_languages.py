@@ -62,6 +62,7 @@ def written(run_folder, language, pictures=None):
     return write_report(run_folder, pictures, language).read_text(encoding="utf-8")
 
 
+@pytest.mark.rendered
 @pytest.mark.parametrize("settings", [
     {"skills": {"VGG16": 3.6, "plain CNN": 2.2, "wide CNN": 2.0}},
     {"skills": {"VGG16": 2.0}, "simulated": True, "patients": True},
@@ -83,6 +84,7 @@ def test_english_is_found_where_it_is_left(synthetic_run):
     assert len(english_left(run_folder, written(run_folder, "en"), ["plain CNN"])) > 50
 
 
+@pytest.mark.rendered
 def test_numbers_are_the_same(synthetic_run, noise_pictures):
     run_folder = synthetic_run(patients=True)
 

@@ -10,6 +10,8 @@ from clearmargin.errors import RunFolderError
 from clearmargin.files import read_table, write_json, write_table
 from clearmargin.report import write_report
 
+pytestmark = pytest.mark.rendered
+
 # Sections about the data and the networks themselves, which leak nothing.
 UNCONCERNED = {"data", "audit", "leakage", "image", "networks", "reproduce"}
 

@@ -96,6 +96,7 @@ def assert_inert(run_folder):
     return page
 
 
+@pytest.mark.rendered
 @pytest.mark.parametrize(
     "settings",
     [
@@ -119,6 +120,7 @@ def test_every_shape_of_study_gives_an_inert_page(synthetic_run, settings):
     assert "nan" not in words(page).split()
 
 
+@pytest.mark.rendered
 def test_hostile_names_are_text(synthetic_run):
     run_folder = synthetic_run(
         name="<script>alert(0)</script>" + "x" * 175,
@@ -267,6 +269,7 @@ def test_many_mistakes_are_capped_and_the_page_says_so(synthetic_run, noise_pict
     assert len(cards) == sum(int(shown) + SUREST for shown, _ in said)
 
 
+@pytest.mark.rendered
 def test_the_same_files_give_the_same_bytes(synthetic_run, noise_pictures):
     run_folder = synthetic_run(skills={"VGG16": 2.5})
 

@@ -10,6 +10,8 @@ from clearmargin.report import page, write_report
 from clearmargin.report.folder import read_run
 from clearmargin.report.mistakes import SUREST, chosen
 
+pytestmark = pytest.mark.rendered
+
 
 @pytest.mark.parametrize("largest", [400_000, 700_000])
 def test_a_page_that_would_be_too_large_shows_less_and_says_so(synthetic_run, noise_pictures, monkeypatch, largest):

@@ -4,6 +4,8 @@ import pytest
 
 from clearmargin.report import write_report
 
+pytestmark = pytest.mark.rendered
+
 SMALLEST_TEXT = """() => Math.min(...[...document.querySelectorAll('.plot text')].map(
   e => e.getBoundingClientRect().height))"""
 

@@ -15,6 +15,8 @@ from clearmargin.report.regression.figures import (
 )
 from clearmargin.report.strips import Strip, plot_seeds
 
+pytestmark = pytest.mark.rendered
+
 TRUE, SAID = np.array([1.0, 2.0, 4.0]), np.array([1.5, 1.0, 4.0])
 
 

@@ -1,6 +1,10 @@
 """A regression whose test part is not clean."""
 
+import pytest
+
 from clearmargin.report import write_report
+
+pytestmark = pytest.mark.rendered
 
 
 def test_every_figure_of_a_leaky_regression_says_so(synthetic_regression, reading, leaking):

@@ -27,6 +27,7 @@ def written(tmp_path_factory, build_regression):
 HOSTILE = ("<img src=x onerror=alert(1)>", "\u202egnp.exe", "$\\frac{", "'\"><script>alert(2)</script>", "=1+1")
 
 
+@pytest.mark.rendered
 @pytest.mark.parametrize("settings", [
     {},
     {"errors": {"1-D CNN": 3.0, "wide": 3.1, "deep": 2.5}, "seeds": 4},
@@ -186,6 +187,7 @@ def test_the_largest_errors_are_listed_with_what_others_say(written, reading):
         assert measured(ridge.values[row], 2) in shown
 
 
+@pytest.mark.rendered
 def test_hostile_names_are_text(synthetic_regression, reading):
     run_folder = synthetic_regression(
         name="<script>alert(0)</script>" + "x" * 150,
@@ -227,6 +229,7 @@ def test_what_was_found_excluded_and_used_adds_up(written, reading):
     assert "jane" not in (run_folder / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.rendered
 def test_the_same_files_give_the_same_bytes(synthetic_regression):
     run_folder = synthetic_regression(seeds=3, baselines=False)
 
