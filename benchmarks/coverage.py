@@ -1,6 +1,6 @@
 """How often intervals hold the truth and tests cry wolf, by simulation: the long version of the tests.
 
-    python benchmarks/coverage.py [clustered] [metrics] [areas] [winners] [repeats] [subgroups] [--studies 1000]
+    python benchmarks/coverage.py [clustered] [metrics] [areas] [winners] [repeats] [subgroups] [bands] [--studies 1000]
 
 clustered   accuracy over patients whose samples are alike: Wilson's interval, the percentile bootstrap over patients
             and Wilson's for the effective number of samples
@@ -9,6 +9,7 @@ areas       DeLong's test of two equally good contenders, and its interval of a 
 winners     five contenders of the same balanced accuracy, whose accuracies differ: any of ten pairs with a winner
 repeats     10 times 10-fold cross-validation of two equally good learners: the usual and the corrected t-test
 subgroups   no subgroup is different: any of six values of two columns called so
+bands       the lower band of a decision curve: below the true advantages at all thresholds at once
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from scipy.stats import norm
 from clearmargin.evaluation.alignment import AlignedPredictions
 from clearmargin.evaluation.bootstrap import HEADLINE, bootstrap, draw_weights, headline
 from clearmargin.evaluation.comparison import compare
+from clearmargin.evaluation.decision_curve import lower_bands, net_benefit, treat_all
 from clearmargin.evaluation.differences import delong_error, delong_test
 from clearmargin.evaluation.intervals import percentile_interval, share_figure, wilson
 from clearmargin.evaluation.repeats import corrected_interval
 from clearmargin.evaluation.roc import macro_auc
+from clearmargin.evaluation.shares import Shares
 from clearmargin.evaluation.subgroups import subgroups
 
 Z = 1.959963984540054
@@ -188,6 +191,29 @@ def no_subgroups(rng: np.random.Generator, studies: int) -> None:
         print(f"{kind}: any of six values called different in {false / studies:.1%} of the studies")
 
 
+def illness(rng: np.random.Generator, n: int, prevalence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Who has it, and what a model that is calibrated says of them."""
+    ill = rng.random(n) < prevalence
+    odds = prevalence / (1 - prevalence) * np.exp(1.5 * (rng.normal(size=n) + 1.5 * ill) - 1.125)
+    return ill, odds / (1 + odds)
+
+
+def bands(rng: np.random.Generator, studies: int) -> None:
+    """Independent samples, and groups of five that are alike; the truth from a million samples."""
+    for n_units, alike, prevalence in ((60, 1, 0.3), (300, 1, 0.1), (300, 1, 0.5), (1000, 1, 0.3), (40, 5, 0.3)):
+        ill, said = illness(rng, 1_000_000, prevalence)
+        worth = net_benefit(ill, said)
+        true = np.minimum(worth, worth - treat_all(float(ill.mean())))
+        shares, held = Shares(np.repeat(np.arange(n_units), alike), alike > 1, 0.95), 0
+        for study in range(studies):
+            ill, said = (np.repeat(each, alike) for each in illness(rng, n_units, prevalence))
+            both = np.stack([1 - said, said], axis=1)
+            (low,) = lower_bands(ill.astype(np.int64), both, np.array([1]), shares, 500, study)
+            held += low is not None and bool((np.array(low) <= true + 1e-9).all())
+        of = f"{n_units} groups of {alike}, prevalence {prevalence:g}"
+        print(f"bands: {of}: below the truth {100 * held / studies:.1f} %")
+
+
 SIMULATIONS: dict[str, Callable[[np.random.Generator, int], None]] = {
     "clustered": clustered,
     "metrics": metrics,
@@ -195,6 +221,7 @@ SIMULATIONS: dict[str, Callable[[np.random.Generator, int], None]] = {
     "winners": winners,
     "repeats": repeats,
     "subgroups": no_subgroups,
+    "bands": bands,
 }
 
 
