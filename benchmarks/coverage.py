@@ -1,6 +1,7 @@
 """How often intervals hold the truth and tests cry wolf, by simulation: the long version of the tests.
 
-    python benchmarks/coverage.py [clustered] [metrics] [areas] [winners] [repeats] [subgroups] [bands] [--studies 1000]
+    python benchmarks/coverage.py [clustered] [metrics] [areas] [winners] [repeats] [subgroups] [bands] [rare]
+                                 [--studies 1000]
 
 clustered   accuracy over patients whose samples are alike: Wilson's interval, the percentile bootstrap over patients
             and Wilson's for the effective number of samples
@@ -9,6 +10,7 @@ areas       DeLong's test of two equally good contenders, and its interval of a 
 winners     five contenders of the same balanced accuracy, whose accuracies differ: any of ten pairs with a winner
 repeats     10 times 10-fold cross-validation of two equally good learners: the usual and the corrected t-test
 subgroups   no subgroup is different: any of six values of two columns called so
+rare        two contenders of the same balanced accuracy, one better at a class with few samples: winners, and coverage
 bands       the lower band of a decision curve: below the true advantages at all thresholds at once
 """
 
@@ -191,6 +193,28 @@ def no_subgroups(rng: np.random.Generator, studies: int) -> None:
         print(f"{kind}: any of six values called different in {false / studies:.1%} of the studies")
 
 
+def rare(rng: np.random.Generator, studies: int) -> None:
+    """Where the rule for pairs and the bootstrap of balanced accuracy fail: a class with few samples."""
+    settings = [
+        (5, 200, (0.8, 0.9), (0.9, 0.8)),
+        (10, 300, (0.99, 0.9), (0.9, 0.99)),
+        (20, 300, (0.9, 0.8), (0.8, 0.9)),
+    ]
+    settings += [(30, 1000, (1.0, 0.8), (0.95, 0.85)), (100, 1000, (0.95, 0.85), (0.85, 0.95))]
+    for few, many, *recalls in settings:
+        truth, named, held = np.repeat([0, 1], [few, many]), 0, 0
+        for seed in range(studies):
+            right = {str(recall): rng.random(truth.size) < np.array(recall)[truth] for recall in recalls}
+            tables = {name: np.eye(2)[np.where(each, truth, 1 - truth)] for name, each in right.items()}
+            said = AlignedPredictions(("rare", "common"), truth, np.arange(truth.size), truth.size, tables)
+            resampled = bootstrap(said, 500, seed)
+            named += any(pair["distinguishable"] for pair in compare(said, resampled, seed=seed))
+            low, high = percentile_interval(resampled[str(recalls[0])]["balanced_accuracy"])
+            held += low <= np.mean(recalls[0]) <= high
+        of = f"{few} and {many} samples, recalls {recalls[0]} and {recalls[1]}"
+        print(f"rare: {of}: a winner in {named / studies:.1%}, balanced accuracy covered in {held / studies:.1%}")
+
+
 def illness(rng: np.random.Generator, n: int, prevalence: float) -> tuple[np.ndarray, np.ndarray]:
     """Who has it, and what a model that is calibrated says of them."""
     ill = rng.random(n) < prevalence
@@ -222,6 +246,7 @@ SIMULATIONS: dict[str, Callable[[np.random.Generator, int], None]] = {
     "repeats": repeats,
     "subgroups": no_subgroups,
     "bands": bands,
+    "rare": rare,
 }
 
 

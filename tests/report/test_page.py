@@ -189,6 +189,17 @@ def test_fewer_than_five_groups_are_warned_of(synthetic_run):
     assert "The test part has only 4 groups: " in words(read_page(run_folder))
 
 
+def test_a_class_of_few_test_images_is_warned_of(synthetic_run):
+    write_report(run_folder := synthetic_run(n_test=100))
+    counts = [
+        row["n"] for row in json.loads((run_folder / "evaluation.json").read_text())["contenders"]["VGG16"]["per_class"]
+    ]
+    said = words(read_page(run_folder))
+    assert f": {min(counts)}, fewer than 35): intervals of balanced accuracy" in said
+    write_report(run_folder := synthetic_run(n_test=400))
+    assert "Few test images of a class" not in words(read_page(run_folder))
+
+
 def test_layers_are_listed_with_what_they_see(synthetic_run):
     write_report(run_folder := synthetic_run())
     rows = [" ".join(row.split()) for row in read_page(run_folder).rows]

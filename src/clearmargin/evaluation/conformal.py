@@ -147,7 +147,7 @@ def expected_coverage(rule: ConformalRule, shares: Mapping[str, float]) -> tuple
     covered more often); Vovk, *ACML* (2012), proposition 2a. By classes the mean of the Betas of the classes, weighted
     by their shares; from 10,000 seeded draws. 1 where every class, or that class, is in every set.
 
-    When samples cluster it is the range as if those of a group were all alike: wider than the truth where they are not.
+    When samples cluster it is the range as if those of a group were all alike, which is not always the wider one.
 
     Parameters
     ----------

@@ -147,7 +147,7 @@ def expected_false_alarms(rule: GateRule) -> tuple[float, float] | tuple[None, N
 
     One minus the coverage of a conformal threshold at the same `Place`, which is Beta(k, n + 1 − k) for distances
     without ties; Vovk, *ACML* (2012), proposition 2a. When images cluster it is the range as if those of a group were
-    all alike: wider than the truth where they are not. It is of the rate itself: the share found among few test images
+    all alike, which is not always the wider one. It is of the rate itself: the share found among few test images
     varies beyond it.
 
     Returns

@@ -91,7 +91,8 @@ def sign_flip_p(differences: np.ndarray, flips: int, seed: int) -> float:
 
     If the contenders were interchangeable, each group's difference could as well have the other sign. The p-value
     is the share of random sign patterns, the observed one counted among them, whose sum is as far from
-    zero as the observed sum. Valid for any number of groups, and McNemar's test when each group is one sample.
+    zero as the observed sum. It holds its level where they are interchangeable, which is more than equally good: see
+    docs/validity.md, "Where it does not hold yet". McNemar's test when each group is one sample.
 
     Parameters
     ----------

@@ -28,6 +28,7 @@ from clearmargin.report.wording import (
     retold_text,
     seconds,
     sentences,
+    short,
 )
 
 VERDICTS_SHOWN = 3
@@ -263,6 +264,24 @@ def few_groups(evaluation: Mapping[str, Any]) -> str:
     if evaluation.get("clustered"):
         return tr("Few groups in the test part ({n}, fewer than {few}): bootstrap intervals are too narrow.", **values)
     return tr("Few images in the test part ({n}, fewer than {few}): bootstrap intervals are too narrow.", **values)
+
+
+def rare_class(evaluation: Mapping[str, Any]) -> str:
+    """What to warn of when a class has few test images, however many there are of the others; else empty.
+
+    A class that happens to be answered rightly throughout has no variance in resamples and sign flips, so that
+    intervals of figures that weigh classes alike are too narrow, and their test finds winners where there are none.
+    """
+    contenders = list(evaluation["contenders"].values())
+    rows = [row for row in (contenders[0].get("per_class") or ()) if 0 < row["n"] < FEW_GROUPS] if contenders else []
+    if not rows:
+        return ""
+    rarest = min(rows, key=lambda row: row["n"])
+    return tr(
+        "Few test images of a class (“{class_name}”: {n}, fewer than {few}): intervals of balanced accuracy, macro F1 "
+        "and AUC are too narrow, and a winner by balanced accuracy is uncertain.",
+        class_name=short(rarest["class"], 60), n=count(rarest["n"]), few=FEW_GROUPS,
+    )  # fmt: skip
 
 
 def sample_size(evaluation: Mapping[str, Any]) -> str:

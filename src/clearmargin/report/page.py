@@ -191,6 +191,7 @@ def _first_screen(run: RunFiles) -> dict[str, Any]:
         "parts_origin": methods.parts_origin(run),
         "too_few_groups": too_few_groups(run.evaluation),
         "few_groups": overview.few_groups(run.evaluation),
+        "rare_class": overview.rare_class(run.evaluation),
         "evaluated": methods.evaluation_number(run.evaluation),
         "costs": overview.contender_costs(run.contenders),
         "sample_size": overview.sample_size(run.evaluation),
