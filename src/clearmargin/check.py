@@ -473,16 +473,34 @@ def mcnemar(one: int, other: int) -> tuple[float, float, float]:
     return exact, mid, binomial_lower(other, n + 1)[0] / 2 ** (n + 1)
 
 
-def sign_flips(differences: np.ndarray, flips: int, seed: int) -> float:
-    """Share of random sign patterns (the observed one among them) whose sum is as far from zero."""
+def most_patterns(first: int, tests: int, confidence: float) -> int:
+    """So many random patterns that Holm's smallest p is a twentieth of the level, never fewer than the first ones."""
+    return max(first, math.ceil(20 * tests / round(1 - confidence, 12)))
+
+
+def random_p(as_far: Callable[[int], int], first: int, most: int) -> float:
+    """Share of random patterns as far from zero, the observed one among them; ``most`` when the first had under 20."""
+    found, drawn = as_far(first), first
+    if found < 20 and most > first:
+        found, drawn = found + as_far(most - first), most
+    return (found + 1) / (drawn + 1)
+
+
+def sign_flips(differences: np.ndarray, first: int, most: int, seed: int) -> float:
+    """Random patterns of signs, and how far from zero the sum is."""
     moving = differences[differences != 0]
     if not moving.size:
         return 1.0
-    rng, as_far = np.random.default_rng([seed, 1]), 1
-    for size in chunks(flips, moving.size):
-        signs = np.where(rng.integers(0, 2, size=(size, moving.size)) == 1, 1.0, -1.0)
-        as_far += int((np.abs((signs * moving).sum(axis=1)) >= abs(moving.sum()) - ROUNDING).sum())
-    return as_far / (flips + 1)
+    rng = np.random.default_rng([seed, 1])
+
+    def as_far(number: int) -> int:
+        found = 0
+        for size in chunks(number, moving.size):
+            signs = np.where(rng.integers(0, 2, size=(size, moving.size)) == 1, 1.0, -1.0)
+            found += int((np.abs((signs * moving).sum(axis=1)) >= abs(moving.sum()) - ROUNDING).sum())
+        return found
+
+    return random_p(as_far, first, most)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -501,27 +519,36 @@ def figure(value: float, low: float | None = None, high: float | None = None) ->
     return {"value": known(value), "low": known(low), "high": known(high)}
 
 
+def known_or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
 def known(value: Any) -> float | None:
     return None if value is None or math.isnan(value) else float(value)
 
 
 def wilson(successes: int, n: int, confidence: float) -> tuple[float, float]:
-    low, high = score_limits(successes / n, n, NormalDist().inv_cdf((1 + confidence) / 2))
-    return (0.0 if successes == 0 else low), (1.0 if successes == n else high)
-
-
-def score_limits(share: float, n: float, quantile: float) -> tuple[float, float]:
     """The two p at which (share − p)² = quantile² p (1 − p) / n: roots of a quadratic."""
+    share, quantile = successes / n, NormalDist().inv_cdf((1 + confidence) / 2)
     a, b, c = n + quantile**2, -(2 * share * n + quantile**2), share**2 * n
     root = math.sqrt(max(b * b - 4 * a * c, 0.0))
     high = (-b + root) / (2 * a)
-    return (c / (a * high) if high else 0.0), high
+    low = c / (a * high) if high else 0.0
+    return (0.0 if successes == 0 else low), (1.0 if successes == n else high)
 
 
 def all_or_none(successes: int, n: float, confidence: float) -> tuple[float, float]:
     """Clopper-Pearson for no success, or for successes only: an n-th root."""
     edge = ((1 - confidence) / 2) ** (1 / n)
     return (edge, 1.0) if successes else (0.0, 1 - edge)
+
+
+def some_right(successes: float, n: float, confidence: float) -> tuple[float, float]:
+    """Clopper-Pearson for some, not all: where the incomplete beta function reaches either tail."""
+    tail = (1 - confidence) / 2
+    low = bisected(lambda p: incomplete_beta(successes, n - successes + 1, p), tail, 0.0, 1.0)
+    high = bisected(lambda p: incomplete_beta(successes + 1, n - successes, p), 1 - tail, 0.0, 1.0)
+    return low, high
 
 
 def percentiles(values: np.ndarray, confidence: float) -> tuple[float, float]:
@@ -539,7 +566,7 @@ def spread_figure(value: float, limits: tuple[float, float]) -> dict[str, float 
 
 
 def share(right: np.ndarray, units: np.ndarray, confidence: float, clustered: bool) -> dict[str, float | None]:
-    """A share of right answers: Wilson, of clustered samples by their design effect, or Clopper-Pearson."""
+    """A share of right answers: Wilson, or of clustered samples Clopper-Pearson by their effective number."""
     n, successes = len(right), int(right.sum())
     if not n:
         return figure(math.nan)
@@ -554,9 +581,67 @@ def share(right: np.ndarray, units: np.ndarray, confidence: float, clustered: bo
         return figure(p)
     # what leaving a group out moves the share by
     moved = (hits - p * sizes) / (n - sizes)
-    effect = max(1.0, float(moved @ moved) * (1 - 1 / groups) / (p * (1 - p) / n))
-    t = t_quantile((1 - confidence) / 2, max(1.0, effective_number(units) - 1))
-    return figure(p, *score_limits(p, n / effect, t))
+    alike = effective_number(units)
+    seen = float(moved @ moved) * (1 - 1 / groups)
+    variance = max(seen, min(seen + 0.05 / (alike + 1) ** 2, p * (1 - p) / alike))
+    worth = min(n, p * (1 - p) / variance)
+    return figure(p, *some_right(p * worth, worth, confidence))
+
+
+def class_table(values: np.ndarray, truth: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean of each class that has samples, effective number of its groups, and what each group adds to each mean.
+
+    Shapes (classes,), (classes,), (groups, classes).
+    """
+    present = np.unique(truth)
+    means, numbers, added = [], [], np.zeros((int(units.max()) + 1, len(present)))
+    for column, k in enumerate(present):
+        own = truth == k
+        means.append(float(values[own].mean()))
+        numbers.append(effective_number(units[own]))
+        np.add.at(added[:, column], units[own], (values[own] - means[-1]) / own.sum())
+    return np.array(means), np.array(numbers), added
+
+
+def moved_together(added: np.ndarray) -> float:
+    """What classes in the same groups add to the variance of the mean over classes, at least 0."""
+    return max(0.0, float((added.sum(axis=1) ** 2).sum() - (added**2).sum()))
+
+
+def balanced(right: np.ndarray, truth: np.ndarray, units: np.ndarray, study: Study) -> dict[str, float | None]:
+    """Balanced accuracy: the reaches of the classes' intervals, added as squares."""
+    means, _, added = class_table(right.astype(float), truth, units)
+    if study.clustered and len(np.unique(units)) == 1:
+        return figure(float(means.mean()))
+    below = above = 0.0
+    for k, mean in zip(np.unique(truth), means, strict=True):
+        own = share(right[truth == k], units[truth == k], study.confidence, study.clustered)
+        below += (mean - (0.0 if own["low"] is None else own["low"])) ** 2
+        above += ((1.0 if own["high"] is None else own["high"]) - mean) ** 2
+    squares = float((added**2).sum())
+    wider, value = 1 + (moved_together(added) / squares if squares > 0 else 0.0), float(means.mean())
+    reach = [math.sqrt(wider * side) / len(means) for side in (below, above)]
+    return figure(value, max(0.0, value - reach[0]), min(1.0, value + reach[1]))
+
+
+def balanced_apart(study: Study, first: np.ndarray, second: np.ndarray) -> tuple[dict[str, float | None], float]:
+    """Difference of two balanced accuracies by Student's t with a variance for each class, and its p-value."""
+    means, numbers, added = class_table(first.astype(float) - second, study.first.truth, study.first.units)
+    value = float(without_rounding(means.mean()))
+    if study.n_units == 1:
+        return figure(value), 1.0
+    variances, freedom = [], []
+    for number, column in zip(numbers, added.T, strict=True):
+        squares = float(column @ column)
+        own = squares * number / (number - 1) if number > 1 else 0.0
+        variances.append(max(own, (number**2 * squares + 1) / (number + 2) ** 2))
+        freedom.append(max(1.0, number - 1))
+    total = sum(variances)
+    degrees = total**2 / sum(v**2 / d for v, d in zip(variances, freedom, strict=True))
+    error = math.sqrt(total + moved_together(added)) / len(means)
+    reach = t_quantile((1 - study.confidence) / 2, degrees) * error
+    p_value = 2 * t_tail(abs(float(means.mean())) / error, degrees)
+    return figure(value, max(-1.0, float(means.mean()) - reach), min(1.0, float(means.mean()) + reach)), p_value
 
 
 def paired(value: float, apart: np.ndarray, study: Study) -> dict[str, float | None]:
@@ -767,7 +852,8 @@ def metrics_block(study: Study, name: str) -> Tree:
     values = point_figures(said)
     right = said.values.argmax(axis=1) == said.truth
     record: dict[str, Any] = {"accuracy": share(right, said.units, study.confidence, study.clustered)}
-    for metric in ("balanced_accuracy", "macro_f1", "mcc", "kappa", "auc", "log_loss", "brier"):
+    record["balanced_accuracy"] = balanced(right, said.truth, said.units, study)
+    for metric in ("macro_f1", "mcc", "kappa", "auc", "log_loss", "brier"):
         record[metric] = spread_figure(values[metric], percentiles(resampled[metric], study.confidence))
     return record
 
@@ -779,7 +865,7 @@ def per_class_block(study: Study, name: str) -> Tree:
     rows = []
     for k, label in enumerate(said.classes):
         own = said.truth == k
-        row: dict[str, Any] = {"class": label, "n": int(own.sum())}
+        row: dict[str, Any] = {"class": label, "n": int(own.sum()), "groups": len(set(said.units[own].tolist()))}
         row |= {key: known(values[k]) for key, values in figures.items()}
         for key, asked in (("recall", own), ("specificity", ~own)):
             right = (predicted[asked] == k) == own[asked]
@@ -823,7 +909,6 @@ def errors_block(study: Study, name: str) -> Tree:
 
 
 COMPARED = {
-    "difference": "balanced_accuracy",
     "accuracy_difference": "accuracy",
     "auc_difference": "auc",
     "brier_difference": "brier",
@@ -837,7 +922,8 @@ def without_rounding(values: Any) -> Any:
 
 def comparisons_block(study: Study) -> Tree:
     """Every pair: the one with the higher balanced accuracy first."""
-    records = [pair_record(study, *pair) for pair in combinations(study.names, 2)]
+    pairs = list(combinations(study.names, 2))
+    records = [pair_record(study, *pair, len(pairs)) for pair in pairs]
     adjusted, of_accuracy = (holm([record[key] for record in records]) for key in ("p_value", "mcnemar_mid_p"))
     level = round(1 - study.confidence, 12)
     for record, p_holm, mcnemar_holm in zip(records, adjusted, of_accuracy, strict=True):
@@ -848,14 +934,16 @@ def comparisons_block(study: Study) -> Tree:
     return records
 
 
-def pair_record(study: Study, one: str, other: str) -> dict[str, Any]:
+def pair_record(study: Study, one: str, other: str, pairs: int) -> dict[str, Any]:
     values = {name: point_figures(study.test[name]) for name in (one, other)}
     if values[other]["balanced_accuracy"] - values[one]["balanced_accuracy"] > ROUNDING:
         one, other = other, one
     right = {name: study.test[name].values.argmax(axis=1) == study.first.truth for name in (one, other)}
     only_first = int((right[one] & ~right[other]).sum())
     only_second = int((right[other] & ~right[one]).sum())
-    differences = {}
+    differences: dict[str, Any] = {}
+    differences["difference"], class_p = balanced_apart(study, right[one], right[other])
+    flip_p = flips_by_group(study, right[one], right[other], pairs)
     for key, metric in COMPARED.items():
         apart = without_rounding(study.resampled[one][metric] - study.resampled[other][metric])
         value = float(without_rounding(values[one][metric] - values[other][metric]))
@@ -881,7 +969,9 @@ def pair_record(study: Study, one: str, other: str) -> dict[str, Any]:
         "mcnemar_exact_p": exact,
         "mcnemar_mid_p": mid,
         "p_other_at_least_as_good": None if study.n_units == 1 else as_good,
-        "p_value": flips_by_group(study, right[one], right[other]),
+        "flip_p": flip_p,
+        "class_p": class_p,
+        "p_value": max(flip_p, class_p),
     }
 
 
@@ -954,11 +1044,12 @@ def size_for(study: Study, name: str) -> dict[str, Any]:
     return {"accuracy": p, "accuracy_half_width": half, "clustered": study.clustered, "design_effect": effect, **within}
 
 
-def flips_by_group(study: Study, first: np.ndarray, second: np.ndarray) -> float:
+def flips_by_group(study: Study, first: np.ndarray, second: np.ndarray, pairs: int) -> float:
     """Each class has the same weight in all, as in balanced accuracy."""
     truth, present = study.first.truth, len(set(study.first.truth.tolist()))
     won = (first.astype(float) - second) / (np.bincount(truth)[truth] * present)
-    return sign_flips(np.bincount(study.first.units, won), study.resamples, study.seed)
+    most = most_patterns(study.resamples, pairs, study.confidence)
+    return sign_flips(np.bincount(study.first.units, won), study.resamples, most, study.seed)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1393,36 +1484,71 @@ def with_small_suppressed(found: list[Subgroup]) -> list[Subgroup]:
         )
         return bool(samples < 10 or groups < 5)
 
-    hidden = [k for k in range(len(found)) if small([k])]
+    hidden = [k for k, one in enumerate(found) if one.suppressed or small([k])]
     others = sorted((k for k in range(len(found)) if k not in hidden), key=lambda k: int(found[k].member.sum()))
     while hidden and others and (len(hidden) < 2 or small(hidden)):
         hidden.append(others.pop(0))
     return [Subgroup(one.name, one.member, one.units, k in hidden) for k, one in enumerate(found)]
 
 
+def with_differences_suppressed(columns: dict[str, list[Subgroup]], units: np.ndarray) -> dict[str, list[Subgroup]]:
+    """Values, or all others, that shown values of another column fill but for too few samples are hidden as well."""
+    while True:
+        told = next(
+            (
+                (column, k)
+                for column, own in columns.items()
+                for k, one in enumerate(own)
+                if not one.suppressed and gives_away(column, one, columns, units)
+            ),
+            None,
+        )
+        if told is None:
+            return columns
+        column, k = told
+        marked = [Subgroup(o.name, o.member, o.units, o.suppressed or j == k) for j, o in enumerate(columns[column])]
+        columns = {**columns, column: with_small_suppressed(marked)}
+
+
+def gives_away(column: str, one: Subgroup, columns: Mapping[str, list[Subgroup]], units: np.ndarray) -> bool:
+    for side in (one.member, ~one.member):
+        samples = set(np.flatnonzero(side).tolist())
+        for name, others in columns.items():
+            shown = [set(np.flatnonzero(o.member).tolist()) for o in others if not o.suppressed]
+            inside = set().union(*(some for some in shown if some <= samples)) if name != column else set()
+            left = sorted(samples - inside)
+            if inside and left and (len(left) < 10 or len(set(units[left].tolist())) < 5):
+                return True
+    return False
+
+
 def subgroups_block(study: Study) -> Tree:
     """Every contender on every value of every column, the gap to all others, and one Holm over all these tests."""
-    columns = {column: divided(cells, study.first.units) for column, cells in read_attributes(study).items()}
-    shown = [one for _, own in columns.values() for one in own if not one.suppressed and not one.member.all()]
+    units, kinds, columns = study.first.units, {}, {}
+    for column, cells in read_attributes(study).items():
+        kinds[column], columns[column] = divided(cells, units)
+    columns = with_differences_suppressed(columns, units)
+    shown = [one for own in columns.values() for one in own if not one.suppressed and not one.member.all()]
     figures: dict[int, dict[str, Any]] = {id(one): {} for one in shown}
-    resampled = resampled_subgroups(study, shown)
     pairs = [(name, k) for name in study.names for k in range(len(shown))]
-    records = {pair: subgroup_figures(study, pair[0], shown[pair[1]], resampled[pair]) for pair in pairs}
     # Samples of a value and all others ask one question, from whichever side: the two values of a column are one test.
     sides = [{one.member.tobytes(), (~one.member).tobytes()} for one in shown]
     asked = {(name, k): (name, next(j for j in range(k + 1) if sides[j] == sides[k])) for name, k in pairs}
     tests = list(dict.fromkeys(asked.values()))
+    most = most_patterns(study.resamples, len(tests), study.confidence)
+    records = {(name, k): subgroup_figures(study, name, shown[k], most) for name, k in pairs}
     adjusted = dict(zip(tests, holm([records[test]["p_value"] for test in tests]), strict=True))
     for (name, k), record in records.items():
         figures[id(shown[k])][name] = {
             **record,
             "p_value": records[asked[name, k]]["p_value"],
             "p_holm": adjusted[asked[name, k]],
+            "differs": beyond(record["gap"]) and adjusted[asked[name, k]] < round(1 - study.confidence, 12),
         }
     return [
         {
             "column": column,
-            "kind": kind,
+            "kind": kinds[column],
             "values": [
                 {
                     "value": one.name,
@@ -1434,55 +1560,39 @@ def subgroups_block(study: Study) -> Tree:
                 for one in own
             ],
         }
-        for column, (kind, own) in columns.items()
+        for column, own in columns.items()
     ]
 
 
-def resampled_subgroups(study: Study, shown: Sequence[Subgroup]) -> dict[tuple[str, int], dict[str, np.ndarray]]:
-    """Accuracy, balanced accuracy and gap of each contender and value on the documented resamples."""
-    k, found = len(study.first.classes), {}
-    for name, said in study.test.items() if shown else ():
-        cells = study.first.truth * k + said.values.argmax(axis=1)
-        members = [np.flatnonzero(one.member) for one in shown]
-        rows = []
-        for weights in study.draws(max(study.n_units, 3 * k)):
-            for row in weights:
-                drawn = row[study.first.units]
-                sides = ((cells, drawn), *((cells[some], drawn[some]) for some in members))
-                whole, *inside = np.array([np.bincount(*side, minlength=k * k).reshape(k, k) for side in sides])
-                own, rest = overall_figures(np.array(inside)), overall_figures(whole - np.array(inside))
-                rows.append((own["accuracy"], own["balanced_accuracy"], own["accuracy"] - rest["accuracy"]))
-        for number, figures in enumerate(np.moveaxis(np.array(rows), 2, 0)):
-            found[name, number] = dict(zip(("accuracy", "balanced_accuracy", "gap"), figures.T, strict=True))
-    return found
+def beyond(told: Mapping[str, float | None]) -> bool:
+    """Whether an interval leaves zero out."""
+    low, high = told["low"], told["high"]
+    return low is not None and high is not None and (low > 0 or high < 0)
 
 
-def subgroup_figures(study: Study, name: str, one: Subgroup, again: Mapping[str, np.ndarray]) -> dict[str, Any]:
+KEYS = ("value", "low", "high")
+
+
+def subgroup_figures(study: Study, name: str, one: Subgroup, most: int) -> dict[str, Any]:
     said, member = study.test[name], one.member
     right = said.values.argmax(axis=1) == said.truth
-    k = len(said.classes)
-    cells = said.truth[member] * k + said.values[member].argmax(axis=1)
-    own = overall_figures(np.bincount(cells, minlength=k * k).reshape(k, k).astype(float))
+    inside, outside = (
+        share(right[rows], said.units[rows], study.confidence, study.clustered) for rows in (member, ~member)
+    )
     gap = float(right[member].mean() - right[~member].mean())
-    if study.clustered:
-        told = spread_figure(gap, percentiles(again["gap"], study.confidence))
-    else:
-        (p, (low, high)), (q, (least, most)) = (
-            (float(side.mean()), wilson(int(side.sum()), len(side), study.confidence))
-            for side in (right[member], right[~member])
-        )
-        told = figure(gap, gap - math.hypot(p - low, most - q), gap + math.hypot(high - p, q - least))
+    told = figure(gap)
+    p, low, high, q, least, top = (known_or_nan(side[key]) for side in (inside, outside) for key in KEYS)
+    if not math.isnan(low + least):
+        told = figure(gap, gap - math.hypot(p - low, top - q), gap + math.hypot(high - p, q - least))
     return {
-        "accuracy": share(right[member], said.units[member], study.confidence, study.clustered),
-        "balanced_accuracy": spread_figure(
-            float(own["balanced_accuracy"]), percentiles(again["balanced_accuracy"], study.confidence)
-        ),
+        "accuracy": inside,
+        "balanced_accuracy": balanced(right[member], said.truth[member], said.units[member], study),
         "gap": told,
-        "p_value": gap_p(study, right, member),
+        "p_value": gap_p(study, right, member, most),
     }
 
 
-def gap_p(study: Study, right: np.ndarray, member: np.ndarray) -> float:
+def gap_p(study: Study, right: np.ndarray, member: np.ndarray, most: int) -> float:
     """Fisher's exact test; by groups a permutation of whole ones, or signs flipped where a group has several values."""
     units = study.first.units
     if not study.clustered:
@@ -1490,19 +1600,23 @@ def gap_p(study: Study, right: np.ndarray, member: np.ndarray) -> float:
     size, inside = np.bincount(units), np.bincount(units, member)
     if not ((inside == 0) | (inside == size)).all():
         apart = (right - right.mean()) * np.where(member, 1 / member.sum(), -1 / (~member).sum())
-        return sign_flips(np.bincount(units, apart), study.resamples, study.seed)
+        return sign_flips(np.bincount(units, apart), study.resamples, most, study.seed)
     hits, chosen = np.bincount(units, right), inside > 0
-    rng, as_far = np.random.default_rng([study.seed, 2]), 1
+    rng = np.random.default_rng([study.seed, 2])
 
     def gaps(picked: np.ndarray) -> np.ndarray:
         won, of = picked @ hits, picked @ size.astype(float)
         return np.abs(won / of - (hits.sum() - won) / (size.sum() - of))
 
     bar = gaps(1.0 * chosen[None])[0] - ROUNDING
-    for number in chunks(study.resamples, len(chosen)):
-        picked = rng.permuted(np.tile(chosen, (number, 1)), axis=1)
-        as_far += int((gaps(1.0 * picked) >= bar).sum())
-    return as_far / (study.resamples + 1)
+
+    def as_far(number: int) -> int:
+        return sum(
+            int((gaps(1.0 * rng.permuted(np.tile(chosen, (size, 1)), axis=1)) >= bar).sum())
+            for size in chunks(number, len(chosen))
+        )
+
+    return random_p(as_far, study.resamples, most)
 
 
 def fisher(hits: int, members: int, right: int, n: int) -> float:
@@ -1602,7 +1716,7 @@ def error_comparisons_block(study: Study) -> Tree:
     """Every pair with a contender in it: the one with the lower RMSE first."""
     scores = scores_of(study)
     pairs = [pair for pair in combinations(scores, 2) if set(pair) & set(study.names)]
-    records = [error_pair(study, scores, *pair) for pair in pairs]
+    records = [error_pair(study, scores, *pair, len(pairs)) for pair in pairs]
     level = round(1 - study.confidence, 12)
     for record, p_holm in zip(records, holm([record["p_value"] for record in records]), strict=True):
         clear = (record["difference"]["low"] or 0) > 0 and p_holm < level
@@ -1611,7 +1725,7 @@ def error_comparisons_block(study: Study) -> Tree:
     return records
 
 
-def error_pair(study: Study, scores: Mapping[str, Scored], one: str, other: str) -> dict[str, Any]:
+def error_pair(study: Study, scores: Mapping[str, Scored], one: str, other: str, pairs: int) -> dict[str, Any]:
     if scores[one].values["rmse"] - scores[other].values["rmse"] > ROUNDING * scores[one].values["rmse"]:
         one, other = other, one
     first, second = scores[one], scores[other]
@@ -1626,7 +1740,8 @@ def error_pair(study: Study, scores: Mapping[str, Scored], one: str, other: str)
     gained = second.squared - first.squared
     largest, scale = np.abs(gained).max(), max(first.squared.max(), second.squared.max())
     same = largest <= ROUNDING * scale
-    record["p_value"] = 1.0 if same else sign_flips(gained / largest, study.resamples, study.seed)
+    most = most_patterns(study.resamples, pairs, study.confidence)
+    record["p_value"] = 1.0 if same else sign_flips(gained / largest, study.resamples, most, study.seed)
     return record
 
 

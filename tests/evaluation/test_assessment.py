@@ -138,7 +138,7 @@ def test_clustered_samples_are_resampled_by_group(study):
     result = evaluate(contenders, train_labels=train_labels, resamples=200)
     assert (result["groups"], result["clustered"]) == (40, True)
     figures = result["contenders"]["VGG16"]["metrics"]
-    assert figures["accuracy"]["method"].startswith("Wilson over 40 groups (design effect ")
+    assert figures["accuracy"]["method"].startswith("Clopper-Pearson over 40 groups (design effect ")
     assert figures["mcc"]["method"] == "bootstrap over groups"
     contenders, train_labels = study(groups=np.arange(120) // 12)
     result = evaluate(contenders, train_labels=train_labels, resamples=200)
@@ -179,7 +179,10 @@ def test_a_single_group_has_no_interval(study):
     assert comparison["distinguishable"] is False
     assert (comparison["difference"]["low"], comparison["difference"]["high"]) == (None, None)
     assert "on 120 images in 1 group: " in comparison["sentence"]
-    assert "(no interval: a single group; sign flips over 1 group, p = 1.000)" in comparison["sentence"]
+    assert (
+        "(no interval: a single group; sign flips and Student's t over 1 group, larger p = 1.000)"
+        in comparison["sentence"]
+    )
 
 
 @pytest.mark.parametrize(("groups", "size"), [(4, 30), (5, 24)])

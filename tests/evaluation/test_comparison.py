@@ -43,15 +43,20 @@ def test_a_clear_winner(predictions_of):
     assert record["difference"]["value"] == pytest.approx(0.25)
     assert record["accuracy_difference"]["value"] == pytest.approx(0.25)
     assert record["difference"]["low"] < 0.25 < record["difference"]["high"]
-    assert record["difference"]["method"] == "paired bootstrap"
+    assert record["difference"]["method"] == "Student's t over 300 images, class by class"
+    assert record["accuracy_difference"]["method"] == "paired bootstrap"
     assert (record["only_first_right"], record["only_second_right"]) == (84, 9)
-    assert record["p_method"] == "sign flips over 300 images for balanced accuracy"
-    assert record["p_holm"] == record["p_value"] == 1 / 401  # none of 400 patterns reaches that far
+    assert record["p_method"] == (
+        "the larger p of two tests of balanced accuracy over 300 images: flipped signs, and Student's t by class"
+    )
+    assert record["flip_p"] == 1 / 401  # none of 400 patterns reaches that far
+    assert record["p_holm"] == record["p_value"] == max(record["flip_p"], record["class_p"])
     assert record["mcnemar_holm"] == record["mcnemar_mid_p"] < 1e-10
     assert record["distinguishable"] is True
     assert re.fullmatch(
         r"VGG16 is better than plain CNN \(difference 25\.0 points in balanced accuracy, "
-        r"95 % interval \d+\.\d to \d+\.\d, sign flips p = 0\.002; McNemar mid-p of accuracy < 0\.0001\)\.",
+        r"95 % interval \d+\.\d to \d+\.\d, sign flips and Student's t, larger p = 0\.002; "
+        r"McNemar mid-p of accuracy < 0\.0001\)\.",
         record["sentence"],
     )
 
@@ -59,9 +64,12 @@ def test_a_clear_winner(predictions_of):
 def test_the_same_contender_twice_differs_by_nothing(simulate, predictions_of):
     same = predictions_of(*simulate(np.random.default_rng(0), 60, 3))
     (record,) = _compare({"one": same, "two": same})
-    for figure in (record["difference"], record["accuracy_difference"]):
-        assert (figure["value"], figure["low"], figure["high"]) == (0, 0, 0)
-    assert record["difference"]["method"] == "paired bootstrap; the resamples show no spread"
+    alike = record["accuracy_difference"]
+    assert (alike["value"], alike["low"], alike["high"]) == (0, 0, 0)
+    assert alike["method"] == "paired bootstrap; the resamples show no spread"
+    # On 20 samples of a class, that both answer alike, says no more than that they differ little.
+    assert record["difference"]["value"] == 0
+    assert -0.08 < record["difference"]["low"] == -record["difference"]["high"] < -0.03
     assert record["p_holm"] == 1
     assert record["p_other_at_least_as_good"] == pytest.approx(0.5)
     assert record["distinguishable"] is False
@@ -86,7 +94,7 @@ def test_a_perfect_contender_is_told_from_a_constant_one(predictions_of):
     constant = predictions_of(truth, _one_hot(np.zeros(200, dtype=int), 2))
     (record,) = _compare({"perfect": perfect, "constant": constant})
     assert record["distinguishable"] is True
-    assert "(difference 50.0 points in balanced accuracy, 95 % interval 50.0 to 50.0" in record["sentence"]
+    assert re.search(r"difference 50\.0 points in balanced accuracy, 95 % interval 48\.\d to 51\.", record["sentence"])
 
 
 def test_no_winner_when_the_other_gets_more_right(predictions_of):
@@ -117,11 +125,12 @@ def test_clustered_samples_are_flipped_by_group(predictions_of):
     (record,) = _compare({"one": one, "other": other}, resamples=2000)
     assert record["mcnemar_mid_p"] < 0.01
     assert record["p_value"] > 0.5
-    assert record["p_method"] == "sign flips over 10 groups; McNemar's test assumes independent samples"
-    assert record["difference"]["method"].startswith("paired bootstrap over 10 groups (fewer than 35")
+    assert "over 10 groups: flipped signs, and Student's t by class; McNemar's test assumes" in record["p_method"]
+    assert record["difference"]["method"] == "Student's t over 10 groups, class by class"
+    assert record["brier_difference"]["method"].startswith("paired bootstrap over 10 groups (fewer than 35")
     assert record["distinguishable"] is False
     assert "can't be told apart on 300 images in 10 groups" in record["sentence"]
-    assert "sign flips over 10 groups, p = " in record["sentence"]
+    assert "sign flips and Student's t over 10 groups, larger p = " in record["sentence"]
 
 
 def test_a_clear_winner_over_groups(predictions_of):
@@ -130,7 +139,7 @@ def test_a_clear_winner_over_groups(predictions_of):
     other = predictions_of(truth, _answering(truth, np.arange(300) % 10 >= 4, 2), groups=groups)
     (record,) = _compare({"one": one, "other": other})
     assert record["distinguishable"] is True
-    assert "sign flips over 30 groups, p = 0.002)" in record["sentence"]
+    assert "sign flips and Student's t over 30 groups, larger p = 0.002)" in record["sentence"]
 
 
 def test_every_pair_is_compared_and_adjusted_together(simulate, predictions_of):
@@ -207,7 +216,8 @@ def test_a_better_balanced_accuracy_alone_is_not_called_better(predictions_of):
     assert record["p_holm"] < 0.05 < record["mcnemar_holm"]
     assert record["distinguishable"] is False
     assert re.search(
-        r"\(95 % interval .*, but sign flips p = 0\.0\d+; McNemar mid-p of accuracy = 0\.", record["sentence"]
+        r"\(95 % interval .*, but sign flips and Student's t, larger p = 0\.0\d+; McNemar mid-p of accuracy = 0\.",
+        record["sentence"],
     )
 
 
@@ -269,6 +279,8 @@ def records(draw):
     low, value, high = sorted(draw(st.one_of(near_zero, figures)) for _ in range(3))
     some_p = st.one_of(st.floats(1e-12, 1), st.sampled_from([0.05, 0.0499999, 0.0500001, 0.00004, 1.0]))
     p, mid_p = draw(some_p), draw(some_p)
+    if low <= 0:  # the larger p is no smaller than that of the test that goes with the interval
+        p = max(p, 0.0500001)
     b, c = draw(st.integers(0, 50)), draw(st.integers(0, 50))
     return {
         "first": "A",
@@ -290,13 +302,13 @@ def records(draw):
 def test_the_sentence_never_contradicts_what_it_prints(record):
     level = 1 - 0.95
     text = sentence(record, 327, None, 1, 0.95)
-    found = re.search(r"interval (\S+) to (\S+?)[;,] (?:but |although )?sign flips", text)
+    found = re.search(r"interval (\S+) to (\S+?)[;,] (?:but )?sign flips", text)
     assert ("is better" in text) == record["distinguishable"]
     if not found:
         assert "answered rightly by both or by neither" in text
         assert record["only_first_right"] == record["only_second_right"] == 0
         return
-    printed_p = re.search(r"flips p [<=] ([\d.]+(?:e-\d+)?)", text)
+    printed_p = re.search(r"larger p [<=] ([\d.]+(?:e-\d+)?)", text)
     printed_mid_p = re.search(r"accuracy [<=] ([\d.]+(?:e-\d+)?)", text)
     assert (float(found[1]) > 0) == (record["difference"]["low"] > 0)
     assert (float(printed_p[1]) < level) == (record["p_holm"] < level)

@@ -110,7 +110,7 @@ def test_clustered_samples_weaken_the_promise(simulate):
     assert "300 validation samples are of 30 groups" in block["note"]
     assert block["note"].endswith("Beware.")
     assert (block["expected_low"], block["expected_high"]) == pytest.approx(stats.beta.ppf([0.05, 0.95], 28, 3))
-    assert block["coverage"]["method"].startswith("Wilson over 30 groups (design effect ")
+    assert block["coverage"]["method"].startswith("Clopper-Pearson over 30 groups (design effect ")
     assert sum(block["sizes"]) == 300
 
 

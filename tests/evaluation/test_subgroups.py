@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from clearmargin.evaluation.alignment import align
-from clearmargin.evaluation.subgroup_values import FEWEST_SAMPLES, column_values
+from clearmargin.evaluation.intervals import share_figure
+from clearmargin.evaluation.subgroup_values import FEWEST_SAMPLES, column_values, without_differences
 from clearmargin.evaluation.subgroups import newcombe, permutation_p, subgroups
 
 
@@ -72,7 +73,8 @@ def test_a_planted_gap_over_groups(answering, mixed, method):
     assert said["p_method"] == method
     assert said["p_holm"] < 0.02
     assert said["gap"]["low"] > 0
-    assert said["gap"]["method"] == "bootstrap over groups"
+    assert said["gap"]["method"] == "Newcombe"
+    assert said["differs"]
 
 
 @pytest.mark.parametrize("kind", ["independent", "constant", "mixed"])
@@ -134,8 +136,32 @@ def test_both_values_of_a_column_are_one_test(predictions_of, group_size):
 def test_newcombes_interval_equals_statsmodels(right, others):
     (a, n), (b, m) = right, others
     expected = confint_proportions_2indep(a, n, b, m, method="newcomb", compare="diff")
-    found = newcombe(np.arange(n) < a, np.arange(m) < b)
-    assert found == pytest.approx(expected, abs=1e-9)
+    sides = [share_figure(np.arange(of) < hits, np.arange(of), 0.95, clustered=False) for hits, of in (right, others)]
+    found = newcombe(*sides)
+    assert (found["low"], found["high"]) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_side_without_an_interval_leaves_the_gap_without_one():
+    known = {"value": 0.5, "low": 0.4, "high": 0.6, "method": "Wilson score"}
+    unknown = {"value": 0.7, "low": None, "high": None, "method": "no interval: a single group"}
+    for pair in ((known, unknown), (unknown, known)):
+        found = newcombe(*pair)
+        assert (found["low"], found["high"], found["method"]) == (None, None, "no interval: a single group")
+
+
+@pytest.mark.parametrize(("inside", "outside", "alike"), [((5, 10), (100, 10), 0.3), ((6, 20), (60, 20), 0.5)])
+def test_a_value_of_few_groups_seldom_differs_by_chance(answering, inside, outside, alike):
+    """The permutation alone is too hopeful where groups of the value are less alike or of another size."""
+    rng, studies, differs = np.random.default_rng(6), 150, 0
+    groups = np.repeat(np.arange(inside[0] + outside[0]), [inside[1]] * inside[0] + [outside[1]] * outside[0])
+    cells = list(np.where(groups < inside[0], "rare", "common"))
+    few = np.arange(inside[0] + outside[0]) < inside[0]
+    rho = np.where(few, 0.8, alike)
+    for seed in range(studies):
+        skill = rng.beta(0.9 * (1 - rho) / rho, 0.1 * (1 - rho) / rho)
+        (column,) = _found(answering(rng.random(groups.size) < skill[groups], groups), {"kind": cells}, 100, seed)
+        differs += column["values"][0]["contenders"]["one"]["differs"]
+    assert differs <= 0.05 * studies + 2 * np.sqrt(0.05 * 0.95 * studies)
 
 
 def test_permutations_approach_the_full_enumeration():
@@ -196,6 +222,36 @@ def test_what_is_hidden_is_never_one_value_alone_nor_small_together(sizes):
     if hidden and len(hidden) < len(values):
         assert len(hidden) >= 2
         assert sum(hidden) >= FEWEST_SAMPLES
+
+
+def test_nothing_hidden_follows_from_another_column(answering):
+    """Three of site X are region E less site Z: either column alone may be shown."""
+    sites = ["X"] * 3 + ["Y"] * 12 + ["Z"] * 85
+    regions = ["E"] * 3 + ["W"] * 12 + ["E"] * 85
+    aligned = answering(np.arange(100) % 5 > 0)
+    (alone,) = _found(aligned, {"site": sites})
+    assert {value["value"]: value["suppressed"] for value in alone["values"]} == {"X": True, "Y": True, "Z": False}
+    site, region = _found(aligned, {"site": sites, "region": regions})
+    assert all(value["suppressed"] for value in site["values"])
+    assert not any(value["suppressed"] for value in region["values"])
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("uvw"), st.integers(1, 30)), min_size=1, max_size=8))
+def test_no_shown_value_less_shown_values_of_another_column_is_small(blocks):
+    everyone = np.arange(sum(block[2] for block in blocks))
+    columns = {
+        name: column_values([block[k] for block in blocks for _ in range(block[2])], everyone)[1]
+        for k, name in enumerate(("first", "second"))
+    }
+    found = without_differences(columns, everyone)
+    assert all(value.suppressed for name in columns for value in columns[name] if value.n < FEWEST_SAMPLES)
+    for one, other in (("first", "second"), ("second", "first")):
+        shown = [value.member for value in found[other] if not value.suppressed]
+        for value in found[one]:
+            for side in (value.member, ~value.member):
+                inside = [member for member in shown if (member <= side).all()]
+                if inside and not value.suppressed:
+                    assert not 0 < (side & ~np.any(inside, axis=0)).sum() < FEWEST_SAMPLES
 
 
 def test_odd_columns_do_not_break(answering):

@@ -12,6 +12,7 @@ from clearmargin.errors import UsageError
 from clearmargin.evaluation import metrics
 from clearmargin.evaluation.alignment import AlignedPredictions, align
 from clearmargin.evaluation.bootstrap import HEADLINE, MANY_CLASSES, bootstrap, headline
+from clearmargin.evaluation.class_means import balanced_accuracy_figure
 from clearmargin.evaluation.comparison import compare
 from clearmargin.evaluation.confidence import confidence_blocks
 from clearmargin.evaluation.decision import Decision
@@ -197,13 +198,17 @@ def _contender(
     figures = {
         name: bootstrap_figure(values[name], resampled[name], confidence, aligned.n_units, aligned.clustered)
         for name in HEADLINE
-        if name != "accuracy"
+        if name not in ("accuracy", "balanced_accuracy")
     }
     if len(aligned.classes) > MANY_CLASSES and figures["auc"]["low"] is not None:
         figures["auc"]["method"] += FIRST_ORDER
-    share = share_figure(right, aligned.units, confidence, aligned.clustered)
+    units = aligned.units, confidence, aligned.clustered
+    shares = {
+        "accuracy": share_figure(right, *units),
+        "balanced_accuracy": balanced_accuracy_figure(right, aligned.truth, *units),
+    }
     return {
-        "metrics": {"accuracy": share, **figures},
+        "metrics": {**shares, **figures},
         "per_class": per_class(aligned, probabilities, confidence, prevalence),
         "confusion": metrics.confusion_matrix(aligned.truth, predicted, len(aligned.classes)).tolist(),
         "errors": int((~right).sum()),

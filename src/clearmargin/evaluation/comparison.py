@@ -3,20 +3,19 @@
 The rule, fixed before any result is seen. Of two contenders the one with the higher balanced accuracy is
 called better when all of this holds, with level = 1 − confidence (0.05):
 
-1. The paired bootstrap interval of the difference of balanced accuracies lies above 0.
-2. The p-value of a paired test of balanced accuracy, adjusted for all pairs by Holm, is below the level: signs of what
-   each group (each sample, where samples are independent) adds to the difference are flipped, every class with the
-   same weight in all.
+1. The interval of the difference of balanced accuracies lies above 0: Student's, class by class
+   (`clearmargin.evaluation.class_means.balanced_difference`).
+2. The larger p-value of two paired tests of balanced accuracy, adjusted for all pairs by Holm, is below the level: the
+   test that goes with this interval, and one in which signs of what each group (each sample, where samples are
+   independent) adds to the difference are flipped, every class with the same weight in all.
 3. Where samples are independent, McNemar's mid-p, a test of accuracy, is below the level too, adjusted by its own
    Holm. When samples cluster in groups (slices of a patient), it stands beside them without a say.
 4. The other one does not get more samples right.
 
-Why both 1 and 2: the interval says how large the difference is, but the percentile bootstrap is too narrow with few
-groups and knows nothing of other pairs; the test keeps its level there. McNemar's test can't stand in for it: it counts
-samples, so that a large class decides it. Where they disagree there is no winner. Simulated without a true difference,
-12 groups of 10 samples: the interval alone names a winner in 11 % of the studies, McNemar's test in 31 %, this rule in
-5 %. Five contenders of balanced accuracy .80 whose accuracies differ (.72 to .88; classes of 30 and 270 samples): with
-McNemar's p in Holm a winner was named in 20 % of the studies, by this rule in 4 %.
+Why two tests of balanced accuracy: flipped signs are exact for few groups when the contenders are interchangeable, but
+know no variance of a class of few samples that is answered rightly throughout; Student's test does, and is not exact.
+McNemar's test can't stand in for either: it counts samples, so that a large class decides it. Where they disagree there
+is no winner. How often a winner is named without a true difference: docs/validity.md, row 11.
 
 Differences of AUC, Brier score and log loss stand beside it, each for its pair alone (the p of the AUC is adjusted for
 no other pair) and without a say; so does the probability that the second gets at least as many right.
@@ -34,6 +33,7 @@ import numpy as np
 
 from clearmargin.evaluation.alignment import AlignedPredictions
 from clearmargin.evaluation.bootstrap import headline
+from clearmargin.evaluation.class_means import balanced_difference
 from clearmargin.evaluation.differences import auc_difference, difference_figure
 from clearmargin.evaluation.intervals import FEW_GROUPS, counted
 from clearmargin.evaluation.metrics import predicted_index
@@ -43,6 +43,7 @@ from clearmargin.evaluation.paired import (
     level,
     mcnemar_exact,
     mcnemar_mid_p,
+    most_draws,
     resampled_at_least_as_good,
     second_at_least_as_good,
     sign_flip_p,
@@ -50,7 +51,7 @@ from clearmargin.evaluation.paired import (
 from clearmargin.evaluation.sample_size import n_to_see
 from clearmargin.evaluation.verdict import sentence
 
-COMPARED = ("accuracy", "balanced_accuracy", "auc", "brier", "log_loss")
+COMPARED = ("accuracy", "auc", "brier", "log_loss")
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class Pair:
         bool of shape (samples,).
     difference, accuracy_difference
         First minus second: ``value``, ``low``, ``high`` as shares (not points; None for a single group), ``method``.
+    class_p
+        Of Student's test that goes with the interval of ``difference``.
     further
         What stands beside them in the record, without a say: differences of AUC, Brier score and log loss, and how
         many samples would see a difference of 2 points.
@@ -75,6 +78,7 @@ class Pair:
     first_right: np.ndarray
     second_right: np.ndarray
     difference: dict[str, Any]
+    class_p: float
     accuracy_difference: dict[str, Any]
     further: dict[str, Any]
     second_as_good: float | None
@@ -113,9 +117,11 @@ def compare(
     values = {name: headline(aligned.truth, table) for name, table in aligned.probabilities.items()}
     pairs = [_pair(aligned, values, resampled, *names, confidence) for names in combinations(values, 2)]
     flips = len(next(iter(resampled.values()))["accuracy"])
-    p_values = [_p_value(aligned, pair, flips, seed) for pair in pairs]
+    most = most_draws(flips, len(pairs), level(confidence))
+    flip_p = [_flip_p(aligned, pair, flips, most, seed) for pair in pairs]
+    p_holm = holm([max(p, pair.class_p) for p, pair in zip(flip_p, pairs, strict=True)])
     by_accuracy = holm([mcnemar_mid_p(pair.only_first_right, pair.only_second_right) for pair in pairs])
-    tests = zip(p_values, holm(p_values), by_accuracy, strict=True)
+    tests = zip(flip_p, p_holm, by_accuracy, strict=True)
     return [_record(aligned, pair, test, confidence) for pair, test in zip(pairs, tests, strict=True)]
 
 
@@ -137,12 +143,17 @@ def _pair(
         if metric != "auc"
     }
     right = {name: predicted_index(aligned.probabilities[name]) == aligned.truth for name in (first, second)}
+    difference, class_p = balanced_difference(
+        right[first].astype(np.float64) - right[second], aligned.truth, aligned.units, confidence, aligned.clustered
+    )
+    difference["value"] = float(_without_rounding(difference["value"]))
     return Pair(
         first=first,
         second=second,
         first_right=right[first],
         second_right=right[second],
-        difference=figures["balanced_accuracy"],
+        difference=difference,
+        class_p=class_p,
         accuracy_difference=figures["accuracy"],
         further={
             **auc_difference(aligned, (first, second), lead_of["auc"], apart["auc"], confidence),
@@ -187,27 +198,26 @@ def _without_rounding(differences: Any) -> np.ndarray:
     return np.where(np.abs(differences) < ROUNDING, 0.0, differences)
 
 
-def _p_value(aligned: AlignedPredictions, pair: Pair, flips: int, seed: int) -> float:
-    """Of the test of balanced accuracy; a group where samples are independent is one sample."""
+def _flip_p(aligned: AlignedPredictions, pair: Pair, flips: int, most: int, seed: int) -> float:
+    """Of flipped signs; a group where samples are independent is one sample."""
     # Balanced accuracy is a weighted share of right answers: each class has the same weight in all.
     class_sizes = np.bincount(aligned.truth)
     weights = 1.0 / (class_sizes[aligned.truth] * np.count_nonzero(class_sizes))
     won = pair.first_right.astype(np.float64) - pair.second_right
     by_group = np.bincount(aligned.units, won * weights, minlength=aligned.n_units)
-    return sign_flip_p(by_group, flips, seed)
+    return sign_flip_p(by_group, flips, seed, most)
 
 
 def _record(
     aligned: AlignedPredictions, pair: Pair, tests: tuple[float, float, float], confidence: float
 ) -> dict[str, Any]:
-    (p_value, p_holm, mcnemar_holm), bar = tests, level(confidence)
+    (flip_p, p_holm, mcnemar_holm), bar = tests, level(confidence)
     only_first, only_second = pair.only_first_right, pair.only_second_right
-    clear = (pair.difference["low"] or 0) > 0 and p_holm < bar
+    clear = (pair.difference["low"] or 0) > 0 and p_holm < bar and (aligned.clustered or mcnemar_holm < bar)
+    of = counted(aligned.n_units, "group" if aligned.clustered else "image")
+    p_method = f"the larger p of two tests of balanced accuracy over {of}: flipped signs, and Student's t by class"
     if aligned.clustered:
-        p_method = f"sign flips over {counted(aligned.n_units, 'group')}; McNemar's test assumes independent samples"
-    else:
-        clear = clear and mcnemar_holm < bar
-        p_method = f"sign flips over {counted(aligned.n_units, 'image')} for balanced accuracy"
+        p_method += "; McNemar's test assumes independent samples"
     record = {
         "first": pair.first,
         "second": pair.second,
@@ -221,7 +231,9 @@ def _record(
         "mcnemar_holm": mcnemar_holm,
         "p_other_at_least_as_good": pair.second_as_good,
         "other_method": _other_method(aligned),
-        "p_value": p_value,
+        "flip_p": flip_p,
+        "class_p": pair.class_p,
+        "p_value": max(flip_p, pair.class_p),
         "p_method": p_method,
         "p_holm": p_holm,
         "distinguishable": clear and only_first >= only_second,

@@ -31,9 +31,9 @@ def per_class(
 
     Returns
     -------
-    ``class``, ``n``, ``precision`` (the positive predictive value in this part), ``npv``, ``recall``, ``specificity``,
-    ``f1``, ``auc``; ``low``, ``high`` and ``method`` of recall and of specificity; ``ppv_at_prevalence``,
-    ``npv_at_prevalence``, and ``low`` and ``high`` of both.
+    ``class``, ``n``, ``groups`` (that have a sample of it), ``precision`` (the positive predictive value in this part),
+    ``npv``, ``recall``, ``specificity``, ``f1``, ``auc``; ``low``, ``high`` and ``method`` of recall and of
+    specificity; ``ppv_at_prevalence``, ``npv_at_prevalence``, and ``low`` and ``high`` of both.
     """
     predicted = metrics.predicted_index(probabilities)
     counts = metrics.tally(metrics.confusion_matrix(aligned.truth, predicted, len(aligned.classes)))
@@ -49,7 +49,7 @@ def per_class(
     for index, name in enumerate(aligned.classes):
         own = aligned.truth == index
         told = (predicted == index) == own
-        row = {"class": name, "n": int(own.sum())}
+        row = {"class": name, "n": int(own.sum()), "groups": len(np.unique(aligned.units[own]))}
         row |= {column: _or_none(values[index]) for column, values in columns.items()}
         for column, asked in (("recall", own), ("specificity", ~own)):
             share = share_figure(told[asked], aligned.units[asked], confidence, aligned.clustered)

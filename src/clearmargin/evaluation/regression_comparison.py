@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from clearmargin.evaluation.intervals import counted, paired_figure
-from clearmargin.evaluation.paired import ROUNDING, holm, level, sign_flip_p
+from clearmargin.evaluation.paired import ROUNDING, holm, level, most_draws, sign_flip_p
 from clearmargin.evaluation.regression_verdict import sentence
 
 
@@ -72,7 +72,7 @@ def compare_estimates(
     n_groups
         As many as rows when each is its own group.
     flips
-        Random sign patterns of the test.
+        Random sign patterns of the test; more where many pairs are compared.
 
     Returns
     -------
@@ -81,7 +81,8 @@ def compare_estimates(
     """
     pairs = [(one, other) for one, other in combinations(scored, 2) if one in contenders or other in contenders]
     ordered = [_lower_first(scored, *pair) for pair in pairs]
-    p_values = [_p_value(scored[first], scored[second], flips, seed) for first, second in ordered]
+    most = most_draws(flips, len(pairs), level(confidence))
+    p_values = [_p_value(scored[first], scored[second], (flips, most), seed) for first, second in ordered]
     clustered = n_groups < n_rows
     records = []
     for (first, second), p_value, p_holm in zip(ordered, p_values, holm(p_values), strict=True):
@@ -122,10 +123,10 @@ def _difference(
     return paired_figure(0.0 if abs(value) <= smallest else value, apart, confidence, *units)
 
 
-def _p_value(first: Scored, second: Scored, flips: int, seed: int) -> float:
+def _p_value(first: Scored, second: Scored, flips: tuple[int, int], seed: int) -> float:
     differences = second.squared - first.squared
     largest = float(np.abs(differences).max())
     scale = max(float(first.squared.max()), float(second.squared.max()))
     if largest <= ROUNDING * scale:
         return 1.0
-    return sign_flip_p(differences / largest, flips, seed)  # of size one: the test's tolerance is absolute
+    return sign_flip_p(differences / largest, flips[0], seed, flips[1])  # of size one: the test's tolerance is absolute

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,7 +64,7 @@ def column_values(cells: Sequence[str | None], units: np.ndarray) -> tuple[Kind,
     names = np.array([text or NOT_STATED for text in stated], dtype=object)
     order = list(dict.fromkeys(_in_order(stated, numbers))) + ([NOT_STATED] if "" in stated else [])
     found = [Value(name, names == name, len(np.unique(units[names == name]))) for name in order]
-    return kind, _suppressed(found)
+    return kind, _closed(found, {place for place, value in enumerate(found) if _small([value])})
 
 
 def _numbers(stated: Sequence[str]) -> np.ndarray | None:
@@ -94,12 +94,12 @@ def _in_order(stated: Sequence[str], numbers: np.ndarray | None) -> list[str]:
     return [stated[row] for row in np.argsort(numbers, kind="stable") if stated[row]]
 
 
-def _suppressed(values: list[Value]) -> list[Value]:
-    """Mark small values, and then so many of the smallest others that no small one follows by subtraction.
+def _closed(values: list[Value], hidden: set[int]) -> list[Value]:
+    """Hide values, and then so many of the smallest others that no small one follows by subtraction from all samples.
 
     All values together are known: what is hidden must be two values at least, and together large enough.
     """
-    hidden = {place for place, value in enumerate(values) if _small([value])}
+    hidden = set(hidden)
     rest = sorted(set(range(len(values))) - hidden, key=lambda place: values[place].n)
     while hidden and rest and (len(hidden) < 2 or _small(values[place] for place in hidden)):
         hidden.add(rest.pop(0))
@@ -108,7 +108,53 @@ def _suppressed(values: list[Value]) -> list[Value]:
     ]
 
 
+def without_differences(columns: Mapping[str, list[Value]], units: np.ndarray) -> dict[str, list[Value]]:
+    """Hide values from which one of another column can be taken away so that little is left.
+
+    A region of which all sites but one are shown gives that one away. Of each value that is shown, and of all other
+    samples together, the values of another column that lie inside are taken away; when what is left is too small to be
+    shown, the value is hidden, and in its column what `column_values` hides with it. Until nothing follows any more.
+
+    Parameters
+    ----------
+    columns
+        Values by column, as `column_values` gives them.
+    units
+        Group of each sample, int64 of shape (samples,).
+    """
+    found = {column: list(values) for column, values in columns.items()}
+    while (place := _giving_away(found, units)) is not None:
+        column, number = place
+        values = found[column]
+        found[column] = _closed(values, {k for k, value in enumerate(values) if value.suppressed or k == number})
+    return found
+
+
+def _giving_away(columns: Mapping[str, list[Value]], units: np.ndarray) -> tuple[str, int] | None:
+    """The first value that is shown and gives away a small number of samples."""
+    for column, values in columns.items():
+        others = [
+            [value.member for value in own if not value.suppressed] for name, own in columns.items() if name != column
+        ]
+        for number, value in enumerate(values):
+            if not value.suppressed and any(
+                _left_small(side, members, units) for side in (value.member, ~value.member) for members in others
+            ):
+                return column, number
+    return None
+
+
+def _left_small(side: np.ndarray, members: list[np.ndarray], units: np.ndarray) -> bool:
+    inside = [member for member in members if not (member & ~side).any()]
+    left = side & ~np.logical_or.reduce(inside) if inside else np.zeros_like(side)
+    return bool(left.any()) and _few(int(left.sum()), len(np.unique(units[left])))
+
+
 def _small(values: Iterable[Value]) -> bool:
     """True when these together are too small to be shown."""
     together = list(values)
-    return sum(one.n for one in together) < FEWEST_SAMPLES or sum(one.units for one in together) < FEWEST_UNITS
+    return _few(sum(one.n for one in together), sum(one.units for one in together))
+
+
+def _few(samples: int, units: int) -> bool:
+    return samples < FEWEST_SAMPLES or units < FEWEST_UNITS

@@ -3,17 +3,23 @@
 Of each value: accuracy and balanced accuracy with intervals, and the gap, accuracy there minus accuracy on all other
 samples, with its interval and the test that it is zero, adjusted by Holm for all contenders, values and columns at
 once: whoever looks for the largest gap looks at all of them. Two values that share all samples between them (a column
-of two) are one test, counted once. The test depends on the samples:
+of two) are one test, counted once. The interval is Newcombe's, from those of the two accuracies; the test depends on
+the samples:
 
 independent
-    Fisher's exact test; Newcombe's interval of a difference.
+    Fisher's exact test.
 in groups, each with one value (the sex of a patient)
-    A permutation of whole groups; the bootstrap over groups.
+    A permutation of whole groups.
 in groups of several values (the scanner of a slice)
     Signs of what each group adds to the gap are flipped, where all accuracies are taken to be the common one (the score
-    bootstrap of Kline & Santos, *Journal of Econometric Methods* 1 (2012) 23); the bootstrap over groups.
+    bootstrap of Kline & Santos, *Journal of Econometric Methods* 1 (2012) 23).
+
+A value differs (``differs``) when the adjusted p is below the level and the interval leaves out 0: for a value of few
+groups, tests that resample them find differences too often where the few are less alike, or of another size, than the
+others (docs/validity.md, row 21).
 
 Values of fewer than 10 samples or 5 groups are named without figures: they tell little, and much about single persons.
+So are others from which such a small number would follow by subtraction.
 """
 
 from __future__ import annotations
@@ -26,18 +32,12 @@ import numpy as np
 from scipy import stats
 
 from clearmargin.evaluation.alignment import AlignedPredictions
-from clearmargin.evaluation.bootstrap import chunks, draw_weights, grouped_counts
-from clearmargin.evaluation.intervals import bootstrap_figure, share_figure, wilson
-from clearmargin.evaluation.metrics import (
-    Tally,
-    accuracy,
-    balanced_accuracy,
-    confusion_matrix,
-    predicted_index,
-    tally,
-)
-from clearmargin.evaluation.paired import ROUNDING, holm, sign_flip_p
-from clearmargin.evaluation.subgroup_values import Value, column_values
+from clearmargin.evaluation.bootstrap import chunks
+from clearmargin.evaluation.class_means import balanced_accuracy_figure
+from clearmargin.evaluation.intervals import share_figure
+from clearmargin.evaluation.metrics import predicted_index
+from clearmargin.evaluation.paired import ROUNDING, holm, level, most_draws, settled_in_stages, sign_flip_p
+from clearmargin.evaluation.subgroup_values import Value, column_values, without_differences
 
 Columns = Mapping[str, Sequence[str | None]]
 
@@ -56,26 +56,34 @@ def subgroups(
     -------
     For each column ``column``, ``kind`` (``as given``, or ``tertiles`` of many numbers) and ``values``: each ``value``,
     ``n`` and ``groups`` (None when suppressed), ``suppressed``, and ``contenders`` (empty when suppressed), which hold
-    the figures ``accuracy``, ``balanced_accuracy``, ``gap``, and ``p_value``, ``p_method``, ``p_holm``.
+    the figures ``accuracy``, ``balanced_accuracy``, ``gap``, and ``p_value``, ``p_method``, ``p_holm``, ``differs``.
     """
-    divided = {column: column_values(cells, aligned.units) for column, cells in columns.items()}
+    kinds, divided = {}, {}
+    for column, cells in columns.items():
+        kinds[column], divided[column] = column_values(cells, aligned.units)
+    divided = without_differences(divided, aligned.units)
     shown = [
         value
-        for _, values in divided.values()
+        for values in divided.values()
         for value in values
         if not value.suppressed and value.n < len(aligned.truth)
     ]
     figures: dict[int, dict[str, Any]] = {id(value): {} for value in shown}
     predicted = {name: predicted_index(probabilities) for name, probabilities in aligned.probabilities.items()}
-    resampled = _resampled(aligned, predicted, shown, resamples, seed)
-    tests = _tests(aligned, predicted, shown, resamples, seed)
+    tests = _tests(aligned, predicted, shown, resamples, seed, level(confidence))
     for name, answers in predicted.items():
-        for value, again in zip(shown, resampled[name], strict=True):
-            own = _figures(aligned, answers, value, again, confidence)
-            figures[id(value)][name] = {**own, **tests[name, _division(value.member)]}
+        for value in shown:
+            own = _figures(aligned, answers, value, confidence)
+            test = tests[name, _division(value.member)]
+            apart = own["gap"]["low"] is not None and not own["gap"]["low"] <= 0 <= own["gap"]["high"]
+            figures[id(value)][name] = {**own, **test, "differs": apart and test["p_holm"] < level(confidence)}
     return [
-        {"column": column, "kind": kind, "values": [_told(value, figures.get(id(value), {})) for value in values]}
-        for column, (kind, values) in divided.items()
+        {
+            "column": column,
+            "kind": kinds[column],
+            "values": [_told(value, figures.get(id(value), {})) for value in values],
+        }
+        for column, values in divided.items()
     ]
 
 
@@ -89,40 +97,35 @@ def _told(value: Value, figures: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _figures(
-    aligned: AlignedPredictions,
-    predicted: np.ndarray,
-    value: Value,
-    again: Mapping[str, np.ndarray],
-    confidence: float,
-) -> dict[str, Any]:
+def _figures(aligned: AlignedPredictions, predicted: np.ndarray, value: Value, confidence: float) -> dict[str, Any]:
     right, member = predicted == aligned.truth, value.member
-    units, clustered = aligned.units, aligned.clustered
-    own = tally(confusion_matrix(aligned.truth[member], predicted[member], len(aligned.classes)))
-    gap = float(right[member].mean() - right[~member].mean())
-    if clustered:
-        interval = bootstrap_figure(gap, again["gap"], confidence, aligned.n_units, clustered)
-    else:
-        low, high = newcombe(right[member], right[~member], confidence)
-        interval = {"value": gap, "low": low, "high": high, "method": "Newcombe"}
+    inside, outside = (
+        share_figure(right[rows], aligned.units[rows], confidence, aligned.clustered) for rows in (member, ~member)
+    )
     return {
-        "accuracy": share_figure(right[member], units[member], confidence, clustered),
-        "balanced_accuracy": bootstrap_figure(
-            float(balanced_accuracy(own)), again["balanced_accuracy"], confidence, value.units, clustered
+        "accuracy": inside,
+        "balanced_accuracy": balanced_accuracy_figure(
+            right[member], aligned.truth[member], aligned.units[member], confidence, aligned.clustered
         ),
-        "gap": interval,
+        "gap": newcombe(inside, outside),
     }
 
 
 def _tests(
-    aligned: AlignedPredictions, predicted: Mapping[str, np.ndarray], values: list[Value], draws: int, seed: int
+    aligned: AlignedPredictions,
+    predicted: Mapping[str, np.ndarray],
+    values: list[Value],
+    draws: int,
+    seed: int,
+    bar: float,
 ) -> dict[tuple[str, bytes], dict[str, Any]]:
     """``p_value``, ``p_method`` and ``p_holm`` by contender and division, all of them one family."""
     divisions: dict[bytes, np.ndarray] = {}
     for value in values:
         divisions.setdefault(_division(value.member), value.member)
+    most = most_draws(draws, len(predicted) * len(divisions), bar)
     found = {
-        (name, division): _gap_p(aligned, answers == aligned.truth, member, draws, seed)
+        (name, division): _gap_p(aligned, answers == aligned.truth, member, (draws, most), seed)
         for name, answers in predicted.items()
         for division, member in divisions.items()
     }
@@ -138,65 +141,31 @@ def _division(member: np.ndarray) -> bytes:
     return (member ^ member[0]).tobytes()
 
 
-def _resampled(
-    aligned: AlignedPredictions, predicted: Mapping[str, np.ndarray], values: list[Value], resamples: int, seed: int
-) -> dict[str, list[dict[str, np.ndarray]]]:
-    """For each contender and value: balanced accuracy and gap in each resample of all groups."""
-    n_classes, n_units = len(aligned.classes), aligned.n_units
-    everything = np.ones(len(aligned.truth), dtype=bool)
-    counts = {
-        name: [
-            grouped_counts(aligned.truth[rows], answers[rows], aligned.units[rows], n_units, n_classes)
-            for rows in (everything, *(value.member for value in values))
-        ]
-        for name, answers in predicted.items()
-    }
-    parts: dict[str, list[list[dict[str, np.ndarray]]]] = {name: [[] for _ in values] for name in predicted}
-    rng = np.random.default_rng([seed, 0])
-    for size in chunks(resamples, max(n_units, 3 * n_classes)) if values else ():
-        weights = draw_weights(rng, size, n_units)
-        for name, (whole, *own) in counts.items():
-            in_all = _tally(weights, whole, n_classes)
-            for part, one in zip(parts[name], own, strict=True):
-                part.append(_scored(_tally(weights, one, n_classes), in_all))
-    return {
-        name: [{key: np.concatenate([part[key] for part in pieces]) for key in pieces[0]} for pieces in by_value]
-        for name, by_value in parts.items()
-    }
-
-
-def _tally(weights: np.ndarray, counts: Any, n_classes: int) -> Tally:
-    return Tally(*np.moveaxis(np.asarray(weights @ counts).reshape(len(weights), 3, n_classes), 1, 0))
-
-
-def _scored(own: Tally, in_all: Tally) -> dict[str, np.ndarray]:
-    rest = Tally(*(whole - part for whole, part in zip(in_all, own, strict=True)))
-    return {
-        "balanced_accuracy": balanced_accuracy(own),
-        "gap": accuracy(own) - accuracy(rest),
-    }
-
-
-def newcombe(first: np.ndarray, second: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of the difference of two shares of independent samples, from their two Wilson intervals.
+def newcombe(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """A difference of two shares with its interval from theirs, ready for JSON.
 
     ``d − sqrt((p₁ − l₁)² + (u₂ − p₂)²)`` to ``d + sqrt((u₁ − p₁)² + (p₂ − l₂)²)``; Newcombe, *Statistics in Medicine*
-    17 (1998) 873, method 10.
+    17 (1998) 873, method 10, for Wilson's limits of independent samples; Zou & Donner, *Statistics in Medicine* 27
+    (2008) 1693, for any. Groups that have samples on both sides, where answers are right together, make it too wide.
 
     Parameters
     ----------
     first, second
-        bool of shape (samples,), neither empty.
+        Figures of samples that are not the same, with a value each; without limits where they have none.
     """
-    (p1, (l1, u1)), (p2, (l2, u2)) = (
-        (float(one.mean()), wilson(int(one.sum()), len(one), confidence)) for one in (first, second)
-    )
-    apart = p1 - p2
-    return apart - math.hypot(p1 - l1, u2 - p2), apart + math.hypot(u1 - p1, p2 - l2)
+    apart = first["value"] - second["value"]
+    if first["low"] is None or second["low"] is None:
+        missing = first if first["low"] is None else second
+        return {"value": apart, "low": None, "high": None, "method": missing["method"]}
+    reach = [
+        math.hypot(one["value"] - one["low"], other["high"] - other["value"])
+        for one, other in ((first, second), (second, first))
+    ]
+    return {"value": apart, "low": apart - reach[0], "high": apart + reach[1], "method": "Newcombe"}
 
 
 def _gap_p(
-    aligned: AlignedPredictions, right: np.ndarray, member: np.ndarray, draws: int, seed: int
+    aligned: AlignedPredictions, right: np.ndarray, member: np.ndarray, draws: tuple[int, int], seed: int
 ) -> tuple[float, str]:
     """Two-sided p that members and others are right equally often, and the name of the test."""
     if not aligned.clustered:
@@ -206,14 +175,18 @@ def _gap_p(
     inside = np.bincount(aligned.units, member, minlength=aligned.n_units)
     if ((inside == 0) | (inside == size)).all():
         hits = np.bincount(aligned.units, right, minlength=aligned.n_units)
-        return permutation_p(hits, size.astype(np.float64), inside > 0, draws, seed), "permutation of whole groups"
+        return permutation_p(
+            hits, size.astype(np.float64), inside > 0, draws[0], seed, draws[1]
+        ), "permutation of whole groups"
     # Each sample's distance from the common accuracy: their weighted sum is the gap itself.
     apart = (right - right.mean()) * np.where(member, 1 / member.sum(), -1 / (~member).sum())
     by_group = np.bincount(aligned.units, apart, minlength=aligned.n_units)
-    return sign_flip_p(by_group, draws, seed), "sign flips over groups"
+    return sign_flip_p(by_group, draws[0], seed, draws[1]), "sign flips over groups"
 
 
-def permutation_p(hits: np.ndarray, sizes: np.ndarray, chosen: np.ndarray, draws: int, seed: int) -> float:
+def permutation_p(
+    hits: np.ndarray, sizes: np.ndarray, chosen: np.ndarray, draws: int, seed: int, most: int = 0
+) -> float:
     """Permutation test that the chosen groups are right as often as the others, two-sided.
 
     Groups trade places as wholes, with all their samples; the p-value is the share of random choices of as many groups,
@@ -226,6 +199,8 @@ def permutation_p(hits: np.ndarray, sizes: np.ndarray, chosen: np.ndarray, draws
         Right samples, and samples, of each group, float64 of shape (groups,).
     chosen
         bool of shape (groups,); some, not all.
+    draws, most
+        Number of random choices, and up to how many where p is small: `settled_in_stages`.
     """
 
     def gaps(picked: np.ndarray) -> np.ndarray:
@@ -234,8 +209,12 @@ def permutation_p(hits: np.ndarray, sizes: np.ndarray, chosen: np.ndarray, draws
 
     bar = float(gaps(chosen[np.newaxis].astype(np.float64))[0]) - ROUNDING
     rng = np.random.default_rng([seed, 2])
-    as_far = 1
-    for size in chunks(draws, len(chosen)):
-        picked = rng.permuted(np.tile(chosen, (size, 1)), axis=1).astype(np.float64)
-        as_far += int((gaps(picked) >= bar).sum())
-    return as_far / (draws + 1)
+
+    def as_far(number: int) -> int:
+        found = 0
+        for size in chunks(number, len(chosen)):
+            picked = rng.permuted(np.tile(chosen, (size, 1)), axis=1).astype(np.float64)
+            found += int((gaps(picked) >= bar).sum())
+        return found
+
+    return settled_in_stages(as_far, draws, most)

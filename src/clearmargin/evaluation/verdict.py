@@ -56,22 +56,14 @@ def sentence(record: Mapping[str, Any], n_samples: int, n_groups: int | None, n_
             "{first} and {second} can't be told apart on {on}: each image is answered rightly by both or by neither.",
             **said,
         )
-    return _not_told_apart(said, above, significant) + _needed(
-        record.get("n_to_see_2_points"), n_samples, n_groups is not None
-    )
+    return _not_told_apart(said, above) + _needed(record.get("n_to_see_2_points"), n_samples, n_groups is not None)
 
 
-def _not_told_apart(said: Mapping[str, str], above: bool, significant: bool) -> str:
+def _not_told_apart(said: Mapping[str, str], above: bool) -> str:
     if above:
         return tr(
             "{first} and {second} can't be told apart on {on}: balanced accuracy differs by {points} points "
             "({interval}, but {test}).",
-            **said,
-        )
-    if significant:
-        return tr(
-            "{first} and {second} can't be told apart on {on}: balanced accuracy differs by {points} points "
-            "({interval}, although {test}).",
             **said,
         )
     return tr(
@@ -146,12 +138,21 @@ def _interval(difference: Mapping[str, Any], n_groups: int | None, confidence: f
 
 
 def _test(record: Mapping[str, Any], n_groups: int | None, n_pairs: int, bar: float) -> str:
-    """What was tested; of independent samples two tests, one of balanced accuracy and one of accuracy."""
+    """What was tested: balanced accuracy twice, of which the larger p counts, and of independent samples accuracy."""
     p, adjusted = probability_text(record["p_value"], bar), adjusted_text(record["p_holm"], n_pairs, bar)
     if n_groups is not None:
-        return flips_text(n_groups, p) + adjusted
+        return (
+            trn(
+                n_groups,
+                "sign flips and Student's t over {n} group, larger p {p}",
+                "sign flips and Student's t over {n} groups, larger p {p}",
+                n=f"{n_groups:,}",
+                p=p,
+            )
+            + adjusted
+        )
     return tr(
-        "sign flips p {p}{adjusted}; McNemar mid-p of accuracy {mid_p}{mid_adjusted}",
+        "sign flips and Student's t, larger p {p}{adjusted}; McNemar mid-p of accuracy {mid_p}{mid_adjusted}",
         p=p,
         adjusted=adjusted,
         mid_p=probability_text(record["mcnemar_mid_p"], bar),

@@ -56,19 +56,21 @@ def _statistics(run: StudyFiles) -> list[str]:
     confidence, drawn = f"{100 * result.get('confidence', 0.95):g}", count(result.get("resamples"))
     used = _methods_named(result)
     told = [tr("All intervals are {confidence} % intervals.", confidence=confidence)]
-    if any(method.startswith("Wilson over") for method in used):
+    if any(method.startswith("Clopper-Pearson over") and "design effect" in method for method in used):
         told.append(
             tr(
-                "Shares of samples in groups have Wilson's interval for the effective number of samples, with "
-                "Student's quantile (Korn and Graubard 1998)."
+                "Shares of samples in groups have Clopper and Pearson's interval for the effective number of samples "
+                "(Korn and Graubard 1998)."
             )
         )
     if "Wilson score" in used:
         told.append(tr("Shares of independent samples have Wilson's score interval (Wilson 1927)."))
-    if any("Clopper" in method for method in used):
+    if any(method.startswith("Clopper-Pearson over") and "design effect" not in method for method in used):
         told.append(
             tr("Where all or no answers were right, Clopper and Pearson's interval over groups is given (1934).")
         )
+    if any(method.endswith("(MOVER)") for method in used):
+        told.append(tr("Balanced accuracy has an interval from those of the classes (Zou and Donner 2008)."))
     if result["task"] == "regression":
         told.append(tr("Errors have bootstrap intervals by the BCa method (Efron 1987), with {n} resamples.", n=drawn))
     else:
@@ -88,7 +90,7 @@ def _tests(run: StudyFiles) -> list[str]:
     result = run.evaluation
     told = []
     if result["comparisons"]:
-        if result["task"] == "regression" or result.get("clustered"):
+        if result["task"] == "regression":
             told.append(
                 tr(
                     "Models were compared on the same samples by a randomisation test that flips the signs of whole "
@@ -98,11 +100,18 @@ def _tests(run: StudyFiles) -> list[str]:
         else:
             told.append(
                 tr(
-                    "Models were compared on the same samples by a randomisation test of balanced accuracy that flips "
-                    "signs, and by McNemar's mid-p test of accuracy (Fagerland, Lydersen and Laake 2013); a model is "
-                    "called better where both agree."
+                    "Models were compared on the same samples by two tests of balanced accuracy, of which the larger p "
+                    "counts: one that flips the signs of whole groups' differences (a sample without a group is its "
+                    "own), and Student's t test with the variance of each class (Agresti and Min 2005; Welch 1947)."
                 )
             )
+            if not result.get("clustered"):
+                told.append(
+                    tr(
+                        "McNemar's mid-p test of accuracy (Fagerland, Lydersen and Laake 2013) has to agree before a "
+                        "model is called better."
+                    )
+                )
         methods = [str(pair.get("auc_method")) for pair in result["comparisons"] if pair.get("auc_p") is not None]
         if any(method.startswith("DeLong") for method in methods):
             told.append(

@@ -267,21 +267,30 @@ def few_groups(evaluation: Mapping[str, Any]) -> str:
 
 
 def rare_class(evaluation: Mapping[str, Any]) -> str:
-    """What to warn of when a class has few test images, however many there are of the others; else empty.
+    """What to warn of when a class has few test images, or groups, however many there are of the others; else empty.
 
-    A class that happens to be answered rightly throughout has no variance in resamples and sign flips, so that
-    intervals of figures that weigh classes alike are too narrow, and their test finds winners where there are none.
+    The bootstrap knows no variance of a class that happens to be answered rightly throughout: intervals of figures that
+    weigh classes alike are too narrow. Balanced accuracy has its interval from those of the classes instead.
     """
     contenders = list(evaluation["contenders"].values())
-    rows = [row for row in (contenders[0].get("per_class") or ()) if 0 < row["n"] < FEW_GROUPS] if contenders else []
+    rows = (
+        [row for row in (contenders[0].get("per_class") or ()) if 0 < row["groups"] < FEW_GROUPS] if contenders else []
+    )
     if not rows:
         return ""
-    rarest = min(rows, key=lambda row: row["n"])
+    rarest = min(rows, key=lambda row: row["groups"])
+    values = {"class_name": short(rarest["class"], 60), "n": count(rarest["groups"]), "few": FEW_GROUPS}
+    if evaluation.get("clustered"):
+        return tr(
+            "Few groups in the test part with images of a class (“{class_name}”: {n}, fewer than {few}): intervals of "
+            "macro F1, MCC and AUC are too narrow.",
+            **values,
+        )
     return tr(
-        "Few test images of a class (“{class_name}”: {n}, fewer than {few}): intervals of balanced accuracy, macro F1 "
-        "and AUC are too narrow, and a winner by balanced accuracy is uncertain.",
-        class_name=short(rarest["class"], 60), n=count(rarest["n"]), few=FEW_GROUPS,
-    )  # fmt: skip
+        "Few test images of a class (“{class_name}”: {n}, fewer than {few}): intervals of macro F1, MCC and AUC are "
+        "too narrow.",
+        **values,
+    )
 
 
 def sample_size(evaluation: Mapping[str, Any]) -> str:

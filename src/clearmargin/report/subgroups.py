@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clearmargin.evaluation.paired import level
 from clearmargin.language import tr
 from clearmargin.report.figures import Look
 from clearmargin.report.folder import RunFiles
@@ -46,27 +45,26 @@ class Column:
 def subgroups(run: RunFiles) -> list[Column]:
     """Arrange ``subgroups`` of ``evaluation.json``, if there are any."""
     looks = {contender.name: Look(k) for k, contender in enumerate(run.contenders)}
-    bar = level(run.evaluation.get("confidence", 0.95))
-    return [_column(found, looks, bar) for found in run.evaluation.get("subgroups") or []]
+    return [_column(found, looks) for found in run.evaluation.get("subgroups") or []]
 
 
-def _column(found: Mapping[str, Any], looks: Mapping[str, Look], bar: float) -> Column:
-    rows = [row for value in found["values"] if not value["suppressed"] for row in _rows(value, looks, bar)]
+def _column(found: Mapping[str, Any], looks: Mapping[str, Look]) -> Column:
+    rows = [row for value in found["values"] if not value["suppressed"] for row in _rows(value, looks)]
     suppressed = sum(bool(value["suppressed"]) for value in found["values"])
     tertiles = found["kind"] == "tertiles"
     return Column(
-        found["column"], tertiles, _sentence(found, bar), tuple(rows[:ROWS_SHOWN]), suppressed, len(rows[ROWS_SHOWN:])
+        found["column"], tertiles, _sentence(found), tuple(rows[:ROWS_SHOWN]), suppressed, len(rows[ROWS_SHOWN:])
     )
 
 
-def _rows(value: Mapping[str, Any], looks: Mapping[str, Look], bar: float) -> Sequence[Row]:
+def _rows(value: Mapping[str, Any], looks: Mapping[str, Look]) -> Sequence[Row]:
     n = count(value["n"])
     if not value["contenders"]:  # it holds all images, so that there is no rest to compare it with
         return [Row(str(value["value"]), True, n, "", None, "", "", "", "", False)]
     return [
         Row(
             str(value["value"]), place == 0, n, name, looks.get(name, Look(0)), estimate(one["accuracy"]),
-            estimate(one["balanced_accuracy"]), _gap(one["gap"]), probability_value(one["p_holm"]), _apart(one, bar),
+            estimate(one["balanced_accuracy"]), _gap(one["gap"]), probability_value(one["p_holm"]), one["differs"],
         )
         for place, (name, one) in enumerate(value["contenders"].items())
     ]  # fmt: skip
@@ -78,17 +76,13 @@ def _gap(gap: Mapping[str, Any]) -> str:
     return f"{points(gap['value'])} ({interval(100 * gap['low'], 100 * gap['high'], 1)})"
 
 
-def _apart(one: Mapping[str, Any], bar: float) -> bool:
-    return is_number(one["p_holm"]) and one["p_holm"] < bar
-
-
-def _sentence(found: Mapping[str, Any], bar: float) -> str:
+def _sentence(found: Mapping[str, Any]) -> str:
     """The largest gap that is none of chance, or that there is none."""
     gaps = [
         (abs(one["gap"]["value"]), value["value"], name, one["gap"]["value"])
         for value in found["values"]
         for name, one in value["contenders"].items()
-        if _apart(one, bar) and is_number(one["gap"]["value"])
+        if one["differs"] and is_number(one["gap"]["value"])
     ]
     if not gaps:
         return tr("No value of “{column}” stands out: every gap may be chance.", column=found["column"])
