@@ -36,7 +36,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from html.parser import HTMLParser
 from itertools import combinations
 from pathlib import Path
@@ -437,14 +437,17 @@ def incomplete_beta(a: float, b: float, x: float) -> float:
 
 def bisected(rising: Callable[[float], float], goal: float, low: float, high: float) -> float:
     """Where a rising function reaches the goal."""
-    for _ in range(200):
-        middle = (low + high) / 2
+    middle = (low + high) / 2
+    while low < middle < high:
         low, high = (middle, high) if rising(middle) < goal else (low, middle)
-    return (low + high) / 2
+        middle = (low + high) / 2
+    return middle
 
 
 def t_tail(t: float, degrees: float) -> float:
-    """P(T > t) for t of 0 or more."""
+    """P(T > t) for t of 0 or more; by that of the two complementary forms that keeps its digits."""
+    if t * t < degrees:
+        return (1 - incomplete_beta(0.5, degrees / 2, t * t / (degrees + t * t))) / 2
     return incomplete_beta(degrees / 2, 0.5, degrees / (degrees + t * t)) / 2
 
 
@@ -474,15 +477,18 @@ def mcnemar(one: int, other: int) -> tuple[float, float, float]:
 
 
 def most_patterns(first: int, tests: int, confidence: float) -> int:
-    """So many random patterns that Holm's smallest p is a twentieth of the level, never fewer than the first ones."""
-    return max(first, math.ceil(20 * tests / round(1 - confidence, 12)))
+    """So many random patterns that Holm's smallest p is a fifth of the level, never fewer than the first ones."""
+    return max(first, math.ceil(5 * tests / round(1 - confidence, 12)))
 
 
-def random_p(as_far: Callable[[int], int], first: int, most: int) -> float:
-    """Share of random patterns as far from zero, the observed one among them; ``most`` when the first had under 20."""
-    found, drawn = as_far(first), first
-    if found < 20 and most > first:
-        found, drawn = found + as_far(most - first), most
+def random_p(as_far: Callable[[int], int], width: int, first: int, most: int) -> float:
+    """Share of random patterns as far from zero, the observed one among them; more of them while fewer than 20 are."""
+    pieces = [*chunks(first, width), 0, *chunks(max(0, most - first), width)]
+    found, drawn, enough = 0, 0, False
+    for size in pieces:
+        enough = enough or (drawn >= first and found >= 20)
+        if not enough:
+            found, drawn = found + (as_far(size) if size else 0), drawn + size
     return (found + 1) / (drawn + 1)
 
 
@@ -493,14 +499,11 @@ def sign_flips(differences: np.ndarray, first: int, most: int, seed: int) -> flo
         return 1.0
     rng = np.random.default_rng([seed, 1])
 
-    def as_far(number: int) -> int:
-        found = 0
-        for size in chunks(number, moving.size):
-            signs = np.where(rng.integers(0, 2, size=(size, moving.size)) == 1, 1.0, -1.0)
-            found += int((np.abs((signs * moving).sum(axis=1)) >= abs(moving.sum()) - ROUNDING).sum())
-        return found
+    def as_far(size: int) -> int:
+        signs = np.where(rng.integers(0, 2, size=(size, moving.size)) == 1, 1.0, -1.0)
+        return int((np.abs((signs * moving).sum(axis=1)) >= abs(moving.sum()) - ROUNDING).sum())
 
-    return random_p(as_far, first, most)
+    return random_p(as_far, moving.size, first, most)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -581,67 +584,118 @@ def share(right: np.ndarray, units: np.ndarray, confidence: float, clustered: bo
         return figure(p)
     # what leaving a group out moves the share by
     moved = (hits - p * sizes) / (n - sizes)
-    alike = effective_number(units)
-    seen = float(moved @ moved) * (1 - 1 / groups)
-    variance = max(seen, min(seen + 0.05 / (alike + 1) ** 2, p * (1 - p) / alike))
+    variance = raised(float(moved @ moved) * (1 - 1 / groups), p * (1 - p), effective_number(units))
     worth = min(n, p * (1 - p) / variance)
     return figure(p, *some_right(p * worth, worth, confidence))
 
 
-def class_table(values: np.ndarray, truth: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean of each class that has samples, effective number of its groups, and what each group adds to each mean.
-
-    Shapes (classes,), (classes,), (groups, classes).
-    """
-    present = np.unique(truth)
-    means, numbers, added = [], [], np.zeros((int(units.max()) + 1, len(present)))
-    for column, k in enumerate(present):
-        own = truth == k
-        means.append(float(values[own].mean()))
-        numbers.append(effective_number(units[own]))
-        np.add.at(added[:, column], units[own], (values[own] - means[-1]) / own.sum())
-    return np.array(means), np.array(numbers), added
+def raised(seen: float, spread: float, groups: float) -> float:
+    """A twentieth of a group that is unlike the others more, up to what groups all alike within would show."""
+    return max(seen, min(seen + 0.05 / (groups + 1) ** 2, spread / groups))
 
 
-def moved_together(added: np.ndarray) -> float:
-    """What classes in the same groups add to the variance of the mean over classes, at least 0."""
-    return max(0.0, float((added.sum(axis=1) ** 2).sum() - (added**2).sum()))
+@dataclass(frozen=True)
+class ClassMean:
+    """Mean over the samples of one class, what each group adds to it (z), and how many groups these are worth."""
+
+    mean: float
+    n: int
+    worth: float
+    added: np.ndarray  # of each group that has samples of the class
+    jackknife: float
+
+    @property
+    def squares(self) -> float:
+        return float(self.added @ self.added)
+
+
+def class_means(values: np.ndarray, truth: np.ndarray, units: np.ndarray) -> tuple[list[ClassMean], float]:
+    """Of each class that has samples; and by which share their common groups raise the variance of the mean of all."""
+    found, total = [], np.zeros(int(units.max()) + 1)
+    for k in np.unique(truth):
+        own, of = values[truth == k], units[truth == k]
+        groups, place = np.unique(of, return_inverse=True)
+        mean, n, sizes = float(own.mean()), len(own), np.bincount(place)
+        added = np.bincount(place, (own - mean) / n)
+        total[groups] += added
+        left = np.maximum(n - sizes, 1)  # of a class in a single group nothing is left, and nothing is known
+        jackknife = float(((added * n / left) ** 2).sum()) * (1 - 1 / len(groups))
+        found.append(ClassMean(mean, n, effective_number(of), added, jackknife))
+    squares = sum(one.squares for one in found)
+    return found, max(0.0, (float(total @ total) - squares) / squares) if squares > 1e-24 else 0.0
 
 
 def balanced(right: np.ndarray, truth: np.ndarray, units: np.ndarray, study: Study) -> dict[str, float | None]:
-    """Balanced accuracy: the reaches of the classes' intervals, added as squares."""
-    means, _, added = class_table(right.astype(float), truth, units)
+    """Balanced accuracy: the wider of two intervals, as documented."""
+    classes, shared = class_means(right.astype(float), truth, units)
+    value, k = sum(one.mean for one in classes) / len(classes), len(classes)
     if study.clustered and len(np.unique(units)) == 1:
-        return figure(float(means.mean()))
-    below = above = 0.0
-    for k, mean in zip(np.unique(truth), means, strict=True):
-        own = share(right[truth == k], units[truth == k], study.confidence, study.clustered)
-        below += (mean - (0.0 if own["low"] is None else own["low"])) ** 2
-        above += ((1.0 if own["high"] is None else own["high"]) - mean) ** 2
-    squares = float((added**2).sum())
-    wider, value = 1 + (moved_together(added) / squares if squares > 0 else 0.0), float(means.mean())
-    reach = [math.sqrt(wider * side) / len(means) for side in (below, above)]
-    return figure(value, max(0.0, value - reach[0]), min(1.0, value + reach[1]))
+        return figure(value)
+    worths = [worth_of(one) if study.clustered else float(one.n) for one in classes]
+    variances = []
+    for one, worth in zip(classes, worths, strict=True):
+        q = (one.mean * worth + 1) / (worth + 2)
+        variances.append(q * (1 - q) / (worth + 2))
+    alone = [j for j, worth in enumerate(worths) if worth < 2]
+    q = (sum(classes[j].mean for j in alone) + 1) / (len(alone) + 2)
+    for j in alone:
+        variances[j] = max(variances[j], q * (1 - q))
+    z = NormalDist().inv_cdf((1 + study.confidence) / 2)
+    reach = z * math.sqrt((1 + shared) * sum(variances)) / k
+    if study.clustered:
+        low, high = weighted(right, truth, units, study.confidence)
+    else:
+        sides = np.array([wilson(round(one.mean * one.n), one.n, study.confidence) for one in classes])
+        below, above = np.sqrt(((sides - np.array([[one.mean] for one in classes])) ** 2).sum(axis=0)) / k
+        low, high = value - below, value + above
+    return figure(value, max(0.0, min(low, value - reach)), min(1.0, max(high, value + reach)))
+
+
+def worth_of(one: ClassMean) -> float:
+    """How many independent samples tell as much of the share of a class."""
+    spread = one.mean * (1 - one.mean)
+    if one.mean in (0.0, 1.0):
+        return one.worth
+    return min(float(one.n), spread / raised(one.jackknife, spread, one.worth))
+
+
+def weighted(right: np.ndarray, truth: np.ndarray, units: np.ndarray, confidence: float) -> tuple[float, float]:
+    """Clopper-Pearson over groups with the same weight in all for each class."""
+    shares = {k: float(right[truth == k].mean()) for k in np.unique(truth).tolist()}
+    counts = {k: int((truth == k).sum()) for k in shares}
+    weights = np.array([1 / (counts[k] * len(shares)) for k in truth.tolist()])
+    groups = len(np.unique(units))
+    worth = 1 / float((np.bincount(units, weights) ** 2).sum())
+    if right.all() or not right.any():
+        return all_or_none(int(right.all()), worth, confidence)
+    apart = weights * (right - np.array([shares[k] for k in truth.tolist()]))
+    seen = float((np.bincount(units, apart) ** 2).sum()) * groups / (groups - 1)
+    share_of_all = sum(shares.values()) / len(shares)
+    spread = share_of_all * (1 - share_of_all)
+    worth = spread / raised(seen, spread, worth)
+    return some_right(share_of_all * worth, worth, confidence)
 
 
 def balanced_apart(study: Study, first: np.ndarray, second: np.ndarray) -> tuple[dict[str, float | None], float]:
     """Difference of two balanced accuracies by Student's t with a variance for each class, and its p-value."""
-    means, numbers, added = class_table(first.astype(float) - second, study.first.truth, study.first.units)
-    value = float(without_rounding(means.mean()))
+    classes, shared = class_means(first.astype(float) - second, study.first.truth, study.first.units)
+    value = sum(one.mean for one in classes) / len(classes)
+    shown = float(without_rounding(value))
     if study.n_units == 1:
-        return figure(value), 1.0
-    variances, freedom = [], []
-    for number, column in zip(numbers, added.T, strict=True):
-        squares = float(column @ column)
-        own = squares * number / (number - 1) if number > 1 else 0.0
-        variances.append(max(own, (number**2 * squares + 1) / (number + 2) ** 2))
-        freedom.append(max(1.0, number - 1))
+        return figure(shown), 1.0
+    alone = [one.mean**2 for one in classes if one.worth < 2]
+    variances = []
+    for one in classes:
+        e = one.worth
+        own = one.squares * e / (e - 1) if e > 1 else 0.0
+        added = (e**2 * one.squares + 1 + 2 * e * one.mean**2 / (e + 2)) / (e + 2) ** 2
+        variances.append(max(own, added, sum(alone) / len(alone) if e < 2 else 0.0))
     total = sum(variances)
-    degrees = total**2 / sum(v**2 / d for v, d in zip(variances, freedom, strict=True))
-    error = math.sqrt(total + moved_together(added)) / len(means)
+    degrees = total**2 / sum(v**2 / max(1.0, one.worth - 1) for v, one in zip(variances, classes, strict=True))
+    error = math.sqrt((1 + shared) * total) / len(classes)
     reach = t_quantile((1 - study.confidence) / 2, degrees) * error
-    p_value = 2 * t_tail(abs(float(means.mean())) / error, degrees)
-    return figure(value, max(-1.0, float(means.mean()) - reach), min(1.0, float(means.mean()) + reach)), p_value
+    p_value = 2 * t_tail(abs(value) / error, degrees)
+    return figure(shown, max(-1.0, value - reach), min(1.0, value + reach)), p_value
 
 
 def paired(value: float, apart: np.ndarray, study: Study) -> dict[str, float | None]:
@@ -1391,8 +1445,12 @@ def gate_block(study: Study, name: str) -> Tree:
     """Shares of images called unlike the training part, from the distances that gate.csv holds."""
     distances, threshold = study.distances(name), gate_threshold(study, name)
     unlike = {part: values > threshold for part, values in distances.items()}
-    rank, among = gate_place(study, name)
-    kept = [bisected(lambda x: incomplete_beta(rank, among + 1 - rank, x), tail, 0.0, 1.0) for tail in (0.95, 0.05)]
+    rate, n_validation = float(study.asked.get("gate_false_alarms", 0.05)), len(distances["validation"])
+    alone = min(n_validation, math.ceil((n_validation + 1) * (1 - rate) - 1e-9)), n_validation
+    ends = [
+        [bisected(partial(incomplete_beta, rank, among + 1 - rank), tail, 0.0, 1.0) for tail in (0.95, 0.05)]
+        for rank, among in (gate_place(study, name), alone)
+    ]
     detected = []
     for kind in ("blank", "noise"):
         if kind in unlike:
@@ -1401,8 +1459,8 @@ def gate_block(study: Study, name: str) -> Tree:
             detected.append({"kind": kind, "n": n, "unlike": found, "share": found / n, "low": low, "high": high})
     return {
         "false_alarms": float(study.asked.get("gate_false_alarms", 0.05)),
-        "expected_low": 1 - kept[0],
-        "expected_high": 1 - kept[1],
+        "expected_low": min(1 - high for high, _ in ends),
+        "expected_high": max(1 - low for _, low in ends),
         "validation_groups": int(study.answers[name]["validation"].units.max()) + 1,
         "threshold": threshold,
         "n_validation": len(distances["validation"]),
@@ -1485,7 +1543,7 @@ def with_small_suppressed(found: list[Subgroup]) -> list[Subgroup]:
         return bool(samples < 10 or groups < 5)
 
     hidden = [k for k, one in enumerate(found) if one.suppressed or small([k])]
-    others = sorted((k for k in range(len(found)) if k not in hidden), key=lambda k: int(found[k].member.sum()))
+    others = sorted((k for k in range(len(found)) if k not in hidden), key=lambda k: (int(found[k].member.sum()), k))
     while hidden and others and (len(hidden) < 2 or small(hidden)):
         hidden.append(others.pop(0))
     return [Subgroup(one.name, one.member, one.units, k in hidden) for k, one in enumerate(found)]
@@ -1512,13 +1570,14 @@ def with_differences_suppressed(columns: dict[str, list[Subgroup]], units: np.nd
 
 def gives_away(column: str, one: Subgroup, columns: Mapping[str, list[Subgroup]], units: np.ndarray) -> bool:
     for side in (one.member, ~one.member):
-        samples = set(np.flatnonzero(side).tolist())
         for name, others in columns.items():
-            shown = [set(np.flatnonzero(o.member).tolist()) for o in others if not o.suppressed]
-            inside = set().union(*(some for some in shown if some <= samples)) if name != column else set()
-            left = sorted(samples - inside)
-            if inside and left and (len(left) < 10 or len(set(units[left].tolist())) < 5):
-                return True
+            inside = [o.member for o in others if not o.suppressed and not o.member[~side].any()]
+            if name != column and inside:
+                left = side.copy()
+                for member in inside:
+                    left[member] = False
+                if left.sum() > 0 and (left.sum() < 10 or len(np.unique(units[left])) < 5):
+                    return True
     return False
 
 
@@ -1536,12 +1595,13 @@ def subgroups_block(study: Study) -> Tree:
     asked = {(name, k): (name, next(j for j in range(k + 1) if sides[j] == sides[k])) for name, k in pairs}
     tests = list(dict.fromkeys(asked.values()))
     most = most_patterns(study.resamples, len(tests), study.confidence)
-    records = {(name, k): subgroup_figures(study, name, shown[k], most) for name, k in pairs}
-    adjusted = dict(zip(tests, holm([records[test]["p_value"] for test in tests]), strict=True))
+    records = {(name, k): subgroup_figures(study, name, shown[k]) for name, k in pairs}
+    p_values = {(name, k): gap_p(study, name, shown[k].member, most) for name, k in tests}
+    adjusted = dict(zip(tests, holm([p_values[test] for test in tests]), strict=True))
     for (name, k), record in records.items():
         figures[id(shown[k])][name] = {
             **record,
-            "p_value": records[asked[name, k]]["p_value"],
+            "p_value": p_values[asked[name, k]],
             "p_holm": adjusted[asked[name, k]],
             "differs": beyond(record["gap"]) and adjusted[asked[name, k]] < round(1 - study.confidence, 12),
         }
@@ -1573,7 +1633,7 @@ def beyond(told: Mapping[str, float | None]) -> bool:
 KEYS = ("value", "low", "high")
 
 
-def subgroup_figures(study: Study, name: str, one: Subgroup, most: int) -> dict[str, Any]:
+def subgroup_figures(study: Study, name: str, one: Subgroup) -> dict[str, Any]:
     said, member = study.test[name], one.member
     right = said.values.argmax(axis=1) == said.truth
     inside, outside = (
@@ -1588,13 +1648,12 @@ def subgroup_figures(study: Study, name: str, one: Subgroup, most: int) -> dict[
         "accuracy": inside,
         "balanced_accuracy": balanced(right[member], said.truth[member], said.units[member], study),
         "gap": told,
-        "p_value": gap_p(study, right, member, most),
     }
 
 
-def gap_p(study: Study, right: np.ndarray, member: np.ndarray, most: int) -> float:
+def gap_p(study: Study, name: str, member: np.ndarray, most: int) -> float:
     """Fisher's exact test; by groups a permutation of whole ones, or signs flipped where a group has several values."""
-    units = study.first.units
+    units, right = study.first.units, study.test[name].values.argmax(axis=1) == study.first.truth
     if not study.clustered:
         return fisher(int(right[member].sum()), int(member.sum()), int(right.sum()), study.n)
     size, inside = np.bincount(units), np.bincount(units, member)
@@ -1610,13 +1669,10 @@ def gap_p(study: Study, right: np.ndarray, member: np.ndarray, most: int) -> flo
 
     bar = gaps(1.0 * chosen[None])[0] - ROUNDING
 
-    def as_far(number: int) -> int:
-        return sum(
-            int((gaps(1.0 * rng.permuted(np.tile(chosen, (size, 1)), axis=1)) >= bar).sum())
-            for size in chunks(number, len(chosen))
-        )
+    def as_far(size: int) -> int:
+        return int((gaps(1.0 * rng.permuted(np.tile(chosen, (size, 1)), axis=1)) >= bar).sum())
 
-    return random_p(as_far, study.resamples, most)
+    return random_p(as_far, len(chosen), study.resamples, most)
 
 
 def fisher(hits: int, members: int, right: int, n: int) -> float:
@@ -2069,7 +2125,8 @@ def external_number(study: External) -> Tree:
 
 def overlap_block(study: External) -> Tree:
     """Identical images by their hashes; near copies as images.csv marks them; who is of a group with one."""
-    learned = set(read_columns(study.run.folder / "training_images.csv")["pixel_sha256"])
+    table = read_columns(study.run.folder / "training_images.csv")
+    learned, known = set(table["pixel_sha256"]), set(table["group"]) - {""}
     identical = [digest in learned for digest in study.images["pixel_sha256"]]
     near = study.kinds.count("near") if study.record["overlap"]["near_looked_for"] else None
     return {
@@ -2078,6 +2135,9 @@ def overlap_block(study: External) -> Tree:
         "near": near,
         "same_group": study.kinds.count("group"),
         "left_out": study.whole.n - study.n,
+        "groups_stated": sum(study.images["group"][row] != "" for row in study.rows),
+        "learned_groups_stated": sum(group != "" for group in table["group"]),
+        "same_name": sum(study.images["group"][row] in known for row in study.rows),
     }
 
 
@@ -2174,10 +2234,12 @@ def external_problems(study: External) -> Iterator[str]:
     for name, sentence in zip(study.evaluation["contenders"], study.record["sentences"], strict=True):
         sides = [study.evaluation, study.record["internal"]]
         own = [side["contenders"].get(name, {}).get("metrics", side["contenders"].get(name)) for side in sides]
-        allowed = [study.n, study.record["overlap"]["left_out"]]
+        allowed = [study.n, study.record["overlap"]["left_out"], study.record["overlap"]["same_name"]]
         allowed += [float(value_at(figures, path)) for figures in own for path in numeric_leaves(figures)]
         if not study.record["overlap"]["near_looked_for"] and "Only identical copies" not in sentence:
             yield f"external.json: the sentence on {name} does not say that near copies were not looked for."
+        if study.record["overlap"]["same_name"] and "learned from" not in sentence.rpartition("tested")[2]:
+            yield f"external.json: the sentence on {name} does not say that groups bear names of some learned from."
         for number, reach in printed_numbers(sentence.replace(name, "").replace("\u2013", " ")):
             if not any(abs(value - number) <= reach for value in allowed):
                 yield f"external.json: the sentence on {name} says {number:g}, which is none of its figures."

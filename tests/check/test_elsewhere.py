@@ -153,7 +153,7 @@ def test_it_agrees_where_only_identical_copies_were_looked_for_and_a_class_and_a
     found = evaluate_external(copy, str(images), group_pattern=r"(one|two)-", progress=quiet)
     assert (found.evaluation["n"], found.evaluation["groups"]) == (10, 1)
     assert found.record["overlap"]["left_out"] == 1
-    assert len(found.record["warnings"]) == 3
+    assert len(found.record["warnings"]) == 4
     status = check.main([str(copy)])
     assert status == 0, capsys.readouterr().out
     path = found.folder / "external.json"

@@ -30,10 +30,10 @@ def test_labels_and_groups_become_numbers(predictions_of):
     assert aligned.clustered
 
 
-@pytest.mark.parametrize("nothing", [None, ""])
+@pytest.mark.parametrize("nothing", [None, "", float("nan")])
 def test_samples_without_a_group_are_alone(predictions, nothing):
     groups = np.array([nothing] * 6, dtype=object)
-    aligned = align({"one": replace(predictions, groups=groups)})
+    aligned = align({name: replace(predictions, groups=groups.copy()) for name in ("one", "two")})
     assert aligned.n_units == 6
     assert not aligned.clustered
 

@@ -201,7 +201,7 @@ def test_equal_balanced_accuracy_has_no_winner_however_accuracies_differ(predict
             for record in records
         )
     assert winners <= 0.05 * studies + 2 * np.sqrt(0.05 * 0.95 * studies)
-    assert by_accuracy > 0.1 * studies  # what McNemar's test alone would let through
+    assert by_accuracy >= 0.1 * studies  # what McNemar's test alone would let through
 
 
 def test_a_better_balanced_accuracy_alone_is_not_called_better(predictions_of):

@@ -17,6 +17,8 @@ from clearmargin.evaluation.paired import (
     holm,
     mcnemar_exact,
     mcnemar_mid_p,
+    most_draws,
+    randomisation_p,
     resampled_at_least_as_good,
     second_at_least_as_good,
     sign_flip_p,
@@ -114,3 +116,29 @@ def test_sign_flips_know_no_evidence_and_no_certainty():
     assert sign_flip_p(np.ones(60), 999, 0) == 1 / 1000
     # four groups can't give a small p, however large the difference
     assert sign_flip_p(np.ones(4), 5000, 0) == pytest.approx(2 / 16, abs=0.02)
+
+
+def test_a_small_p_is_drawn_for_longer_and_a_large_one_is_not():
+    drawn = []
+
+    def as_far(share):
+        def draw(size):
+            drawn.append(size)
+            return int(share * size)
+
+        return draw
+
+    assert randomisation_p(as_far(0.8), 1, 30, 1000) == 25 / 31
+    assert sum(drawn) == 30
+    drawn.clear()
+    assert randomisation_p(as_far(0.0), 2**18, 30, 1000) == 1 / 1001
+    assert sum(drawn) == 1000
+    drawn.clear()
+    assert 20 < randomisation_p(as_far(0.25), 2**18, 8, 1000) * (sum(drawn) + 1) < 23  # until 20 were as far
+    assert randomisation_p(as_far(0.0), 1, 30, 0) == 1 / 31
+
+
+def test_draws_are_enough_for_holm():
+    assert most_draws(2000, 3, 0.05) == 2000
+    assert most_draws(2000, 101, 0.05) == 10_100
+    assert 101 / (most_draws(2000, 101, 0.05) + 1) < 0.05

@@ -254,6 +254,14 @@ def test_no_shown_value_less_shown_values_of_another_column_is_small(blocks):
                     assert not 0 < (side & ~np.any(inside, axis=0)).sum() < FEWEST_SAMPLES
 
 
+def test_a_gap_of_a_value_of_few_groups_is_still_found(answering):
+    groups = np.repeat(np.arange(70), 10)
+    rare = groups < 10
+    right = np.where(rare, np.arange(700) % 10 < 4, np.arange(700) % 10 > 0)
+    (column,) = _found(answering(right, groups), {"kind": list(np.where(rare, "rare", "common"))})
+    assert all(value["contenders"]["one"]["differs"] for value in column["values"])
+
+
 def test_odd_columns_do_not_break(answering):
     aligned = answering(np.arange(60) % 5 > 0)
     everyone = ["<img src=x>=\n🧠"] * 60

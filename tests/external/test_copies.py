@@ -19,11 +19,19 @@ from clearmargin.evaluation.predictions import read_predictions
 from clearmargin.external import ExternalTest, evaluate_external
 from clearmargin.external.overlap import Overlap
 from clearmargin.external.untouched import rows_to_test
-from clearmargin.files import read_table, sealed
+from clearmargin.files import read_table, sealed, write_table
 from clearmargin.report import write_report
 from clearmargin.runs import Run
 from clearmargin.split import read_split
 
+NO_GROUPS = (
+    "The data state no groups (patients): images of one patient count as independent, which makes intervals too "
+    "narrow, and patients who were learned from are not recognised by other images of theirs."
+)
+NOT_LEARNED = (
+    "The data of the run stated no groups (patients): those who were learned from are not recognised by other images "
+    "of theirs."
+)
 NUMBER = r"(\d{3})\.png$"  # images of the same number, in all classes, are of one patient
 
 
@@ -140,7 +148,8 @@ def test_a_group_with_one_copy_goes_entirely(
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.booleans()), min_size=1, max_size=20))
 def test_tested_is_whose_group_holds_no_copy(images: list[tuple[int, bool, bool]]) -> None:
     groups, identical, near = (np.array(column) for column in zip(*images, strict=True))
-    overlap = Overlap(identical, near & ~identical, True, "", (), groups)
+    nobody = np.array([None] * len(groups), dtype=object)
+    overlap = Overlap(identical, near & ~identical, True, "", (), groups, nobody, np.zeros(len(groups), bool), 0)
     expected = [
         row for row, (own, _, _) in enumerate(images)
         if not any(one or other for group, one, other in images if group == own)
@@ -184,6 +193,7 @@ def test_a_class_that_is_gone_is_named(
     assert found.record["warnings"] == [
         "No image is left of: beta.",
         "All images tested are of one class, so that nothing is said of telling it from others: alpha.",
+        NO_GROUPS,
     ]
     page = (tmp_path / "out" / "external.html").read_text(encoding="utf-8")
     assert all(warning in page.partition("<table")[0] for warning in found.record["warnings"])
@@ -196,7 +206,10 @@ def test_a_single_group_has_no_interval_unless_all_are_right_or_wrong(
         finished.folder, str(elsewhere), out=tmp_path / "out", group_pattern=r"(\.png)$", progress=quiet
     )
     assert (found.evaluation["n"], found.evaluation["groups"]) == (31, 1)
-    assert found.record["warnings"] == ["All images tested are of one group: how others would do is not known."]
+    assert found.record["warnings"] == [
+        NOT_LEARNED,
+        "All images tested are of one group: how others would do is not known.",
+    ]
     for sentence, said in zip(found.record["sentences"], found.evaluation["contenders"].values(), strict=True):
         accuracy = said["metrics"]["accuracy"]
         assert (accuracy["low"] is None) == (0 < accuracy["value"] < 1) == ("(no interval)" in sentence)
@@ -209,3 +222,28 @@ def test_a_test_of_the_earlier_form_is_refused(alone: dict[str, ExternalTest], f
     (folder / "external.json").write_text(json.dumps(sealed(record)))
     with pytest.raises(RunFolderError, match="lacks all_images: its figures count copies"):
         write_report(run)
+
+
+def test_groups_that_bear_the_name_of_one_learned_from_are_told(
+    finished: Run, elsewhere: Path, tmp_path: Path, alone: dict[str, ExternalTest]
+) -> None:
+    """The run's data stated no groups; here its first images are of patients 003 and 005."""
+    run = shutil.copytree(finished.folder, tmp_path / "run")
+    listed = read_table(run / "training_images.csv", text=("name", "part", "group", "pixel_sha256"))
+    assert set(listed["group"]) == {""}
+    listed.loc[[0, 1, 2], "group"] = ["003", "005", "none of these"]
+    write_table(run / "training_images.csv", listed)
+    found = evaluate_external(run, str(elsewhere), out=tmp_path / "out", group_pattern=NUMBER, progress=quiet)
+    overlap = found.record["overlap"]
+    assert (overlap["groups_stated"], overlap["same_name"], overlap["left_out"]) == (31, 6, 0)
+    assert all(
+        sentence.endswith("6 images tested are of groups that bear the names of some learned from.")
+        for sentence in found.record["sentences"]
+    )
+    assert any("If they are the same patients, the figures are too good" in text for text in found.record["warnings"])
+    # Nothing is left out for a name.
+    assert found.evaluation["contenders"].keys() == alone[NUMBER].evaluation["contenders"].keys()
+    assert found.evaluation["n"] == alone[NUMBER].evaluation["n"] == 31
+    assert alone[NUMBER].record["overlap"]["same_name"] == alone[""].record["overlap"]["groups_stated"] == 0
+    assert NO_GROUPS in alone[""].record["warnings"]
+    assert alone[NUMBER].record["warnings"] == [NOT_LEARNED]

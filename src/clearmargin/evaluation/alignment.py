@@ -104,7 +104,7 @@ def check_same_samples(first_name: str, first: Any, name: str, other: Any, colum
     """
     pair = f"The contenders {first_name!r} and {name!r}"
     for column in columns:
-        ours, theirs = getattr(first, column), getattr(other, column)
+        ours, theirs = (_stated(getattr(one, column)) for one in (first, other))
         if len(ours) != len(theirs):
             raise UsageError(
                 f"{pair} must speak about the same samples, got {len(ours)} and {len(theirs)} {column}. {SAME_SPLIT}"
@@ -116,6 +116,13 @@ def check_same_samples(first_name: str, first: Any, name: str, other: Any, colum
                 f"{pair} must speak about the same samples in the same order: their {column} differ in "
                 f"{differing.size} row(s), first in row {row}: {ours[row]!r} and {theirs[row]!r}. {SAME_SPLIT}"
             )
+
+
+def _stated(cells: np.ndarray) -> np.ndarray:
+    """Cells with None for NaN, which is what tables hold where nothing is stated, and which never equals itself."""
+    if cells.dtype != object:
+        return cells
+    return np.array([None if isinstance(cell, float) and cell != cell else cell for cell in cells], dtype=object)
 
 
 def _check_probabilities(name: str, predictions: Predictions) -> None:
@@ -143,10 +150,10 @@ def _check_probabilities(name: str, predictions: Predictions) -> None:
 
 
 def numbered_groups(groups: np.ndarray) -> tuple[np.ndarray, int]:
-    """Number the groups in order of appearance; a sample without a group is a group of its own."""
+    """Number the groups in order of appearance; a sample without one (None, empty, NaN) is a group of its own."""
     number: dict[object, int] = {}
     units = np.empty(len(groups), dtype=np.int64)
-    for row, group in enumerate(groups):
+    for row, group in enumerate(_stated(np.asarray(groups, dtype=object))):
         # An empty cell says nothing: it must not tie all such samples together.
         key = ("alone", row) if group is None or group == "" else ("group", group)
         units[row] = number.setdefault(key, len(number))

@@ -1,8 +1,8 @@
 """Means over classes with each class's own uncertainty: balanced accuracy, and differences of it.
 
 The bootstrap and tests that flip signs know no variance of a class that happens to be answered rightly throughout; with
-a class of few samples their intervals are too narrow, and find winners where there are none. Here each class brings an
-interval, or a variance, that holds for few samples too.
+a class of few samples their intervals are too narrow, and find winners where there are none. Here each class brings a
+variance that holds for few samples too.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from clearmargin.evaluation.intervals import counted, share_figure
+from clearmargin.evaluation.intervals import clopper_pearson, counted, no_interval, raised_variance
 
-NO_INTERVAL = {"group": "no interval: a single group", "sample": "no interval: a single sample"}
+NO_SPREAD = 1e-24  # of sums of squares: what rounding leaves of shares that are not exact in binary
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,21 @@ class ClassSpread:
 
     Attributes
     ----------
-    means, squares, groups
-        Of each class that has samples: the mean, Σ z² over the groups, and the `effective_groups`; float64 of shape
-        (classes present,).
+    means, sizes, squares, groups
+        Of each class that has samples: the mean, the samples, Σ z² over the groups, and the effective groups
+        (`clearmargin.evaluation.alignment.effective_groups`); float64 of shape (classes present,).
+    jackknife
+        The jackknife's variance of each mean, 0 of a class in a single group; float64 of shape (classes present,).
     shared
-        Σ z z′ over all pairs of different classes in the same group, 0 where it is negative: how much the means of
-        different classes move together.
+        Σ z z′ over all pairs of different classes in the same group, over Σ z² of all classes: how much the means of
+        different classes move together. At least 0, less than the number of classes.
     """
 
     means: np.ndarray
+    sizes: np.ndarray
     squares: np.ndarray
     groups: np.ndarray
+    jackknife: np.ndarray
     shared: float
 
 
@@ -52,31 +56,45 @@ def class_spread(values: np.ndarray, truth: np.ndarray, units: np.ndarray) -> Cl
         Position of the true class, and group, of each sample; int64 of shape (samples,), not empty.
     """
     _, classes = np.unique(truth, return_inverse=True)
-    sizes = np.bincount(classes)
+    sizes = np.bincount(classes).astype(np.float64)
     means = np.bincount(classes, values) / sizes
     added = (values - means[classes]) / sizes[classes]
-    # Of each class in each group; the cells come in the order of the classes.
+    # Of each class in each group.
     cells, cell = np.unique(classes * (int(units.max()) + 1) + units, return_inverse=True)
-    by_cell, cell_class = np.bincount(cell, added), cells // (int(units.max()) + 1)
-    together = float((np.bincount(units, added) ** 2).sum() - (by_cell**2).sum())
+    of_class, in_cell, by_cell = cells // (int(units.max()) + 1), np.bincount(cell), np.bincount(cell, added)
+    squares, number = np.bincount(of_class, by_cell**2), np.bincount(of_class)
+    rest = sizes[of_class] - in_cell
+    moved = np.divide(by_cell * sizes[of_class], rest, out=np.zeros(len(cells)), where=rest > 0)
+    total = float(squares.sum())
+    together = float((np.bincount(units, added) ** 2).sum()) - total
     return ClassSpread(
         means=means,
-        squares=np.bincount(cell_class, by_cell**2),
-        groups=sizes**2 / np.bincount(cell_class, np.bincount(cell) ** 2.0),
-        shared=max(0.0, together),
+        sizes=sizes,
+        squares=squares,
+        groups=sizes**2 / np.bincount(of_class, in_cell**2.0),
+        jackknife=np.bincount(of_class, moved**2) * (number - 1) / number,
+        shared=max(0.0, together / total) if total > NO_SPREAD else 0.0,
     )
 
 
 def balanced_accuracy_figure(
     right: np.ndarray, truth: np.ndarray, units: np.ndarray, confidence: float, clustered: bool
 ) -> dict[str, Any]:
-    """Balanced accuracy with an interval from those of the classes, ready for JSON.
+    """Balanced accuracy with an interval from what is known of each class, ready for JSON.
 
-    ``b − sqrt(Σ (p − l)²) / K`` to ``b + sqrt(Σ (u − p)²) / K`` over the K classes that have samples, with p the share
-    of right answers of a class and l, u its limits (`clearmargin.evaluation.intervals.share_figure`; 0 and 1 where a
-    single group has all samples of a class, no limits where it has all samples): the MOVER of Zou & Donner, *Statistics
-    in Medicine* 27 (2008) 1693. Where groups have samples of several classes, whose answers may be right together, both
-    reaches grow by ``sqrt(1 + shared / Σ squares)`` of `class_spread`.
+    The wider, on either side, of two intervals over the K classes that have samples, with p the share of right answers
+    of a class. The first is ``b ± z sqrt((1 + shared) Σ v) / K`` with ``v = q (1 − q) / (m + 2)`` and ``q = (p m + 1) /
+    (m + 2)``: two samples, one of them right, are added to the m of each class, as Agresti & Coull (*American
+    Statistician* 52 (1998) 119) do, so that a class that is answered rightly throughout has a variance too. When
+    samples cluster, m is their effective number: that over which `raised_variance` is ``p (1 − p)``, or the effective
+    groups where none or all are right. Classes worth less than two samples have none of their own: ``v`` is then at
+    least ``q (1 − q)`` with q from all of these classes.
+
+    The second, of independent samples, is ``b − sqrt(Σ (p − l)²) / K`` to ``b + sqrt(Σ (u − p)²) / K`` with Wilson's
+    limits l and u of a class (MOVER; Zou & Donner, *Statistics in Medicine* 27 (2008) 1693): better for a single class
+    of few samples, and too narrow for many classes nearly all right. When samples cluster, it is that of the share of
+    right answers in which each class has the same weight (`_weighted_limits`): groups may have samples of several
+    classes, all of them easy or all of them hard, and few groups may not show it.
 
     Parameters
     ----------
@@ -88,24 +106,69 @@ def balanced_accuracy_figure(
     if not len(right):
         return {"value": None, "low": None, "high": None, "method": "undefined in this part"}
     spread = class_spread(right.astype(np.float64), truth, units)
-    value = float(spread.means.mean())
-    if clustered and len(np.unique(units)) == 1:
-        return {"value": value, "low": None, "high": None, "method": NO_INTERVAL["group"]}
-    limits = []
-    for rows in _rows_by_class(truth):
-        figure = share_figure(right[rows], units[rows], confidence, clustered)
-        limits.append((0.0, 1.0) if figure["low"] is None else (figure["low"], figure["high"]))
-    low, high = np.array(limits).T
-    total = float(spread.squares.sum())
-    wider = math.sqrt(1 + spread.shared / total) if total > 0 else 1.0
-    scale = wider / len(limits)
-    kind = "Clopper-Pearson's over groups" if clustered else "Wilson's"
-    return {
-        "value": value,
-        "low": max(0.0, value - scale * float(np.linalg.norm(spread.means - low))),
-        "high": min(1.0, value + scale * float(np.linalg.norm(high - spread.means))),
-        "method": f"from the intervals of {_counted_classes(len(limits))}, {kind} (MOVER)",
-    }
+    value, n_groups = float(spread.means.mean()), len(np.unique(units))
+    if clustered and n_groups == 1:
+        return {"value": value, "low": None, "high": None, "method": no_interval(1, clustered)}
+    numbers = _effective_numbers(spread) if clustered else spread.sizes
+    variances = _share_variances(spread.means, numbers)
+    z = float(stats.norm.isf((1 - confidence) / 2))
+    reach = z * math.sqrt((1 + spread.shared) * float(variances.sum())) / len(numbers)
+    if clustered:
+        low, high = _weighted_limits(right, truth, units, confidence)
+        method = f"class by class over {counted(n_groups, 'group')}: Agresti-Coull or Clopper-Pearson, the wider"
+    else:
+        low, high = _mover(spread.means, spread.sizes, z)
+        method = "class by class: Agresti-Coull or Wilson (MOVER), the wider"
+    limits = max(0.0, min(low, value - reach)), min(1.0, max(high, value + reach))
+    return {"value": value, "low": limits[0], "high": limits[1], "method": method}
+
+
+def _share_variances(shares: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Of the share of right answers of each class, from so many samples; float64 of shape (classes present,)."""
+    raised = (shares * numbers + 1) / (numbers + 2)
+    variances = raised * (1 - raised) / (numbers + 2)
+    alone = numbers < 2
+    if alone.any():
+        together = float(shares[alone].sum() + 1) / (int(alone.sum()) + 2)
+        variances[alone] = np.maximum(variances[alone], together * (1 - together))
+    return variances
+
+
+def _mover(shares: np.ndarray, numbers: np.ndarray, z: float) -> tuple[float, float]:
+    """Limits of the mean of independent shares from Wilson's limits of each."""
+    middle = (shares + z**2 / (2 * numbers)) / (1 + z**2 / numbers)
+    reach = z * np.sqrt(shares * (1 - shares) / numbers + z**2 / (4 * numbers**2)) / (1 + z**2 / numbers)
+    value = float(shares.mean())
+    below, above = (float(np.linalg.norm(shares - end)) / len(shares) for end in (middle - reach, middle + reach))
+    return value - below, value + above
+
+
+def _effective_numbers(spread: ClassSpread) -> np.ndarray:
+    """Samples of each class over their design effect; the effective groups where none or all are right."""
+    own = spread.means * (1 - spread.means)
+    mixed = (spread.means > 0) & (spread.means < 1)
+    variances = raised_variance(spread.jackknife, np.where(mixed, own, 1.0), spread.groups)
+    return np.where(mixed, np.minimum(spread.sizes, own / variances), spread.groups)
+
+
+def _weighted_limits(right: np.ndarray, truth: np.ndarray, units: np.ndarray, confidence: float) -> tuple[float, float]:
+    """Clopper and Pearson's limits of the share of right answers with a weight for each, the same in all for a class.
+
+    As `clearmargin.evaluation.intervals.share_figure` has them, with the weights of groups in the place of their sizes,
+    and the linearised variance over the groups.
+    """
+    _, classes = np.unique(truth, return_inverse=True)
+    sizes = np.bincount(classes)
+    weights = 1.0 / (sizes[classes] * len(sizes))
+    means = np.bincount(classes, right) / sizes
+    number = len(np.unique(units))
+    groups = 1.0 / float((np.bincount(units, weights) ** 2).sum())
+    if right.all() or not right.any():
+        return clopper_pearson(groups if right.all() else 0.0, groups, confidence)
+    share = float(means.mean())
+    seen = float((np.bincount(units, weights * (right - means[classes])) ** 2).sum()) * number / (number - 1)
+    worth = share * (1 - share) / float(raised_variance(seen, share * (1 - share), groups))
+    return clopper_pearson(share * worth, worth, confidence)
 
 
 def balanced_difference(
@@ -113,11 +176,12 @@ def balanced_difference(
 ) -> tuple[dict[str, Any], float]:
     """The difference of two balanced accuracies with Student's interval, and the p-value that goes with it.
 
-    The variance of a class is the larger of ``E / (E − 1) Σ z²``, of its sample, and ``(E² Σ z² + 1) / (E + 2)²``, with
-    E the effective groups and z of `ClassSpread`: that of Agresti & Min (*Statistics in Medicine* 24 (2005) 729), who
-    add half a sample on which only the one, and half a sample on which only the other contender is right. Of the K
-    classes: ``(Σ v + shared) / K²``, with ``(Σ v)² / Σ (v² / (E − 1))`` degrees of freedom (Welch, *Biometrika* 34
-    (1947) 28; E − 1 is at least 1).
+    The variance of a class is the larger of that of its sample, ``E / (E − 1) Σ z²``, and that of Agresti & Min
+    (*Statistics in Medicine* 24 (2005) 729), who add half a sample to each of the four cells (both right, none, only
+    the one, only the other): ``(E² Σ z² + 1 + 2 E d² / (E + 2)) / (E + 2)²``, with E the effective groups, d the
+    difference of the class, and z of `ClassSpread`. Classes worth less than two groups have no spread of their own:
+    theirs is at least the mean of their d². Of the K classes: ``(1 + shared) Σ v / K²``, with ``(Σ v)² / Σ (v² / (E −
+    1))`` degrees of freedom (Welch, *Biometrika* 34 (1947) 28; E − 1 is at least 1).
 
     Parameters
     ----------
@@ -134,17 +198,10 @@ def balanced_difference(
     n_classes, n_units = len(spread.means), len(np.unique(units))
     value = float(spread.means.mean())
     if n_units == 1:
-        return {
-            "value": value,
-            "low": None,
-            "high": None,
-            "method": NO_INTERVAL["group" if clustered else "sample"],
-        }, 1.0
-    groups, squares = spread.groups, spread.squares
-    own = groups / np.where(groups > 1, groups - 1, np.inf) * squares
-    variances = np.maximum(own, (groups**2 * squares + 1) / (groups + 2) ** 2)
-    error = math.sqrt(float(variances.sum()) + spread.shared) / n_classes
-    degrees = float(variances.sum() ** 2 / (variances**2 / np.maximum(groups - 1, 1)).sum())
+        return {"value": value, "low": None, "high": None, "method": no_interval(1, clustered)}, 1.0
+    variances = _difference_variances(spread)
+    error = math.sqrt((1 + spread.shared) * float(variances.sum())) / n_classes
+    degrees = float(variances.sum() ** 2 / (variances**2 / np.maximum(spread.groups - 1, 1)).sum())
     reach = float(stats.t.isf((1 - confidence) / 2, degrees)) * error
     method = f"Student's t over {counted(n_units, 'group' if clustered else 'image')}, class by class"
     low, high = max(-1.0, value - reach), min(1.0, value + reach)
@@ -152,11 +209,13 @@ def balanced_difference(
     return {"value": value, "low": low, "high": high, "method": method}, p
 
 
-def _counted_classes(number: int) -> str:
-    """How many classes: ``1 class``, ``2 classes``."""
-    return "1 class" if number == 1 else f"{number} classes"
-
-
-def _rows_by_class(truth: np.ndarray) -> list[np.ndarray]:
-    order = np.argsort(truth, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(truth[order])) + 1)
+def _difference_variances(spread: ClassSpread) -> np.ndarray:
+    """Of the difference of each class, float64 of shape (classes present,)."""
+    groups, squares, means = spread.groups, spread.squares, spread.means
+    own = groups / np.where(groups > 1, groups - 1, np.inf) * squares
+    added = (groups**2 * squares + 1 + 2 * groups * means**2 / (groups + 2)) / (groups + 2) ** 2
+    variances = np.maximum(own, added)
+    alone = groups < 2
+    if alone.any():
+        variances[alone] = np.maximum(variances[alone], (means[alone] ** 2).mean())
+    return variances

@@ -142,13 +142,18 @@ def fit_gate(distances: np.ndarray, false_alarms: float, sha256: str, groups: np
     return GateRule(false_alarms, float(np.sort(distances)[rank - 1]), sha256, place)
 
 
-def expected_false_alarms(rule: GateRule) -> tuple[float, float] | tuple[None, None]:
+def expected_false_alarms(rule: GateRule, n_validation: int) -> tuple[float, float] | tuple[None, None]:
     """5th and 95th percentile of the share of false alarms of a gate that was fitted on exchangeable images.
 
     One minus the coverage of a conformal threshold at the same `Place`, which is Beta(k, n + 1 − k) for distances
-    without ties; Vovk, *ACML* (2012), proposition 2a. When images cluster it is the range as if those of a group were
-    all alike, which is not always the wider one. It is of the rate itself: the share found among few test images
-    varies beyond it.
+    without ties; Vovk, *ACML* (2012), proposition 2a. When images cluster it reaches from the lower to the upper limit
+    of two ranges: as if the images of a group were all alike, and as if all images were independent. It is of the rate
+    itself: the share found among few test images varies beyond it.
+
+    Parameters
+    ----------
+    n_validation
+        Images that the gate was fitted on.
 
     Returns
     -------
@@ -156,9 +161,9 @@ def expected_false_alarms(rule: GateRule) -> tuple[float, float] | tuple[None, N
     """
     if rule.place is None:
         return None, None
-    rank, n = rule.place
-    low, high = 1 - stats.beta.ppf(RANGE[::-1], rank, n + 1 - rank)
-    return float(low), float(high)
+    alone = min(conformal_rank(n_validation, rule.false_alarms), n_validation), n_validation
+    ranges = [1 - stats.beta.ppf(RANGE[::-1], rank, n + 1 - rank) for rank, n in (rule.place, alone)]
+    return float(min(low for low, _ in ranges)), float(max(high for _, high in ranges))
 
 
 def read_training_features(folder: Path, rule: GateRule) -> TrainingFeatures:
@@ -248,7 +253,7 @@ def gate_block(
     validation_groups
         How many groups the validation samples are of.
     """
-    low, high = expected_false_alarms(rule)
+    low, high = expected_false_alarms(rule, len(distances["validation"]))
     return {
         "false_alarms": rule.false_alarms,
         "expected_low": low,
@@ -289,15 +294,15 @@ def gate_note(rule: GateRule, n_validation: int, groups: int) -> str:
         )
     else:
         said = tr(
-            "About {rate} of images like those of the validation part are called unlike. That an image is not called "
-            "so does not mean that the model knows such images.",
-            rate=f"{rule.false_alarms:.4g}",
+            "On average {rate} of images like those of the validation part are called unlike, were they independent. "
+            "That an image is not called so does not mean that the model knows such images.",
+            rate=f"{1 - conformal_rank(n_validation, rule.false_alarms) / (n_validation + 1):.2g}",
         )
     if groups >= n_validation:
         return said
     return f"{said} " + tr(
         "The {n} validation images are of {groups} groups, and images of a group are alike: the expected range of "
-        "false alarms is given as if each group were one image.",
+        "false alarms holds both the range as if each group were one image, and that of independent images.",
         n=n_validation,
         groups=groups,
     )

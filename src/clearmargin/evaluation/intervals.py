@@ -141,7 +141,8 @@ def too_few_groups(figures: Mapping[str, Any]) -> str:
     )
 
 
-def _no_interval(n_units: int, clustered: bool) -> str:
+def no_interval(n_units: int, clustered: bool) -> str:
+    """Why there are no limits: a single group (or sample), or no spread."""
     if n_units == 1:
         return f"no interval: a single {'group' if clustered else 'sample'}"
     return "no interval: the resamples show no spread"
@@ -156,7 +157,7 @@ def paired_figure(value: float, apart: np.ndarray, confidence: float, n_units: i
         The difference in each resample, float64 of shape (resamples,).
     """
     if n_units == 1:
-        return {"value": value, "low": None, "high": None, "method": _no_interval(n_units, clustered)}
+        return {"value": value, "low": None, "high": None, "method": no_interval(n_units, clustered)}
     low, high = percentile_interval(apart, confidence)
     note = "; the resamples show no spread" if low == high else ""
     return {"value": value, "low": low, "high": high, "method": f"paired {bootstrap_method(n_units, clustered)}{note}"}
@@ -186,7 +187,7 @@ def bootstrap_figure(
     else:
         low, high = bca_interval(value, resampled, jackknife, confidence)
     if not high - low > NO_SPREAD * abs(value):
-        return {"value": float(value), "low": None, "high": None, "method": _no_interval(n_units, clustered)}
+        return {"value": float(value), "low": None, "high": None, "method": no_interval(n_units, clustered)}
     method = ("" if jackknife is None else "BCa ") + bootstrap_method(n_units, clustered)
     left_out = float(np.isnan(resampled).mean())
     note = f"; {left_out:.1%} of the resamples left out, undefined there" if left_out else ""
@@ -198,8 +199,9 @@ def share_figure(right: np.ndarray, units: np.ndarray, confidence: float, cluste
 
     Independent samples: Wilson's interval. Clustered samples: Clopper and Pearson's, with the effective number of
     samples (the actual one over `share_design_effect`) in the place of samples; Korn & Graubard, *Survey Methodology*
-    24 (1998) 193. When all answers are right (or all wrong) groups show no spread to tell how alike their samples are:
-    `effective_groups` takes that place, as if those of a group were all alike.
+    24 (1998) 193, without their factor for the degrees of freedom, whose place the raised variance takes. When all
+    answers are right (or all wrong) groups show no spread to tell how alike their samples are: `effective_groups` takes
+    that place, as if those of a group were all alike.
 
     Parameters
     ----------
@@ -220,7 +222,7 @@ def share_figure(right: np.ndarray, units: np.ndarray, confidence: float, cluste
         worth = "" if effective > groups - 0.05 else f" (worth {effective:.1f} of one size)"
         return _figure(share, low, high, f"Clopper-Pearson over {counted(groups, 'group')}{worth}")
     if groups == 1:
-        return {"value": share, "low": None, "high": None, "method": _no_interval(groups, clustered)}
+        return {"value": share, "low": None, "high": None, "method": no_interval(groups, clustered)}
     effect = share_design_effect(right, units)
     low, high = clopper_pearson(successes / effect, n / effect, confidence)
     method = f"Clopper-Pearson over {counted(groups, 'group')} (design effect {effect:.1f})"
@@ -234,10 +236,8 @@ def share_design_effect(right: np.ndarray, units: np.ndarray) -> float:
     the share without one; Kish, *Survey Sampling* (1965), section 8.2; Wolter, *Introduction to Variance Estimation*
     (2007), chapter 4. Unlike the linearised variance it does not shrink where a few groups hold most of the samples.
 
-    Of few groups, or few wrong answers, the jackknife often sees too little: where all groups happen to be alike, next
-    to nothing. ``1 / 20 (E + 1)²`` is therefore added to ``V``, a twentieth of a group that is unlike the others, with
-    E the `effective_groups`; but no more than what the variance would be, ``p (1 − p) / E``, were all samples of a
-    group alike. The twentieth is ours, chosen by simulation (docs/validity.md, row 7).
+    Of few groups, or few wrong answers, the jackknife often sees too little (where all groups happen to be alike, next
+    to nothing): `raised_variance`.
 
     Parameters
     ----------
@@ -249,9 +249,27 @@ def share_design_effect(right: np.ndarray, units: np.ndarray) -> float:
     n, share, sizes = len(right), float(right.mean()), np.bincount(units)
     without = (right.sum() - np.bincount(units, right)) / (n - sizes)
     seen = float(((without - share) ** 2).sum()) * (len(sizes) - 1) / len(sizes)
-    groups, spread = effective_groups(units), share * (1 - share)
-    variance = max(seen, min(seen + 1 / (20 * (groups + 1) ** 2), spread / groups))
-    return max(1.0, variance * n / spread)
+    spread = share * (1 - share)
+    return max(1.0, float(raised_variance(seen, spread, effective_groups(units))) * n / spread)
+
+
+def raised_variance(seen: Any, spread: Any, groups: Any) -> np.ndarray:
+    """A variance of a share over groups, raised for what few groups don't show; elementwise.
+
+    ``1 / 20 (E + 1)²`` is added, a twentieth of a group that is unlike the others, but no more than what the variance
+    would be, ``p (1 − p) / E``, were all samples of a group alike. The twentieth is ours, chosen by simulation
+    (docs/validity.md, row 7).
+
+    Parameters
+    ----------
+    seen
+        The variance over the groups.
+    spread
+        ``p (1 − p)``.
+    groups
+        E, the `effective_groups`.
+    """
+    return np.maximum(seen, np.minimum(seen + 1 / (20 * (groups + 1) ** 2), spread / groups))
 
 
 def _figure(value: float, low: float, high: float, method: str) -> dict[str, Any]:

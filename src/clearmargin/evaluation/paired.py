@@ -91,27 +91,33 @@ FEW_AS_FAR = 20  # so many random patterns as far from zero as the observed one 
 
 
 def most_draws(draws: int, tests: int, bar: float) -> int:
-    """So many random patterns that the smallest p-value, adjusted by Holm for so many tests, is a twentieth of the bar.
+    """So many random patterns that the smallest p-value, adjusted by Holm for so many tests, is a fifth of the bar.
 
     Never fewer than ``draws``.
     """
-    return max(draws, math.ceil(20 * tests / bar))
+    return max(draws, math.ceil(5 * tests / bar))
 
 
-def settled_in_stages(as_far: Callable[[int], int], draws: int, most: int) -> float:
+def randomisation_p(as_far: Callable[[int], int], row_elements: int, draws: int, most: int) -> float:
     """P-value of a randomisation test: the share of random patterns as far from zero, the observed one among them.
 
-    After ``draws`` patterns, or as many more as ``most`` when fewer than 20 of the first were as far: only a small p
-    needs more. Besag & Clifford, *Biometrika* 78 (1991) 301, in two stages.
+    After ``draws`` patterns, and then in pieces until 20 were as far or there are ``most``: only a small p needs more;
+    Besag & Clifford, *Biometrika* 78 (1991) 301.
 
     Parameters
     ----------
     as_far
         Draws so many patterns, and says how many of them are as far from zero.
+    row_elements
+        Numbers in a pattern, which say how many are drawn at once.
     """
-    found, done = as_far(draws), draws
-    if found < FEW_AS_FAR and most > draws:
-        found, done = found + as_far(most - draws), most
+    found = sum(as_far(size) for size in chunks(draws, row_elements))
+    done = draws
+    for size in chunks(max(0, most - draws), row_elements):
+        if found >= FEW_AS_FAR:
+            break
+        found += as_far(size)
+        done += size
     return (found + 1) / (done + 1)
 
 
@@ -129,7 +135,7 @@ def sign_flip_p(differences: np.ndarray, flips: int, seed: int, most: int = 0) -
     differences
         What each group adds to the difference of the contenders, float64 of shape (groups,).
     flips, most
-        Number of random sign patterns, and up to how many where p is small: `settled_in_stages`.
+        Number of random sign patterns, and up to how many where p is small: `randomisation_p`.
     """
     moving = differences[differences != 0]
     if not moving.size:
@@ -137,14 +143,11 @@ def sign_flip_p(differences: np.ndarray, flips: int, seed: int, most: int = 0) -
     bar = abs(moving.sum()) - ROUNDING
     rng = np.random.default_rng([seed, 1])
 
-    def as_far(number: int) -> int:
-        found = 0
-        for size in chunks(number, moving.size):
-            signs = 2.0 * rng.integers(0, 2, size=(size, moving.size)) - 1.0
-            found += int((np.abs(signs @ moving) >= bar).sum())
-        return found
+    def as_far(size: int) -> int:
+        signs = 2.0 * rng.integers(0, 2, size=(size, moving.size)) - 1.0
+        return int((np.abs(signs @ moving) >= bar).sum())
 
-    return settled_in_stages(as_far, flips, most)
+    return randomisation_p(as_far, moving.size, flips, most)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

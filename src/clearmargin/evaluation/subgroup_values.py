@@ -100,7 +100,7 @@ def _closed(values: list[Value], hidden: set[int]) -> list[Value]:
     All values together are known: what is hidden must be two values at least, and together large enough.
     """
     hidden = set(hidden)
-    rest = sorted(set(range(len(values))) - hidden, key=lambda place: values[place].n)
+    rest = sorted(set(range(len(values))) - hidden, key=lambda place: (values[place].n, place))
     while hidden and rest and (len(hidden) < 2 or _small(values[place] for place in hidden)):
         hidden.add(rest.pop(0))
     return [
@@ -113,7 +113,8 @@ def without_differences(columns: Mapping[str, list[Value]], units: np.ndarray) -
 
     A region of which all sites but one are shown gives that one away. Of each value that is shown, and of all other
     samples together, the values of another column that lie inside are taken away; when what is left is too small to be
-    shown, the value is hidden, and in its column what `column_values` hides with it. Until nothing follows any more.
+    shown, the value is hidden, and in its column what `column_values` hides with it. Until nothing follows in this way
+    any more; sums of several values of one column, or three columns together, may still give a small number away.
 
     Parameters
     ----------

@@ -19,7 +19,8 @@ groups, tests that resample them find differences too often where the few are le
 others (docs/validity.md, row 21).
 
 Values of fewer than 10 samples or 5 groups are named without figures: they tell little, and much about single persons.
-So are others from which such a small number would follow by subtraction.
+So are others from which such a small number would follow by subtraction of values of one column: within the column, or
+from a value of another. Who publishes many columns that cut one another should look at sums of several values himself.
 """
 
 from __future__ import annotations
@@ -32,11 +33,10 @@ import numpy as np
 from scipy import stats
 
 from clearmargin.evaluation.alignment import AlignedPredictions
-from clearmargin.evaluation.bootstrap import chunks
 from clearmargin.evaluation.class_means import balanced_accuracy_figure
 from clearmargin.evaluation.intervals import share_figure
 from clearmargin.evaluation.metrics import predicted_index
-from clearmargin.evaluation.paired import ROUNDING, holm, level, most_draws, settled_in_stages, sign_flip_p
+from clearmargin.evaluation.paired import ROUNDING, holm, level, most_draws, randomisation_p, sign_flip_p
 from clearmargin.evaluation.subgroup_values import Value, column_values, without_differences
 
 Columns = Mapping[str, Sequence[str | None]]
@@ -200,7 +200,7 @@ def permutation_p(
     chosen
         bool of shape (groups,); some, not all.
     draws, most
-        Number of random choices, and up to how many where p is small: `settled_in_stages`.
+        Number of random choices, and up to how many where p is small: `randomisation_p`.
     """
 
     def gaps(picked: np.ndarray) -> np.ndarray:
@@ -210,11 +210,8 @@ def permutation_p(
     bar = float(gaps(chosen[np.newaxis].astype(np.float64))[0]) - ROUNDING
     rng = np.random.default_rng([seed, 2])
 
-    def as_far(number: int) -> int:
-        found = 0
-        for size in chunks(number, len(chosen)):
-            picked = rng.permuted(np.tile(chosen, (size, 1)), axis=1).astype(np.float64)
-            found += int((gaps(picked) >= bar).sum())
-        return found
+    def as_far(size: int) -> int:
+        picked = rng.permuted(np.tile(chosen, (size, 1)), axis=1).astype(np.float64)
+        return int((gaps(picked) >= bar).sum())
 
-    return settled_in_stages(as_far, draws, most)
+    return randomisation_p(as_far, len(chosen), draws, most)

@@ -53,12 +53,14 @@ def write_evidence(
 ) -> None:
     """Write what the figures of an external test are computed from: of all images, those left out too.
 
-    ``images.csv``: ``name``, ``pixel_sha256`` and ``copy`` (as `Overlap.kinds`) of each image. Of each contender
-    ``predictions.csv``, in the classes of the test; ``own_classes.csv`` where these are sums of its own; and
-    ``gate.csv`` of one with a gate.
+    ``images.csv``: ``name``, ``group`` (as the data state it), ``pixel_sha256`` and ``copy`` (as `Overlap.kinds`) of
+    each image. Of each contender ``predictions.csv``, in the classes of the test; ``own_classes.csv`` where these are
+    sums of its own; and ``gate.csv`` of one with a gate.
     """
     names = next(iter(said.values())).names
-    write_table(folder / "images.csv", pd.DataFrame({"name": names, "pixel_sha256": hashes, "copy": overlap.kinds}))
+    stated = np.array([name or "" for name in overlap.stated], dtype=object)
+    listed = {"name": names, "group": stated, "pixel_sha256": hashes, "copy": overlap.kinds}
+    write_table(folder / "images.csv", pd.DataFrame(listed))
     for name, judged in own.items():
         place = folder / "contenders" / slug(name)
         write_predictions(place / "predictions.csv", {"test": said[name]})

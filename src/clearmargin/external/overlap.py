@@ -31,6 +31,13 @@ class Overlap:
         (new, learned from) by name, of at most `MOST_PAIRS`.
     groups
         int64 of shape (new images,): copies among the new images, and their patients, share a number.
+    stated
+        Name of the group that the data state for each image, None for none: object of shape (new images,).
+    same_name
+        bool of shape (new images,): the stated group bears the name of one that was learned from. Whether it is the
+        same patient only people know.
+    learned_stated
+        How many of the images that were learned from have a stated group.
     """
 
     identical: np.ndarray
@@ -39,6 +46,9 @@ class Overlap:
     why_not: str
     pairs: tuple[tuple[str, str], ...]
     groups: np.ndarray
+    stated: np.ndarray
+    same_name: np.ndarray
+    learned_stated: int
 
     @property
     def left_out(self) -> np.ndarray:
@@ -64,6 +74,9 @@ class Overlap:
             "left_out": int(self.left_out.sum()),
             "near_looked_for": self.near_looked_for,
             "why_not": self.why_not or None,
+            "groups_stated": sum(name is not None for name in self.stated[~self.left_out]),
+            "learned_groups_stated": self.learned_stated,
+            "same_name": int(self.same_name[~self.left_out].sum()),
             "pairs": [{"new": new, "trained": trained} for new, trained in self.pairs],
         }
 
@@ -93,7 +106,7 @@ def find_overlap(new: Inputs, learned: pd.DataFrame, stored: StoredMiniatures | 
     Parameters
     ----------
     learned
-        ``name`` and ``pixel_sha256`` of each image that was learned from.
+        ``name``, ``group`` and ``pixel_sha256`` of each image that was learned from.
     stored
         Pictures of them; None when there are none, and ``why_not`` says why.
     """
@@ -114,9 +127,21 @@ def find_overlap(new: Inputs, learned: pd.DataFrame, stored: StoredMiniatures | 
         near = np.isin(clusters, before) & ~identical
         one_of = dict(zip(before[::-1], list(learned["name"])[::-1], strict=True))
         pairs += [(names[row], one_of[clusters[row]]) for row in np.flatnonzero(near)]
-    patients = number_known([sample.group for sample in new.samples])
-    groups = join_groups(clusters, exact_copies(list(hashes)), patients)
-    return Overlap(identical, near, stored is not None, why_not, tuple(pairs[:MOST_PAIRS]), groups)
+    stated_groups = np.array([sample.group for sample in new.samples], dtype=object)
+    groups = join_groups(clusters, exact_copies(list(hashes)), number_known(list(stated_groups)))
+    known = set(learned["group"]) - {""}
+    same_name = np.array([name in known for name in stated_groups], dtype=bool)
+    return Overlap(
+        identical=identical,
+        near=near,
+        near_looked_for=stored is not None,
+        why_not=why_not,
+        pairs=tuple(pairs[:MOST_PAIRS]),
+        groups=groups,
+        stated=stated_groups,
+        same_name=same_name,
+        learned_stated=int((learned["group"] != "").sum()),
+    )
 
 
 def require_same_images(learned: pd.DataFrame, given: Inputs) -> None:

@@ -22,6 +22,8 @@ def sentences(figures: Mapping[str, Any], record: Mapping[str, Any]) -> list[str
     rest = [_left_out(overlap["left_out"])] if overlap["left_out"] else []
     if not overlap["near_looked_for"]:
         rest.append(tr("Only identical copies were looked for, not near ones."))
+    if overlap["same_name"]:
+        rest.append(_same_name(overlap["same_name"]))
     return [" ".join([_accuracy(name, figures, record["internal"]), *rest]) for name in figures["contenders"]]
 
 
@@ -54,6 +56,32 @@ def warnings(figures: Mapping[str, Any], labels: Sequence[str], overlap: Mapping
                 "All images tested are of one class, so that nothing is said of telling it from others: {label}.",
                 label=left[0],
             )
+        )
+    if not overlap["groups_stated"]:
+        told.append(
+            tr(
+                "The data state no groups (patients): images of one patient count as independent, which makes "
+                "intervals too narrow, and patients who were learned from are not recognised by other images of theirs."
+            )
+        )
+    elif not overlap["learned_groups_stated"]:
+        told.append(
+            tr(
+                "The data of the run stated no groups (patients): those who were learned from are not recognised by "
+                "other images of theirs."
+            )
+        )
+    elif overlap["groups_stated"] < figures["n"]:
+        told.append(
+            tr(
+                "Of {n} of the images tested no group (patient) is stated: each counts as independent of all others.",
+                n=f"{figures['n'] - overlap['groups_stated']:,}",
+            )
+        )
+    if overlap["same_name"]:
+        told.append(
+            f"{_same_name(overlap['same_name'])} "
+            + tr("If they are the same patients, the figures are too good: take them out of the data.")
         )
     if figures["groups"] == 1:
         told.append(tr("All images tested are of one group: how others would do is not known."))
@@ -88,6 +116,15 @@ def _left_out(number: int) -> str:
         number,
         "{n} more image was left out: it, or another of its group, is a copy of one that the run learned from.",
         "{n} more images were left out: they, or others of their group, are copies of some that the run learned from.",
+        n=number,
+    )
+
+
+def _same_name(number: int) -> str:
+    return trn(
+        number,
+        "{n} image tested is of a group that bears the name of one learned from.",
+        "{n} images tested are of groups that bear the names of some learned from.",
         n=number,
     )
 

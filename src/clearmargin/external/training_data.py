@@ -3,7 +3,8 @@
 The pixels stay out of the run folder: it is handed around, and patients' images may not be.
 ``training_summary.json`` holds counts, means and deviations, and the key of the decoded pixels in the cache;
 ``training_images.csv`` a hash of the pixels of every image that was learned from, by which identical ones are known
-again wherever the run lies. Copies that are only nearly identical need pictures: those in the cache, or the data.
+again wherever the run lies, and the group that the data state for it. Copies that are only nearly identical need
+pictures: those in the cache, or the data.
 """
 
 from __future__ import annotations
@@ -49,8 +50,15 @@ def write_training_data(folder: Path, found: Inputs, inputs: Inputs, split: Spli
     """
     learned = np.sort(np.concatenate([split.rows("train"), split.rows("validation")]))
     facts = inputs.facts.iloc[learned].reset_index(drop=True)
-    listed = pd.DataFrame({"name": split.names[learned], "part": split.parts[learned]})
-    write_table(folder / IMAGES, listed.assign(pixel_sha256=facts["pixel_sha256"].to_numpy(dtype=object)))
+    listed = pd.DataFrame(
+        {
+            "name": split.names[learned],
+            "part": split.parts[learned],
+            "group": np.array([inputs.samples[row].group or "" for row in learned], dtype=object),
+            "pixel_sha256": facts["pixel_sha256"].to_numpy(dtype=object),
+        }
+    )
+    write_table(folder / IMAGES, listed)
     train = split.rows("train")
     summary = summarise(inputs.facts.iloc[train], split.labels[train])
     write_json(folder / SUMMARY, sealed({"format": 1, "pixels_key": found.key, **summary}))
@@ -110,8 +118,8 @@ def read_training_data(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     if not isinstance(summary, dict) or not is_sealed(summary) or summary.get("format") != 1:
         raise RunFolderError(f"{folder / SUMMARY} was edited or damaged: run the study again.")
     try:
-        images = read_table(folder / IMAGES, text=("name", "part", "pixel_sha256"))
-        hashes = images["pixel_sha256"]
+        images = read_table(folder / IMAGES, text=("name", "part", "group", "pixel_sha256"))
+        hashes, _ = images["pixel_sha256"], images["group"]
     except (OSError, ValueError, KeyError) as error:
         raise RunFolderError(f"{folder / IMAGES} is missing or damaged ({error}): run the study again.") from error
     if not len(hashes):

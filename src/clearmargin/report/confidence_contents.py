@@ -109,6 +109,7 @@ class _SubgroupFigures(Portion):
     balanced_accuracy: Figure
     gap: Figure
     p_holm: float | None
+    differs: bool
 
 
 class _SubgroupValue(Portion):

@@ -38,6 +38,7 @@ class _Reference(Portion):
 class _ClassFigures(Portion):
     name: str = Field(alias="class")
     n: int
+    groups: int
     recall: float | None
     precision: float | None
     specificity: float | None

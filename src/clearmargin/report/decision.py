@@ -106,7 +106,7 @@ def _sentence(panel: Panel, confidence: float) -> str:
     if first == last:
         return tr(
             "“{label}”: no contender is shown to do more good than treating everybody or nobody ({confidence} % band "
-            "over all thresholds).",
+            "over all thresholds). With few images only a large advantage would show.",
             **values,
         )
     thresholds = panel.lines[0].x

@@ -69,8 +69,20 @@ def _statistics(run: StudyFiles) -> list[str]:
         told.append(
             tr("Where all or no answers were right, Clopper and Pearson's interval over groups is given (1934).")
         )
-    if any(method.endswith("(MOVER)") for method in used):
-        told.append(tr("Balanced accuracy has an interval from those of the classes (Zou and Donner 2008)."))
+    if result["task"] != "regression" and result.get("clustered"):
+        told.append(
+            tr(
+                "Balanced accuracy has the wider of two intervals: one made class by class (Agresti and Coull 1998), "
+                "and one over groups in which each class has the same weight (Korn and Graubard 1998)."
+            )
+        )
+    elif result["task"] != "regression":
+        told.append(
+            tr(
+                "Balanced accuracy has the wider of two intervals made class by class (Agresti and Coull 1998; Zou and "
+                "Donner 2008)."
+            )
+        )
     if result["task"] == "regression":
         told.append(tr("Errors have bootstrap intervals by the BCa method (Efron 1987), with {n} resamples.", n=drawn))
     else:

@@ -85,7 +85,10 @@ def _sentence(found: Mapping[str, Any]) -> str:
         if one["differs"] and is_number(one["gap"]["value"])
     ]
     if not gaps:
-        return tr("No value of “{column}” stands out: every gap may be chance.", column=found["column"])
+        return tr(
+            "No value of “{column}” stands out by test and interval both: every gap may be chance.",
+            column=found["column"],
+        )
     _, value, name, gap = max(gaps)
     values = {"name": name, "column": found["column"], "value": value, "by": points(gap)}
     return tr("{name} differs where “{column}” is “{value}”: accuracy {by} points against the rest.", **values)
