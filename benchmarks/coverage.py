@@ -1,11 +1,12 @@
 """How often intervals hold the truth and tests cry wolf, by simulation: the long version of the tests.
 
     python benchmarks/coverage.py [clustered] [metrics] [areas] [winners] [repeats] [subgroups] [bands] [rare]
-                                 [--studies 1000]
+                                 [balanced] [--studies 1000]
 
 clustered   accuracy over patients whose samples are alike: Wilson's interval, the percentile bootstrap over patients
-            and Wilson's for the effective number of samples
-metrics     the percentile interval of every headline metric, 4 classes, independent samples
+            and Clopper and Pearson's for the effective number of samples
+metrics     the percentile interval of every metric that has one, 4 classes, independent samples
+balanced    the interval of balanced accuracy: two classes to a thousand, independent samples and patients
 areas       DeLong's test of two equally good contenders, and its interval of a true difference
 winners     five contenders of the same balanced accuracy, whose accuracies differ: any of ten pairs with a winner
 repeats     10 times 10-fold cross-validation of two equally good learners: the usual and the corrected t-test
@@ -89,15 +90,52 @@ def clustered(rng: np.random.Generator, studies: int) -> None:
             print(f"accuracy {accuracy}, patients: {told}: {name} covers {count / studies:.1%}")
 
 
+def balanced(rng: np.random.Generator, studies: int) -> None:
+    """Coverage of balanced accuracy: independent samples, patients alike within, patients wholly right or wrong."""
+    settings = [((100, 100), (0.9, 0.9)), ((20, 280), (0.9, 0.8)), ((5, 195), (0.8, 0.9)), ((1, 100), (0.8, 0.9))]
+    settings += [((10,) * 4, (0.95,) * 4), ((20,) * 10, (0.95,) * 10), ((10,) * 100, (0.95,) * 100)]
+    settings += [((1,) * 50, (0.8,) * 50)]
+    for sizes, recalls in settings:
+        truth, true, held = np.repeat(np.arange(len(sizes)), sizes), np.mean(recalls), 0
+        for _ in range(studies):
+            right = rng.random(truth.size) < np.array(recalls)[truth]
+            found = balanced_accuracy_figure(right, truth, np.arange(truth.size), 0.95, clustered=False)
+            held += found["low"] <= true <= found["high"]
+        told = f"samples {sizes[:2]}, recalls {recalls[:2]}" if len(sizes) == 2 else f"{len(sizes)} of {sizes[0]}"
+        print(f"balanced: {len(sizes)} classes, {told}: covers {held / studies:.1%}")
+    for by_class, size, recall, alike in (
+        ((10, 10), 10, 0.9, 0.5),
+        ((4, 30), 10, 0.9, 0.5),
+        ((100, 100), 10, 0.98, 0.5),
+    ):
+        units, scale, held = np.repeat(np.arange(sum(by_class)), size), 1 / alike - 1, 0
+        truth = np.repeat(np.arange(len(by_class)), by_class)[units]
+        for _ in range(studies):
+            right = rng.random(units.size) < rng.beta(recall * scale, (1 - recall) * scale, sum(by_class))[units]
+            found = balanced_accuracy_figure(right, truth, units, 0.95, clustered=True)
+            held += found["low"] <= recall <= found["high"]
+        of = f"{by_class} patients of {size} by class, recall {recall}, correlation {alike}"
+        print(f"balanced: {of}: covers {held / studies:.1%}")
+    for patients, n_classes, bad in ((10, 10, 0.12), (12, 4, 0.15), (20, 4, 0.1), (60, 4, 0.1)):
+        truth, units = np.tile(np.arange(n_classes), patients), np.repeat(np.arange(patients), n_classes)
+        held = 0
+        for _ in range(studies):
+            right = (rng.random(patients) >= bad)[units]
+            found = balanced_accuracy_figure(right, truth, units, 0.95, clustered=True)
+            held += found["low"] <= 1 - bad <= found["high"]
+        of = f"{patients} patients with an image of each of {n_classes} classes, all wrong in {bad:.0%} of them"
+        print(f"balanced: {of}: covers {held / studies:.1%}")
+
+
 def metrics(rng: np.random.Generator, studies: int) -> None:
-    """Coverage of every headline metric."""
+    """Coverage of every metric with a percentile interval."""
     expected = headline(*predicted(rng, 400_000, 4, 2.0))
     for n in (100, 300, 1000):
-        held = dict.fromkeys(HEADLINE, 0)
+        held = dict.fromkeys([name for name in HEADLINE if name not in ("accuracy", "balanced_accuracy")], 0)
         for seed in range(studies):
             truth, table = predicted(rng, n, 4, 2.0)
             resampled = bootstrap(aligned(truth, table, np.arange(n)), 1000, seed)["one"]
-            for name in HEADLINE:
+            for name in held:
                 low, high = percentile_interval(resampled[name])
                 held[name] += low <= expected[name] <= high
         shares = ", ".join(f"{name} {count / studies:.1%}" for name, count in held.items())
@@ -294,6 +332,7 @@ def bands(rng: np.random.Generator, studies: int) -> None:
 
 SIMULATIONS: dict[str, Callable[[np.random.Generator, int], None]] = {
     "clustered": clustered,
+    "balanced": balanced,
     "metrics": metrics,
     "areas": areas,
     "winners": winners,

@@ -195,7 +195,7 @@ def test_a_class_of_few_test_images_is_warned_of(synthetic_run):
         row["n"] for row in json.loads((run_folder / "evaluation.json").read_text())["contenders"]["VGG16"]["per_class"]
     ]
     said = words(read_page(run_folder))
-    assert f": {min(counts)}, fewer than 35): intervals of balanced accuracy" in said
+    assert f": {min(counts)}, fewer than 35): intervals of macro F1, MCC and AUC are too narrow" in said
     write_report(run_folder := synthetic_run(n_test=400))
     assert "Few test images of a class" not in words(read_page(run_folder))
 

@@ -59,7 +59,7 @@ class Bootstrap:
         return self._warned(bootstrap_figure(point, self._spread[name][metric], *settings))
 
     def share(self, name: Name) -> dict[str, Any]:
-        """The accuracy of tests that were made once each, with Wilson's interval (over groups where images cluster)."""
+        """The accuracy of tests that were made once each, with its interval (over groups where images cluster)."""
         there = self._tests[name].among > 0
         units = self._images.units[there]
         clustered = len(np.unique(units)) < len(units)
