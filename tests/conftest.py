@@ -119,6 +119,9 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+BLANK_PDF = b"%PDF-1.4\n%%EOF\n"
+
+
 @contextmanager
 def _without_rendering() -> Iterator[None]:
     """Figures are plotted, yet not rendered, which takes longer than all else in a small report."""
@@ -132,7 +135,7 @@ def _without_rendering() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drawing, "_svg", blank)
         patch.setattr(drawing, "_settle", lambda figure: None)
-        patch.setattr(drawing.Drawing, "pdf", lambda self: b"%PDF-1.4\n%%EOF\n")
+        patch.setattr(drawing.Drawing, "pdf", lambda self: BLANK_PDF)
         yield
 
 
@@ -147,6 +150,16 @@ def unrendered() -> Iterator[None]:
 def blank_figures() -> Iterator[None]:
     """For a test of what a page says; see the marker ``rendered``."""
     with _without_rendering():
+        yield
+
+
+@pytest.fixture
+def blank_pdf() -> Iterator[None]:
+    """The figures of the page alone: to draw each a second time, as PDF, takes a quarter of a small report."""
+    from clearmargin.report import drawing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing.Drawing, "pdf", lambda self: BLANK_PDF)
         yield
 
 

@@ -12,6 +12,8 @@ from PIL import Image
 
 import clearmargin as cm
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 def silent(*_: object) -> None:
     """Show no progress."""

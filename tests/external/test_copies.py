@@ -34,6 +34,8 @@ NOT_LEARNED = (
 )
 NUMBER = r"(\d{3})\.png$"  # images of the same number, in all classes, are of one patient
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 def quiet(*_: object) -> None:
     """Progress that nobody looks at."""

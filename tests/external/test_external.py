@@ -20,6 +20,8 @@ from clearmargin.files import is_sealed, sealed
 from clearmargin.runs import Run
 from clearmargin.split import read_split
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 def quiet(*_: object) -> None:
     """Progress that nobody looks at."""

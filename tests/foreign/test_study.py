@@ -48,6 +48,8 @@ batch_size = 16
 resamples = 200
 """
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 @pytest.fixture(scope="module")
 def recipe(build_onnx: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:

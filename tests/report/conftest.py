@@ -28,9 +28,12 @@ SKILLS = {"VGG16": 3.6, "plain CNN": 2.2, "wide CNN": 2.0}
 
 @pytest.fixture(autouse=True)
 def figures_as_needed(request: pytest.FixtureRequest) -> None:
-    """Render figures where a test looks at them: where it, or its module, is marked ``rendered``."""
-    if request.node.get_closest_marker("rendered") is None:
+    """Render figures where a test looks at them: where it, or its module, is marked ``rendered``; as PDF by ``pdf``."""
+    marker = request.node.get_closest_marker("rendered")
+    if marker is None:
         request.getfixturevalue("blank_figures")
+    elif not marker.kwargs.get("pdf"):
+        request.getfixturevalue("blank_pdf")
 
 
 class SyntheticRun:

@@ -14,8 +14,6 @@ from clearmargin.report.checklist import checklist
 from clearmargin.report.folder import read_run
 from clearmargin.report.model_card import neutral
 
-pytestmark = pytest.mark.rendered
-
 HOSTILE = "<img src=x onerror=alert(1)> | [a](http://x.y) `b` # www.z.org\n# heading"
 
 

@@ -10,8 +10,6 @@ from clearmargin.errors import RunFolderError
 from clearmargin.files import read_table, write_json, write_table
 from clearmargin.report import write_report
 
-pytestmark = pytest.mark.rendered
-
 # Sections about the data and the networks themselves, which leak nothing.
 UNCONCERNED = {"data", "audit", "leakage", "image", "networks", "reproduce"}
 
@@ -78,6 +76,7 @@ def assert_all_leaky(run_folder, reading):
 
 
 @pytest.mark.parametrize("classes", [("no", "yes"), tuple(f"kind {k}" for k in range(14))], ids=["two", "many"])
+@pytest.mark.rendered
 def test_every_figure_of_a_leaky_run_says_so(synthetic_run, noise_pictures, keep, reading, classes):
     run_folder = synthetic_run(classes=classes, n_test=42)
     keep(run_folder, "VGG16")
@@ -105,6 +104,7 @@ def test_a_clean_run_never_says_leaky(synthetic_run, noise_pictures, reading):
     assert not any("leaky" in path.read_text(encoding="utf-8") for path in (run_folder / "figures").glob("*.svg"))
 
 
+@pytest.mark.rendered
 def test_an_evaluation_that_says_leaky_is_believed(synthetic_run, reading):
     run_folder = synthetic_run(skills={"VGG16": 2.5})
     evaluation = json.loads((run_folder / "evaluation.json").read_text())
@@ -163,6 +163,7 @@ def test_a_pair_in_two_parts_is_found_whatever_its_groups(synthetic_run, reading
         assert ("Leaky" in text) == bool(apart)
 
 
+@pytest.mark.rendered
 def test_the_price_of_leakage_is_a_section(synthetic_run, reading):
     run_folder = synthetic_run(skills={"VGG16": 2.5})
     write_json(run_folder / "leakage.json", price())
@@ -184,6 +185,7 @@ def test_the_price_of_leakage_is_a_section(synthetic_run, reading):
     assert all(words in said for words in ("0.921", "0.872", "+4.9 points (+2.0 to +7.0)"))
 
 
+@pytest.mark.rendered
 def test_a_third_split_and_no_control_are_shown(synthetic_run, reading):
     run_folder = synthetic_run(skills={"VGG16": 2.5})
     found = price(control=None)
@@ -201,6 +203,7 @@ def test_a_third_split_and_no_control_are_shown(synthetic_run, reading):
     assert "+4.9 points (+2.0 to +7.0)" in drawn  # from random to leak-free, past the row between
 
 
+@pytest.mark.rendered
 def test_every_interval_of_the_price_is_named_and_a_missing_one_explained(synthetic_run, reading):
     run_folder = synthetic_run(skills={"VGG16": 2.5})
     given = {"split": "given", "accuracy": {**figure(0.9), "method": "Wilson score"}, "n_test": 40,

@@ -47,6 +47,7 @@ def test_every_kind_of_mistake_is_among_those_shown(synthetic_run):
     assert chosen(contender, 10_000).tolist() == every.tolist()
 
 
+@pytest.mark.rendered(pdf=True)
 def test_figures_are_also_pdf_with_embedded_fonts_and_no_date(synthetic_run):
     run_folder = synthetic_run(skills={"A": 2.0})
     write_report(run_folder)

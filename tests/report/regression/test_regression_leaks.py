@@ -4,9 +4,8 @@ import pytest
 
 from clearmargin.report import write_report
 
-pytestmark = pytest.mark.rendered
 
-
+@pytest.mark.rendered
 def test_every_figure_of_a_leaky_regression_says_so(synthetic_regression, reading, leaking):
     run_folder = synthetic_regression(seeds=5)
     leaking.leak(run_folder)
