@@ -270,12 +270,13 @@ def rare_class(evaluation: Mapping[str, Any]) -> str:
     """What to warn of when a class has few test images, or groups, however many there are of the others; else empty.
 
     The bootstrap knows no variance of a class that happens to be answered rightly throughout: intervals of figures that
-    weigh classes alike are too narrow. Balanced accuracy has its interval from those of the classes instead.
+    weigh classes alike are too narrow. Balanced accuracy has its interval from the classes instead.
     """
+    if few_groups(evaluation):  # which says it of all classes
+        return ""
     contenders = list(evaluation["contenders"].values())
-    rows = (
-        [row for row in (contenders[0].get("per_class") or ()) if 0 < row["groups"] < FEW_GROUPS] if contenders else []
-    )
+    classes = (contenders[0].get("per_class") or ()) if contenders else ()
+    rows = [row for row in classes if 0 < row["groups"] < FEW_GROUPS]
     if not rows:
         return ""
     rarest = min(rows, key=lambda row: row["groups"])
