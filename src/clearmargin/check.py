@@ -413,12 +413,12 @@ def json_sha256(content: Tree) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def incomplete_beta(a: float, b: float, x: float) -> float:
+def incomplete_beta(a: float, b: float, x: float, turned: bool = False) -> float:
     """Regularised incomplete beta function, by its continued fraction (Press et al., Numerical Recipes, 6.4)."""
     if x <= 0 or x >= 1:
         return float(x >= 1)
-    if x > (a + 1) / (a + b + 2):
-        return 1 - incomplete_beta(b, a, 1 - x)
+    if not turned and x > (a + 1) / (a + b + 2):
+        return 1 - incomplete_beta(b, a, 1 - x, turned=True)
     front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x))
     tiny, c, d = 1e-300, 1.0, 1 / (1 - (a + b) * x / (a + 1))
     fraction = d
@@ -430,7 +430,7 @@ def incomplete_beta(a: float, b: float, x: float) -> float:
             d = 1 / ((1 + top * d) or tiny)
             c = (1 + top / c) or tiny
             fraction *= c * d
-        if abs(c * d - 1) < 1e-16:
+        if abs(c * d - 1) < 3e-16:
             break
     return front * fraction / a
 
@@ -477,18 +477,16 @@ def mcnemar(one: int, other: int) -> tuple[float, float, float]:
 
 
 def most_patterns(first: int, tests: int, confidence: float) -> int:
-    """So many random patterns that Holm's smallest p is a fifth of the level, never fewer than the first ones."""
-    return max(first, math.ceil(5 * tests / round(1 - confidence, 12)))
+    """So many random patterns that 20 are as far where p times the tests is the level; at least the first ones."""
+    return max(first, math.ceil(20 * tests / round(1 - confidence, 12)))
 
 
 def random_p(as_far: Callable[[int], int], width: int, first: int, most: int) -> float:
     """Share of random patterns as far from zero, the observed one among them; more of them while fewer than 20 are."""
-    pieces = [*chunks(first, width), 0, *chunks(max(0, most - first), width)]
-    found, drawn, enough = 0, 0, False
-    for size in pieces:
-        enough = enough or (drawn >= first and found >= 20)
-        if not enough:
-            found, drawn = found + (as_far(size) if size else 0), drawn + size
+    found = drawn = 0
+    for size in (*chunks(first, width), *chunks(max(0, most - first), width)):
+        if drawn < first or found < 20:
+            found, drawn = found + as_far(size), drawn + size
     return (found + 1) / (drawn + 1)
 
 
@@ -636,12 +634,14 @@ def balanced(right: np.ndarray, truth: np.ndarray, units: np.ndarray, study: Stu
     for one, worth in zip(classes, worths, strict=True):
         q = (one.mean * worth + 1) / (worth + 2)
         variances.append(q * (1 - q) / (worth + 2))
-    alone = [j for j, worth in enumerate(worths) if worth < 2]
+    alone = [j for j, one in enumerate(classes) if one.worth < 2]
     q = (sum(classes[j].mean for j in alone) + 1) / (len(alone) + 2)
     for j in alone:
         variances[j] = max(variances[j], q * (1 - q))
-    z = NormalDist().inv_cdf((1 + study.confidence) / 2)
-    reach = z * math.sqrt((1 + shared) * sum(variances)) / k
+    quantile = NormalDist().inv_cdf((1 + study.confidence) / 2)
+    if study.clustered:
+        quantile = t_quantile((1 - study.confidence) / 2, welch(variances, classes))
+    reach = quantile * math.sqrt((1 + shared) * sum(variances)) / k
     if study.clustered:
         low, high = weighted(right, truth, units, study.confidence)
     else:
@@ -651,10 +651,15 @@ def balanced(right: np.ndarray, truth: np.ndarray, units: np.ndarray, study: Stu
     return figure(value, max(0.0, min(low, value - reach)), min(1.0, max(high, value + reach)))
 
 
+def welch(variances: Sequence[float], classes: Sequence[ClassMean]) -> float:
+    """Degrees of freedom of the sum."""
+    return sum(variances) ** 2 / sum(v**2 / max(1.0, one.worth - 1) for v, one in zip(variances, classes, strict=True))
+
+
 def worth_of(one: ClassMean) -> float:
     """How many independent samples tell as much of the share of a class."""
     spread = one.mean * (1 - one.mean)
-    if one.mean in (0.0, 1.0):
+    if one.mean in (0.0, 1.0) or one.worth < 2:
         return one.worth
     return min(float(one.n), spread / raised(one.jackknife, spread, one.worth))
 
@@ -672,7 +677,7 @@ def weighted(right: np.ndarray, truth: np.ndarray, units: np.ndarray, confidence
     seen = float((np.bincount(units, apart) ** 2).sum()) * groups / (groups - 1)
     share_of_all = sum(shares.values()) / len(shares)
     spread = share_of_all * (1 - share_of_all)
-    worth = spread / raised(seen, spread, worth)
+    worth = min(len(right), spread / raised(seen, spread, worth))
     return some_right(share_of_all * worth, worth, confidence)
 
 
@@ -691,7 +696,7 @@ def balanced_apart(study: Study, first: np.ndarray, second: np.ndarray) -> tuple
         added = (e**2 * one.squares + 1 + 2 * e * one.mean**2 / (e + 2)) / (e + 2) ** 2
         variances.append(max(own, added, sum(alone) / len(alone) if e < 2 else 0.0))
     total = sum(variances)
-    degrees = total**2 / sum(v**2 / max(1.0, one.worth - 1) for v, one in zip(variances, classes, strict=True))
+    degrees = welch(variances, classes)
     error = math.sqrt((1 + shared) * total) / len(classes)
     reach = t_quantile((1 - study.confidence) / 2, degrees) * error
     p_value = 2 * t_tail(abs(value) / error, degrees)
@@ -2136,6 +2141,7 @@ def overlap_block(study: External) -> Tree:
         "same_group": study.kinds.count("group"),
         "left_out": study.whole.n - study.n,
         "groups_stated": sum(study.images["group"][row] != "" for row in study.rows),
+        "learned_images": len(table["group"]),
         "learned_groups_stated": sum(group != "" for group in table["group"]),
         "same_name": sum(study.images["group"][row] in known for row in study.rows),
     }

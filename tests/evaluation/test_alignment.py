@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from clearmargin.errors import UsageError, WorkError
@@ -30,7 +31,7 @@ def test_labels_and_groups_become_numbers(predictions_of):
     assert aligned.clustered
 
 
-@pytest.mark.parametrize("nothing", [None, "", float("nan")])
+@pytest.mark.parametrize("nothing", [None, "", float("nan"), pd.NA])
 def test_samples_without_a_group_are_alone(predictions, nothing):
     groups = np.array([nothing] * 6, dtype=object)
     aligned = align({name: replace(predictions, groups=groups.copy()) for name in ("one", "two")})

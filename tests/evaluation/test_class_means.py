@@ -146,6 +146,18 @@ def test_balanced_accuracy_covers(sizes, recalls):
     assert held / studies > 0.93
 
 
+@pytest.mark.parametrize("patients", [1, 2, 3, 6])
+def test_balanced_accuracy_covers_with_few_patients_of_a_class(patients):
+    rng, studies, held, scale = np.random.default_rng(3), 500, 0, 1 / 0.3 - 1
+    units = np.repeat(np.arange(patients + 30), 20)
+    truth = (units < patients).astype(int)
+    for _ in range(studies):
+        right = rng.random(units.size) < rng.beta(0.7 * scale, 0.3 * scale, patients + 30)[units]
+        figure = balanced_accuracy_figure(right, truth, units, 0.95, clustered=True)
+        held += figure["low"] <= 0.7 <= figure["high"]
+    assert held / studies > 0.92
+
+
 @pytest.mark.parametrize(("patients", "n_classes", "bad"), [(10, 10, 0.12), (12, 4, 0.15), (30, 10, 0.06)])
 def test_balanced_accuracy_covers_where_patients_are_wholly_right_or_wrong(patients, n_classes, bad):
     rng, studies, held = np.random.default_rng(1), 300, 0

@@ -29,8 +29,8 @@ NO_GROUPS = (
     "narrow, and patients who were learned from are not recognised by other images of theirs."
 )
 NOT_LEARNED = (
-    "The data of the run stated no groups (patients): those who were learned from are not recognised by other images "
-    "of theirs."
+    "Of 89 of the 89 images learned from no group (patient) is stated: whether it is among those tested could not be "
+    "looked for by name."
 )
 NUMBER = r"(\d{3})\.png$"  # images of the same number, in all classes, are of one patient
 
@@ -151,7 +151,7 @@ def test_a_group_with_one_copy_goes_entirely(
 def test_tested_is_whose_group_holds_no_copy(images: list[tuple[int, bool, bool]]) -> None:
     groups, identical, near = (np.array(column) for column in zip(*images, strict=True))
     nobody = np.array([None] * len(groups), dtype=object)
-    overlap = Overlap(identical, near & ~identical, True, "", (), groups, nobody, np.zeros(len(groups), bool), 0)
+    overlap = Overlap(identical, near & ~identical, True, "", (), groups, nobody, np.zeros(len(groups), bool), 9, 0)
     expected = [
         row for row, (own, _, _) in enumerate(images)
         if not any(one or other for group, one, other in images if group == own)

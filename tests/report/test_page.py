@@ -198,7 +198,7 @@ def test_a_class_of_few_test_images_is_warned_of(synthetic_run):
     assert f": {min(counts)}, fewer than 35): intervals of macro F1, MCC and AUC are too narrow" in said
     write_report(run_folder := synthetic_run(n_test=400))
     assert "Few test images of a class" not in words(read_page(run_folder))
-    write_report(run_folder := synthetic_run(n_test=32))  # few of all: said once
+    write_report(run_folder := synthetic_run(n_test=32))  # few of all, 8 of each: said once
     assert "Few test images of a class" not in words(read_page(run_folder))
     assert "bootstrap intervals are too narrow" in words(read_page(run_folder))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from clearmargin.errors import UsageError, WorkError
 from clearmargin.evaluation.metrics import label_index
@@ -104,7 +105,9 @@ def check_same_samples(first_name: str, first: Any, name: str, other: Any, colum
     """
     pair = f"The contenders {first_name!r} and {name!r}"
     for column in columns:
-        ours, theirs = (_stated(getattr(one, column)) for one in (first, other))
+        ours, theirs = getattr(first, column), getattr(other, column)
+        if column == "groups":
+            ours, theirs = _stated(ours), _stated(theirs)
         if len(ours) != len(theirs):
             raise UsageError(
                 f"{pair} must speak about the same samples, got {len(ours)} and {len(theirs)} {column}. {SAME_SPLIT}"
@@ -118,11 +121,12 @@ def check_same_samples(first_name: str, first: Any, name: str, other: Any, colum
             )
 
 
-def _stated(cells: np.ndarray) -> np.ndarray:
-    """Cells with None for NaN, which is what tables hold where nothing is stated, and which never equals itself."""
-    if cells.dtype != object:
-        return cells
-    return np.array([None if isinstance(cell, float) and cell != cell else cell for cell in cells], dtype=object)
+def _stated(groups: Any) -> np.ndarray:
+    """Groups as objects, None where nothing is stated: what is empty, and NaN or NA, which never equals itself."""
+    cells = np.array(groups, dtype=object)
+    cells[pd.isna(cells)] = None
+    cells[[cell == "" for cell in cells.tolist()]] = None
+    return cells
 
 
 def _check_probabilities(name: str, predictions: Predictions) -> None:
@@ -153,9 +157,9 @@ def numbered_groups(groups: np.ndarray) -> tuple[np.ndarray, int]:
     """Number the groups in order of appearance; a sample without one (None, empty, NaN) is a group of its own."""
     number: dict[object, int] = {}
     units = np.empty(len(groups), dtype=np.int64)
-    for row, group in enumerate(_stated(np.asarray(groups, dtype=object))):
+    for row, group in enumerate(_stated(groups)):
         # An empty cell says nothing: it must not tie all such samples together.
-        key = ("alone", row) if group is None or group == "" else ("group", group)
+        key = ("alone", row) if group is None else ("group", group)
         units[row] = number.setdefault(key, len(number))
     return units, len(number)
 

@@ -86,9 +86,10 @@ def balanced_accuracy_figure(
     of a class. The first is ``b ± z sqrt((1 + shared) Σ v) / K`` with ``v = q (1 − q) / (m + 2)`` and ``q = (p m + 1) /
     (m + 2)``: two samples, one of them right, are added to the m of each class, as Agresti & Coull (*American
     Statistician* 52 (1998) 119) do, so that a class that is answered rightly throughout has a variance too. When
-    samples cluster, m is their effective number: that over which `raised_variance` is ``p (1 − p)``, or the effective
-    groups where none or all are right. Classes worth less than two samples have none of their own: ``v`` is then at
-    least ``q (1 − q)`` with q from all of these classes.
+    samples cluster, m is their effective number, at most the actual one: that over which `raised_variance` is ``p (1 −
+    p)``, or the effective groups where none or all are right, or there are fewer than two; and z becomes Student's
+    quantile, with the degrees of freedom of `balanced_difference`. Classes worth less than two groups have no spread of
+    their own: ``v`` is then at least ``q (1 − q)`` with q from all of these classes.
 
     The second, of independent samples, is ``b − sqrt(Σ (p − l)²) / K`` to ``b + sqrt(Σ (u − p)²) / K`` with Wilson's
     limits l and u of a class (MOVER; Zou & Donner, *Statistics in Medicine* 27 (2008) 1693): better for a single class
@@ -110,9 +111,11 @@ def balanced_accuracy_figure(
     if clustered and n_groups == 1:
         return {"value": value, "low": None, "high": None, "method": no_interval(1, clustered)}
     numbers = _effective_numbers(spread) if clustered else spread.sizes
-    variances = _share_variances(spread.means, numbers)
-    z = float(stats.norm.isf((1 - confidence) / 2))
-    reach = z * math.sqrt((1 + spread.shared) * float(variances.sum())) / len(numbers)
+    variances = _share_variances(spread, numbers)
+    quantile = z = float(stats.norm.isf((1 - confidence) / 2))
+    if clustered:
+        quantile = float(stats.t.isf((1 - confidence) / 2, _degrees(variances, spread.groups)))
+    reach = quantile * math.sqrt((1 + spread.shared) * float(variances.sum())) / len(numbers)
     if clustered:
         low, high = _weighted_limits(right, truth, units, confidence)
         method = f"class by class over {counted(n_groups, 'group')}: Agresti-Coull or Clopper-Pearson, the wider"
@@ -123,13 +126,18 @@ def balanced_accuracy_figure(
     return {"value": value, "low": limits[0], "high": limits[1], "method": method}
 
 
-def _share_variances(shares: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+def _degrees(variances: np.ndarray, groups: np.ndarray) -> float:
+    """Welch's degrees of freedom of a sum of variances, each of so many groups."""
+    return float(variances.sum() ** 2 / (variances**2 / np.maximum(groups - 1, 1)).sum())
+
+
+def _share_variances(spread: ClassSpread, numbers: np.ndarray) -> np.ndarray:
     """Of the share of right answers of each class, from so many samples; float64 of shape (classes present,)."""
-    raised = (shares * numbers + 1) / (numbers + 2)
+    raised = (spread.means * numbers + 1) / (numbers + 2)
     variances = raised * (1 - raised) / (numbers + 2)
-    alone = numbers < 2
+    alone = spread.groups < 2
     if alone.any():
-        together = float(shares[alone].sum() + 1) / (int(alone.sum()) + 2)
+        together = float(spread.means[alone].sum() + 1) / (int(alone.sum()) + 2)
         variances[alone] = np.maximum(variances[alone], together * (1 - together))
     return variances
 
@@ -144,11 +152,11 @@ def _mover(shares: np.ndarray, numbers: np.ndarray, z: float) -> tuple[float, fl
 
 
 def _effective_numbers(spread: ClassSpread) -> np.ndarray:
-    """Samples of each class over their design effect; the effective groups where none or all are right."""
+    """Samples of each class over their design effect; the effective groups where none or all are right, or below 2."""
     own = spread.means * (1 - spread.means)
     mixed = (spread.means > 0) & (spread.means < 1)
     variances = raised_variance(spread.jackknife, np.where(mixed, own, 1.0), spread.groups)
-    return np.where(mixed, np.minimum(spread.sizes, own / variances), spread.groups)
+    return np.where(mixed & (spread.groups >= 2), np.minimum(spread.sizes, own / variances), spread.groups)
 
 
 def _weighted_limits(right: np.ndarray, truth: np.ndarray, units: np.ndarray, confidence: float) -> tuple[float, float]:
@@ -167,7 +175,7 @@ def _weighted_limits(right: np.ndarray, truth: np.ndarray, units: np.ndarray, co
         return clopper_pearson(groups if right.all() else 0.0, groups, confidence)
     share = float(means.mean())
     seen = float((np.bincount(units, weights * (right - means[classes])) ** 2).sum()) * number / (number - 1)
-    worth = share * (1 - share) / float(raised_variance(seen, share * (1 - share), groups))
+    worth = min(len(right), share * (1 - share) / float(raised_variance(seen, share * (1 - share), groups)))
     return clopper_pearson(share * worth, worth, confidence)
 
 
@@ -201,7 +209,7 @@ def balanced_difference(
         return {"value": value, "low": None, "high": None, "method": no_interval(1, clustered)}, 1.0
     variances = _difference_variances(spread)
     error = math.sqrt((1 + spread.shared) * float(variances.sum())) / n_classes
-    degrees = float(variances.sum() ** 2 / (variances**2 / np.maximum(spread.groups - 1, 1)).sum())
+    degrees = _degrees(variances, spread.groups)
     reach = float(stats.t.isf((1 - confidence) / 2, degrees)) * error
     method = f"Student's t over {counted(n_units, 'group' if clustered else 'image')}, class by class"
     low, high = max(-1.0, value - reach), min(1.0, value + reach)

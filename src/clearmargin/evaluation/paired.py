@@ -91,11 +91,11 @@ FEW_AS_FAR = 20  # so many random patterns as far from zero as the observed one 
 
 
 def most_draws(draws: int, tests: int, bar: float) -> int:
-    """So many random patterns that the smallest p-value, adjusted by Holm for so many tests, is a fifth of the bar.
+    """So many random patterns that `FEW_AS_FAR` of them are as far from zero where p, times so many tests, is the bar.
 
     Never fewer than ``draws``.
     """
-    return max(draws, math.ceil(5 * tests / bar))
+    return max(draws, math.ceil(FEW_AS_FAR * tests / bar))
 
 
 def randomisation_p(as_far: Callable[[int], int], row_elements: int, draws: int, most: int) -> float:

@@ -36,8 +36,8 @@ class Overlap:
     same_name
         bool of shape (new images,): the stated group bears the name of one that was learned from. Whether it is the
         same patient only people know.
-    learned_stated
-        How many of the images that were learned from have a stated group.
+    learned_images, learned_stated
+        How many images were learned from, and how many of them have a stated group.
     """
 
     identical: np.ndarray
@@ -48,6 +48,7 @@ class Overlap:
     groups: np.ndarray
     stated: np.ndarray
     same_name: np.ndarray
+    learned_images: int
     learned_stated: int
 
     @property
@@ -75,6 +76,7 @@ class Overlap:
             "near_looked_for": self.near_looked_for,
             "why_not": self.why_not or None,
             "groups_stated": sum(name is not None for name in self.stated[~self.left_out]),
+            "learned_images": self.learned_images,
             "learned_groups_stated": self.learned_stated,
             "same_name": int(self.same_name[~self.left_out].sum()),
             "pairs": [{"new": new, "trained": trained} for new, trained in self.pairs],
@@ -140,6 +142,7 @@ def find_overlap(new: Inputs, learned: pd.DataFrame, stored: StoredMiniatures | 
         groups=groups,
         stated=stated_groups,
         same_name=same_name,
+        learned_images=len(learned),
         learned_stated=int((learned["group"] != "").sum()),
     )
 

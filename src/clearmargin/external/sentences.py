@@ -64,18 +64,21 @@ def warnings(figures: Mapping[str, Any], labels: Sequence[str], overlap: Mapping
                 "intervals too narrow, and patients who were learned from are not recognised by other images of theirs."
             )
         )
-    elif not overlap["learned_groups_stated"]:
-        told.append(
-            tr(
-                "The data of the run stated no groups (patients): those who were learned from are not recognised by "
-                "other images of theirs."
-            )
-        )
     elif overlap["groups_stated"] < figures["n"]:
         told.append(
             tr(
                 "Of {n} of the images tested no group (patient) is stated: each counts as independent of all others.",
                 n=f"{figures['n'] - overlap['groups_stated']:,}",
+            )
+        )
+    unnamed = overlap["learned_images"] - overlap["learned_groups_stated"]
+    if overlap["groups_stated"] and unnamed:
+        told.append(
+            tr(
+                "Of {n} of the {all} images learned from no group (patient) is stated: whether it is among those "
+                "tested could not be looked for by name.",
+                n=f"{unnamed:,}",
+                all=f"{overlap['learned_images']:,}",
             )
         )
     if overlap["same_name"]:

@@ -121,7 +121,9 @@ def read_training_data(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
         images = read_table(folder / IMAGES, text=("name", "part", "group", "pixel_sha256"))
         hashes, _ = images["pixel_sha256"], images["group"]
     except (OSError, ValueError, KeyError) as error:
-        raise RunFolderError(f"{folder / IMAGES} is missing or damaged ({error}): run the study again.") from error
+        raise RunFolderError(
+            f"{folder / IMAGES} is missing, damaged or of an earlier version ({error}): run the study again."
+        ) from error
     if not len(hashes):
         raise RunFolderError(f"{folder / IMAGES} lists no images: it is damaged. Run the study again.")
     return summary, images

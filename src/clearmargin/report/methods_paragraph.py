@@ -69,14 +69,14 @@ def _statistics(run: StudyFiles) -> list[str]:
         told.append(
             tr("Where all or no answers were right, Clopper and Pearson's interval over groups is given (1934).")
         )
-    if result["task"] != "regression" and result.get("clustered"):
+    if any(method.startswith("class by class over") for method in used):
         told.append(
             tr(
                 "Balanced accuracy has the wider of two intervals: one made class by class (Agresti and Coull 1998), "
                 "and one over groups in which each class has the same weight (Korn and Graubard 1998)."
             )
         )
-    elif result["task"] != "regression":
+    elif any(method.startswith("class by class:") for method in used):
         told.append(
             tr(
                 "Balanced accuracy has the wider of two intervals made class by class (Agresti and Coull 1998; Zou and "

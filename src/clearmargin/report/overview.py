@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clearmargin.evaluation.intervals import FEW_GROUPS, bootstrap_method
+from clearmargin.evaluation.intervals import FEW_GROUPS, FEWEST_GROUPS, bootstrap_method
 from clearmargin.evaluation.rounds import alone, first_round
 from clearmargin.evaluation.verdict import single_sentence
 from clearmargin.language import tr
@@ -272,14 +272,14 @@ def rare_class(evaluation: Mapping[str, Any]) -> str:
     The bootstrap knows no variance of a class that happens to be answered rightly throughout: intervals of figures that
     weigh classes alike are too narrow. Balanced accuracy has its interval from the classes instead.
     """
-    if few_groups(evaluation):  # which says it of all classes
-        return ""
     contenders = list(evaluation["contenders"].values())
     classes = (contenders[0].get("per_class") or ()) if contenders else ()
     rows = [row for row in classes if 0 < row["groups"] < FEW_GROUPS]
     if not rows:
         return ""
     rarest = min(rows, key=lambda row: row["groups"])
+    if few_groups(evaluation) and rarest["groups"] >= FEWEST_GROUPS:  # which says it of all classes
+        return ""
     values = {"class_name": short(rarest["class"], 60), "n": count(rarest["groups"]), "few": FEW_GROUPS}
     if evaluation.get("clustered"):
         return tr(
