@@ -103,11 +103,9 @@ def balanced(rng: np.random.Generator, studies: int) -> None:
             held += found["low"] <= true <= found["high"]
         told = f"samples {sizes[:2]}, recalls {recalls[:2]}" if len(sizes) == 2 else f"{len(sizes)} of {sizes[0]}"
         print(f"balanced: {len(sizes)} classes, {told}: covers {held / studies:.1%}")
-    for by_class, size, recall, alike in (
-        ((10, 10), 10, 0.9, 0.5),
-        ((4, 30), 10, 0.9, 0.5),
-        ((100, 100), 10, 0.98, 0.5),
-    ):
+    over = [((10, 10), 10, 0.9, 0.5), ((4, 30), 10, 0.9, 0.5), ((100, 100), 10, 0.98, 0.5)]
+    over += [((few, 30), 20, 0.7, 0.3) for few in (1, 2, 3, 4, 6, 8)]
+    for by_class, size, recall, alike in over:
         units, scale, held = np.repeat(np.arange(sum(by_class)), size), 1 / alike - 1, 0
         truth = np.repeat(np.arange(len(by_class)), by_class)[units]
         for _ in range(studies):
