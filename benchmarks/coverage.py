@@ -62,7 +62,7 @@ def clustered(rng: np.random.Generator, studies: int) -> None:
     """Coverage of an accuracy over patients; answers of a patient correlate by .5 through a normal variable."""
     settings = [([13] * 20, 0.8), ([13] * 60, 0.8), ([6] * 11, 0.9), ([10] * 20, 0.97), ([10] * 40, 0.97)]
     settings += [([2] * 4 + [1] * 32, 0.95), ([50] * 3 + [2] * 20, 0.9), ([40] * 8 + [3] * 52, 0.9)]
-    settings += [([50] * 6, 0.9), ([10] * 100, 0.98)]
+    settings += [([50] * 6, 0.9), ([10] * 100, 0.98), ([20] * 2, 0.7), ([20] * 4, 0.7), ([20] * 8, 0.7)]
     for sizes, accuracy in settings:
         patients, units = len(sizes), np.repeat(np.arange(len(sizes)), sizes)
         held = {
