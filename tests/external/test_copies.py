@@ -29,7 +29,7 @@ NO_GROUPS = (
     "narrow, and patients who were learned from are not recognised by other images of theirs."
 )
 NOT_LEARNED = (
-    "Of 89 of the 89 images learned from no group (patient) is stated: whether it is among those tested could not be "
+    "Of 90 of the 90 images learned from no group (patient) is stated: whether it is among those tested could not be "
     "looked for by name."
 )
 NUMBER = r"(\d{3})\.png$"  # images of the same number, in all classes, are of one patient
