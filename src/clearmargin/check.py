@@ -640,7 +640,10 @@ def balanced(right: np.ndarray, truth: np.ndarray, units: np.ndarray, study: Stu
         variances[j] = max(variances[j], q * (1 - q))
     quantile = NormalDist().inv_cdf((1 + study.confidence) / 2)
     if study.clustered:
-        quantile = t_quantile((1 - study.confidence) / 2, welch(variances, classes))
+        known = [(v, one.worth) for v, one in zip(variances, classes, strict=True) if one.worth >= 2]
+        if known:
+            degrees = sum(variances) ** 2 / sum(v**2 / worth for v, worth in known)
+            quantile = t_quantile((1 - study.confidence) / 2, degrees)
     reach = quantile * math.sqrt((1 + shared) * sum(variances)) / k
     if study.clustered:
         low, high = weighted(right, truth, units, study.confidence)
@@ -649,11 +652,6 @@ def balanced(right: np.ndarray, truth: np.ndarray, units: np.ndarray, study: Stu
         below, above = np.sqrt(((sides - np.array([[one.mean] for one in classes])) ** 2).sum(axis=0)) / k
         low, high = value - below, value + above
     return figure(value, max(0.0, min(low, value - reach)), min(1.0, max(high, value + reach)))
-
-
-def welch(variances: Sequence[float], classes: Sequence[ClassMean]) -> float:
-    """Degrees of freedom of the sum."""
-    return sum(variances) ** 2 / sum(v**2 / max(1.0, one.worth - 1) for v, one in zip(variances, classes, strict=True))
 
 
 def worth_of(one: ClassMean) -> float:
@@ -696,7 +694,7 @@ def balanced_apart(study: Study, first: np.ndarray, second: np.ndarray) -> tuple
         added = (e**2 * one.squares + 1 + 2 * e * one.mean**2 / (e + 2)) / (e + 2) ** 2
         variances.append(max(own, added, sum(alone) / len(alone) if e < 2 else 0.0))
     total = sum(variances)
-    degrees = welch(variances, classes)
+    degrees = total**2 / sum(v**2 / max(1.0, one.worth - 1) for v, one in zip(variances, classes, strict=True))
     error = math.sqrt((1 + shared) * total) / len(classes)
     reach = t_quantile((1 - study.confidence) / 2, degrees) * error
     p_value = 2 * t_tail(abs(value) / error, degrees)

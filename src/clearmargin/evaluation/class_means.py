@@ -88,8 +88,8 @@ def balanced_accuracy_figure(
     Statistician* 52 (1998) 119) do, so that a class that is answered rightly throughout has a variance too. When
     samples cluster, m is their effective number, at most the actual one: that over which `raised_variance` is ``p (1 −
     p)``, or the effective groups where none or all are right, or there are fewer than two; and z becomes Student's
-    quantile, with the degrees of freedom of `balanced_difference`. Classes worth less than two groups have no spread of
-    their own: ``v`` is then at least ``q (1 − q)`` with q from all of these classes.
+    quantile, with ``(Σ v)² / Σ (v² / E)`` degrees of freedom over the classes worth E groups, two or more. Classes
+    worth less have no spread of their own: ``v`` is then at least ``q (1 − q)`` with q from all of these classes.
 
     The second, of independent samples, is ``b − sqrt(Σ (p − l)²) / K`` to ``b + sqrt(Σ (u − p)²) / K`` with Wilson's
     limits l and u of a class (MOVER; Zou & Donner, *Statistics in Medicine* 27 (2008) 1693): better for a single class
@@ -114,7 +114,10 @@ def balanced_accuracy_figure(
     variances = _share_variances(spread, numbers)
     quantile = z = float(stats.norm.isf((1 - confidence) / 2))
     if clustered:
-        quantile = float(stats.t.isf((1 - confidence) / 2, _degrees(variances, spread.groups)))
+        of_each = np.where(
+            spread.groups < 2, np.inf, spread.groups
+        )  # what is taken from all such classes is no estimate
+        quantile = float(stats.t.isf((1 - confidence) / 2, _degrees(variances, of_each)))
     reach = quantile * math.sqrt((1 + spread.shared) * float(variances.sum())) / len(numbers)
     if clustered:
         low, high = _weighted_limits(right, truth, units, confidence)
@@ -126,9 +129,10 @@ def balanced_accuracy_figure(
     return {"value": value, "low": limits[0], "high": limits[1], "method": method}
 
 
-def _degrees(variances: np.ndarray, groups: np.ndarray) -> float:
-    """Welch's degrees of freedom of a sum of variances, each of so many groups."""
-    return float(variances.sum() ** 2 / (variances**2 / np.maximum(groups - 1, 1)).sum())
+def _degrees(variances: np.ndarray, of_each: np.ndarray) -> float:
+    """Welch's degrees of freedom of a sum of variances, from those of each; infinite when all of these are."""
+    uncertain = float((variances**2 / of_each).sum())
+    return float(variances.sum() ** 2 / uncertain) if uncertain else math.inf
 
 
 def _share_variances(spread: ClassSpread, numbers: np.ndarray) -> np.ndarray:
@@ -209,7 +213,7 @@ def balanced_difference(
         return {"value": value, "low": None, "high": None, "method": no_interval(1, clustered)}, 1.0
     variances = _difference_variances(spread)
     error = math.sqrt((1 + spread.shared) * float(variances.sum())) / n_classes
-    degrees = _degrees(variances, spread.groups)
+    degrees = _degrees(variances, np.maximum(spread.groups - 1, 1))
     reach = float(stats.t.isf((1 - confidence) / 2, degrees)) * error
     method = f"Student's t over {counted(n_units, 'group' if clustered else 'image')}, class by class"
     low, high = max(-1.0, value - reach), min(1.0, value + reach)
