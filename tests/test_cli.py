@@ -24,6 +24,8 @@ HELPED = (
     ["run"],
     ["describe"],
     ["predict"],
+    ["cache"],
+    ["cache", "trim"],
     ["data"],
     ["data", "list"],
     ["data", "show"],

@@ -88,10 +88,16 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def is_being_written(path: Path) -> bool:
+    """True for what lies beside its place until it is whole, unless it was left there."""
+    return path.name.startswith(".") and path.suffix == ".tmp" and not _is_stale(path)
+
+
 def _is_stale(temporary: Path) -> bool:
     """True when the process that wrote it is gone, or nothing was written for a day."""
     with suppress(OSError):  # it may vanish while we look
-        newest = max(path.stat().st_mtime for path in (temporary, *temporary.iterdir()))
+        inside = temporary.iterdir() if temporary.is_dir() else ()
+        newest = max(path.stat().st_mtime for path in (temporary, *inside))
         if time.time() - newest > _DAY_SECONDS:
             return True
     parts = temporary.name.rsplit(".", 4)  # target, machine, process, anything, "tmp"

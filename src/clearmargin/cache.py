@@ -1,9 +1,55 @@
-"""The folder for everything that can be had again: computed once more, or downloaded once more."""
+"""The folder for everything that can be had again: computed once more, or downloaded once more.
+
+It grows up to a limit. What was used longest ago goes first; what was fetched, and the record of evaluations, stay.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+
+from clearmargin.atomic_folder import is_being_written
+from clearmargin.errors import UsageError
+
+LIMIT_VARIABLE = "CLEARMARGIN_CACHE_LIMIT"
+DEFAULT_LIMIT_BYTES = 20 * 10**9
+IN_USE_SECONDS = 2 * 86_400  # a study that is under way may have opened its entry this long ago
+# Folders of the cache whose entries are computed, and what a person calls them
+COMPUTED = {
+    "pixels": "decoded images",
+    "trunk": "outputs of frozen layers",
+    "features": "features of images",
+    "near-copies": "near copies found",
+}
+FETCHED = {"weights": "weights", "data": "data sets"}
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """One thing in the cache.
+
+    Attributes
+    ----------
+    kind
+        Folder it lies in: a key of `COMPUTED` or `FETCHED`.
+    size_bytes
+        Of the disk; a file with holes takes less than its length.
+    used
+        When it was last used, in seconds since 1970.
+    """
+
+    path: Path
+    kind: str
+    size_bytes: int
+    used: float
 
 
 def cache_folder() -> Path:
@@ -14,3 +60,99 @@ def cache_folder() -> Path:
     import pooch
 
     return Path(pooch.os_cache("clearmargin"))
+
+
+def mark_used(entry: Path) -> None:
+    """Note that an entry is in use just now, so that it is among the last to be trimmed."""
+    with suppress(OSError):  # somebody else's cache may be read, and not written to
+        os.utime(entry)
+
+
+def cache_entries(folder: Path | None = None) -> list[CacheEntry]:
+    """Everything in the cache that takes space, the least recently used first."""
+    root = folder or cache_folder()
+    found = []
+    for kind in (*COMPUTED, *FETCHED):
+        with suppress(OSError):
+            found += [_entry(path, kind) for path in (root / kind).iterdir() if not is_being_written(path)]
+    return sorted(found, key=lambda entry: (entry.used, entry.path))
+
+
+def trim_cache(limit_bytes: int, folder: Path | None = None, *, in_use_seconds: float = 0) -> list[CacheEntry]:
+    """Remove what was computed, the least recently used first, until the whole cache takes at most so many bytes.
+
+    Parameters
+    ----------
+    in_use_seconds
+        What was used so recently stays, whatever it takes: another process may be at work on it.
+
+    Returns
+    -------
+    What was removed.
+    """
+    entries = cache_entries(folder)
+    excess = sum(entry.size_bytes for entry in entries) - limit_bytes
+    removed = []
+    for entry in entries:
+        if excess <= 0:
+            break
+        if entry.kind in COMPUTED and time.time() - entry.used >= in_use_seconds and _remove(entry.path):
+            removed.append(entry)
+            excess -= entry.size_bytes
+    return removed
+
+
+def clear_cache(kinds: Sequence[str] = tuple(COMPUTED), folder: Path | None = None) -> list[CacheEntry]:
+    """Remove all entries of these kinds (keys of `COMPUTED` and `FETCHED`); return what was removed."""
+    return [entry for entry in cache_entries(folder) if entry.kind in kinds and _remove(entry.path)]
+
+
+def cache_limit() -> int:
+    """Bytes which the cache may take: ``CLEARMARGIN_CACHE_LIMIT``, or 20 GB.
+
+    Raises
+    ------
+    UsageError
+        When the variable is not a size.
+    """
+    asked = os.environ.get(LIMIT_VARIABLE)
+    return DEFAULT_LIMIT_BYTES if asked is None else parse_size(asked, LIMIT_VARIABLE)
+
+
+def parse_size(text: str, where: str) -> int:
+    """Bytes of ``500MB``, ``2.5 GB``, ``0``; units are powers of 1000.
+
+    Raises
+    ------
+    UsageError
+        Naming ``where``, when it is not a size.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{where} needs a size such as 500MB or 20GB, got {text!r}.")
+    return round(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def _entry(path: Path, kind: str) -> CacheEntry:
+    inside = [path, *path.rglob("*")] if path.is_dir() and not path.is_symlink() else [path]
+    size, used = 0, 0.0
+    for each in inside:
+        with suppress(OSError):  # it may vanish while we look
+            found = each.lstat()
+            size += 512 * found.st_blocks if hasattr(found, "st_blocks") else found.st_size
+            used = max(used, found.st_mtime)
+    return CacheEntry(path, kind, size, used)
+
+
+def _remove(path: Path) -> bool:
+    """Take an entry away whole: it leaves its place at once, so that nobody opens half of it."""
+    leaving = path.with_name(f".{path.name}.leaving")
+    try:
+        path.rename(leaving)
+        if leaving.is_dir() and not leaving.is_symlink():
+            shutil.rmtree(leaving)
+        else:
+            leaving.unlink()
+    except OSError:
+        return False
+    return True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from clearmargin.cache_commands import app as cache_app
 from clearmargin.console import STEPS_KEPT, stopping
 from clearmargin.console import plain as _plain
 from clearmargin.console import print_table as _print
@@ -31,6 +32,7 @@ app = typer.Typer(
     epilog="Research use only, not a medical device. Exit status: 0 done, 1 the work failed, 2 bad input or usage.",
 )
 app.add_typer(data_app, name="data")
+app.add_typer(cache_app, name="cache")
 
 RecipeArgument = Annotated[
     str,

@@ -20,7 +20,8 @@ class ConsoleProgress:
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
-        self._what, self._started, self._printed = "", 0.0, 0.0
+        self._what, self._printed = "", 0.0
+        self._first, self._last = (0, 0.0), (0, 0.0)  # what was done when: at the start, and when it last grew
         self._bar = _bar() if self._terminal else None
         self._task: TaskID | None = None
 
@@ -51,17 +52,25 @@ class ConsoleProgress:
         now = time.monotonic()
         first, last = what != self._what, bool(total) and done >= total
         if first:
-            self._what, self._started = what, now
+            self._what, self._first, self._last = what, (done, now), (done, now)
+        elif done > self._last[0]:
+            self._last = (done, now)
         if not (first or last or now - self._printed >= SECONDS_BETWEEN_LINES):
             return
         self._printed = now
-        passed = now - self._started
         amount = f" {done}/{total}" if total else ""
-        left = (
-            f", {_duration(passed * (total - done) / done)} left" if total and 0 < done < total and passed > 1 else ""
-        )
+        left = "" if last or not total else self._left(total, now)
         words = f", {note}" if note else ""
         print(f"{what}{amount}{words}{left}", file=sys.stderr, flush=True)  # noqa: T201 (this is where we speak)
+
+    def _left(self, total: int, now: float) -> str:
+        """How long the rest takes at the pace since the start; what an interrupted run had done counts for none."""
+        (before, started), (done, grew) = self._first, self._last
+        passed = grew - started
+        if done == before or passed < 1:
+            return ""
+        left = passed * (total - done) / (done - before) - (now - grew)
+        return f", {_duration(left)} left" if left > 0 else ""
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from clearmargin.cache import cache_folder
+from clearmargin.cache import cache_folder, mark_used
 from clearmargin.errors import MissingExtraError, WeightsError
 from clearmargin.files import atomic_path, file_sha256
 from clearmargin.records import Columns, Inputs, Progress, Rows
@@ -96,6 +96,7 @@ def image_features(inputs: Inputs, progress: Progress, *, cache: Path | None = N
         except (WeightsError, MissingExtraError) as error:
             return _pooled_pixels(inputs, progress, f"VGG16's ImageNet weights can't be used. {error}")
         _store(store, values)
+    mark_used(store)
     return Features(values, VGG16, "" if side == native else f"The images passed VGG16 at {side} x {side} pixels.")
 
 

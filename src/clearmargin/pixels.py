@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from clearmargin.atomic_folder import atomic_folder, disk_errors
-from clearmargin.cache import cache_folder
+from clearmargin.cache import cache_folder, mark_used
 from clearmargin.cores import available_cores
 from clearmargin.decoding import Facts, prepare_all
 from clearmargin.errors import ImageError, SourceError, WorkError
@@ -71,6 +71,7 @@ def open_pixels(
         stored = _stored(folder, source)
     if stored is None:
         raise WorkError(f"{folder} was written and can't be read back. Delete it and try again.")
+    mark_used(folder)
     rows, miniatures, facts, unreadable = stored
     by_name = {sample.name: sample for sample in source.samples}
     return Inputs(
@@ -138,9 +139,11 @@ def stored_miniatures(key: str, *, cache: Path | None = None) -> StoredMiniature
     folder = (cache or cache_folder()) / "pixels" / key
     try:
         names = tuple(json.loads((folder / "facts.json").read_bytes())["facts"]["name"])
-        return StoredMiniatures(names, MappedRows(folder / "miniatures.bin", (len(names), SIDE_PX, SIDE_PX), np.uint8))
+        miniatures = MappedRows(folder / "miniatures.bin", (len(names), SIDE_PX, SIDE_PX), np.uint8)
     except (OSError, ValueError, LookupError, TypeError, WorkError):
         return None
+    mark_used(folder)
+    return StoredMiniatures(names, miniatures)
 
 
 def _unreadable_finding(unreadable: dict[str, str], found: int) -> tuple[Finding, ...]:

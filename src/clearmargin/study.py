@@ -13,6 +13,7 @@ import numpy as np
 
 from clearmargin.audit import Audit
 from clearmargin.audit.division import division_findings
+from clearmargin.cache import IN_USE_SECONDS, cache_limit, trim_cache
 from clearmargin.claim import check_apart, check_audit_folder, check_claim, sole_writer
 from clearmargin.console import ConsoleProgress
 from clearmargin.errors import NotImagesError, RunFolderError, UsageError
@@ -71,8 +72,11 @@ def run(
     folder = Path(out) if out is not None else Path("runs") / Path(recipe).stem
     check_claim(folder, settings, resume)
     check_apart(folder, settings.data.source)
+    limit = cache_limit()
     with _shown(progress) as shown:
-        return _Study(settings, folder, resume, shown).run()
+        finished = _Study(settings, folder, resume, shown).run()
+    trim_cache(limit, in_use_seconds=IN_USE_SECONDS)
+    return finished
 
 
 def audit_data(

@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from clearmargin.audit.near_copies import ORIENTATION_WORDS, NearCopies, find_near_copies
-from clearmargin.cache import cache_folder
+from clearmargin.cache import cache_folder, mark_used
 from clearmargin.files import write_bytes
 from clearmargin.records import Rows
 
@@ -35,6 +35,7 @@ def near_copies_of(miniatures: Rows) -> NearCopies:
     if found is None:
         found = find_near_copies(miniatures)
         _store(path, found)
+    mark_used(path)
     return found
 
 

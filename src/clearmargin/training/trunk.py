@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from clearmargin.cache import mark_used
 from clearmargin.errors import DiskError
 from clearmargin.files import write_bytes, write_json
 from clearmargin.mapped_rows import MappedRows
@@ -160,6 +161,7 @@ class TrunkCache:
             stored = self._checksum_path.read_bytes() if self._checksum_path.is_file() else b""
             whole = self._path.is_file() and self._path.stat().st_size == rows * self._row_bytes
             if whole and len(stored) == 8 * rows:
+                mark_used(self._folder)
                 self._checksums = np.frombuffer(stored, dtype="<i8").copy()
                 return
             self._checksums = np.full(rows, NOT_COMPUTED, dtype="<i8")
