@@ -132,33 +132,28 @@ BLANK_PDF = b"%PDF-1.4\n%%EOF\n"
 
 
 @contextmanager
-def _without_rendering() -> Iterator[None]:
-    """Figures are plotted, yet not rendered, which takes longer than all else in a small report."""
+def _without_figures() -> Iterator[None]:
+    """Blank sheets: figures take longer than all else in a small report."""
     from clearmargin.report import drawing
 
-    def blank(figure: object) -> drawing.Drawing:
-        drawn = drawing.Drawing('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 72 72"/>')
-        drawn.figure = figure
-        return drawn
-
+    blank = drawing.Drawing('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 72 72"/>')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drawing, "_svg", blank)
-        patch.setattr(drawing, "_settle", lambda figure: None)
+        patch.setattr(drawing, "_drawn", lambda sheet: blank)
         patch.setattr(drawing.Drawing, "pdf", lambda self: BLANK_PDF)
         yield
 
 
 @pytest.fixture(scope="module")
-def unrendered() -> Iterator[None]:
+def without_figures() -> Iterator[None]:
     """For modules whose runs nobody looks at: commands and shipped recipes are tested with all their figures."""
-    with _without_rendering():
+    with _without_figures():
         yield
 
 
 @pytest.fixture
 def blank_figures() -> Iterator[None]:
     """For a test of what a page says; see the marker ``rendered``."""
-    with _without_rendering():
+    with _without_figures():
         yield
 
 

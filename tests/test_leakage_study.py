@@ -10,7 +10,7 @@ import pytest
 
 from clearmargin import leakage as room
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -18,7 +18,7 @@ from clearmargin.errors import SourceError
 from clearmargin.preparation import audit_inputs, divide, read_inputs
 from clearmargin.recipe import Data, SplitSettings
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 def silent(what: str, done: int, total: int, note: str) -> None:

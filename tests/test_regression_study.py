@@ -16,7 +16,7 @@ import clearmargin as cm
 from clearmargin.errors import RecipeError, RunFolderError, SourceError, UsageError
 from clearmargin.evaluation.ledger import head, read_ledger
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 RECIPE = """
 task = "regression"

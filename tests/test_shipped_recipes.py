@@ -12,7 +12,7 @@ from PIL import Image
 
 import clearmargin as cm
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("blank_pdf")
 
 
 def silent(*_: object) -> None:

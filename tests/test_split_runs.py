@@ -24,7 +24,7 @@ from clearmargin.preparation import audit_inputs, divide, read_inputs
 from clearmargin.recipe import load_recipe
 from clearmargin.split import check_division, read_split
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 TABLE = """
 task = "regression"

@@ -22,7 +22,7 @@ from clearmargin.records import Inputs, Preprocessing, Sample
 from clearmargin.split import check_division
 from clearmargin.splitting import divide_data
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 def silent(what: str, done: int, total: int, note: str) -> None:

@@ -17,7 +17,7 @@ from clearmargin.evaluation.ledger import read_ledger
 from clearmargin.runs import Run
 from clearmargin.split import read_split
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 import clearmargin as cm
 from clearmargin.study import audit_data
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 TABLE = """
 task = "regression"

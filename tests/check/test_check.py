@@ -27,7 +27,7 @@ from clearmargin.evaluation.paired import holm, mcnemar_exact, mcnemar_mid_p, se
 from clearmargin.files import write_table, write_text
 from clearmargin.records import Predictions
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 NUMBERS = """
 task = "regression"

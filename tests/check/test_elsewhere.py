@@ -16,7 +16,7 @@ from clearmargin.external import evaluate_external
 from clearmargin.files import file_sha256, sealed
 from clearmargin.split import read_split
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 def quiet(*_: object) -> None:

@@ -34,7 +34,7 @@ NOT_LEARNED = (
 )
 NUMBER = r"(\d{3})\.png$"  # images of the same number, in all classes, are of one patient
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 def quiet(*_: object) -> None:

@@ -20,7 +20,7 @@ from clearmargin.files import is_sealed, sealed
 from clearmargin.runs import Run
 from clearmargin.split import read_split
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 def quiet(*_: object) -> None:

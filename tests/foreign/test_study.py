@@ -48,7 +48,7 @@ batch_size = 16
 resamples = 200
 """
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 @pytest.fixture(scope="module")

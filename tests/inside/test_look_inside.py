@@ -15,7 +15,7 @@ from clearmargin.records import Columns, Inputs, Predictions, Split
 from clearmargin.report import write_report
 from clearmargin.runs import Run
 
-pytestmark = pytest.mark.usefixtures("unrendered")
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 RECIPE = """
 name = "Tiny"

@@ -224,6 +224,7 @@ def _models(run: StudyFiles, contenders: Sequence[TrainedFiles]) -> list[Item]:
             "26",
             _chosen(run, contenders),
         ),
+        _tell(tr("What a model says"), "15", "", _output(run)),
         _tell(tr("Software"), "18f", "23", f"{', '.join(versions)}."),
         _tell(tr("Classes out of balance"), "13", "", account.classes_by_part(run))
         if not _is_table(run)
@@ -231,6 +232,16 @@ def _models(run: StudyFiles, contenders: Sequence[TrainedFiles]) -> list[Item]:
             tr("Outcome"), "8a", "", tr("The column “{target}”, in its own unit.", target=str(run.evaluation["target"]))
         ),
     ]
+
+
+def _output(run: StudyFiles) -> str:
+    """What a model gives, and where thresholds came from."""
+    if _is_table(run):
+        return tr("One number, in the unit of the column “{target}”.", target=str(run.evaluation["target"]))
+    return tr(
+        "A probability for each class; the most probable class is the answer. Temperature and thresholds were fixed on "
+        "the validation part."
+    )
 
 
 def _chosen(run: StudyFiles, contenders: Sequence[TrainedFiles]) -> str:

@@ -87,19 +87,23 @@ def draw(size: tuple[float, float], box: tuple[float, float, float, float], plot
     box
         Left, bottom, width and height of the axes as fractions of the figure.
     """
-    with _settings():
+
+    def sheet() -> Figure:
         (width, height), (left, bottom, across, up) = size, box
         room = height + (_MARK_INCHES if mark() else 0.0)  # the axes keep their size
         figure = Figure(figsize=(width, room))
         axes = figure.add_axes((left, bottom * height / room, across, up * height / room))
         plot(axes)
         _mark(axes)
-        return _svg(figure)
+        return figure
+
+    return _drawn(sheet)
 
 
 def draw_grid(rows: int, columns: int, panel: tuple[float, float], plots: Sequence[Callable[[Any], Any]]) -> Drawing:
     """Draw several panels on one sheet and return SVG; panels that are left over stay empty."""
-    with _settings():
+
+    def sheet() -> Figure:
         figure = Figure(figsize=(columns * panel[0], rows * panel[1]), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False)
         for place, axes in enumerate(grid.flat):
@@ -109,7 +113,9 @@ def draw_grid(rows: int, columns: int, panel: tuple[float, float], plots: Sequen
             else:
                 axes.set_axis_off()
         _settle(figure)
-        return _svg(figure)
+        return figure
+
+    return _drawn(sheet)
 
 
 def _settle(figure: Figure) -> None:
@@ -128,10 +134,11 @@ def _mark(axes: Any) -> None:
         put_title(axes, with_mark(axes.get_title(loc="left")), pad=19 if above else None)
 
 
-def _svg(figure: Figure) -> Drawing:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    figure.set_layout_engine("none")  # the PDF keeps the places found, which cost more than all else
+def _drawn(sheet: Callable[[], Figure]) -> Drawing:
+    """Make the figure and write it as SVG."""
+    with _settings():
+        figure, buffer = sheet(), io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     drawn = Drawing(buffer.getvalue())
     drawn.figure = figure
     return drawn
