@@ -132,10 +132,10 @@ def test_independent_images_in_groups_have_no_price(
     monkeypatch: pytest.MonkeyPatch, sizes: list[int], claims: bool
 ) -> None:
     monkeypatch.setattr(room, "random_label_control", lambda *_: None)
-    found = [price(*independent(sizes, seed), seeds=(0,)) for seed in range(20)]
+    found = [price(*independent(sizes, seed), seeds=(0,)) for seed in range(12)]
     apart, low, high = np.array([[each["difference"][key] for key in ("value", "low", "high")] for each in found]).T
     assert abs(apart.mean()) < 3 * apart.std() / len(apart) ** 0.5  # with fewer to learn from: five standard errors
-    assert ((low <= 0) & (high >= 0)).mean() >= 0.8  # 16 of 20
+    assert ((low <= 0) & (high >= 0)).mean() >= 0.8  # 10 of 12
     said = [each["difference"]["sentence"] for each in found]
     assert any("too few to tell leakage from chance" in sentence for sentence in said) != claims
     if not claims:

@@ -163,18 +163,18 @@ def test_each_mistake_says_what_is_expected_and_where(load, text, mistake):
         ("{ conv = 3 }", "The 'layers' setting must be a list, got a table (contender 'a')."),
         (
             "[3]",
-            "Layer 1 is not a layer: it needs one of the keys conv, pool, dropout, flatten, dense, batch_norm, "
-            "activation, got 3 (contender 'a').",
+            "Layer 1 is not a layer: it needs one of the keys conv, whitening, pool, dropout, flatten, dense, "
+            "batch_norm, activation, got 3 (contender 'a').",
         ),
         (
             "[{ cnov = 3 }]",
-            "Layer 1 is not a layer: it needs one of the keys conv, pool, dropout, flatten, dense, batch_norm, "
-            "activation, got a table (contender 'a'); did you mean 'conv'?",
+            "Layer 1 is not a layer: it needs one of the keys conv, whitening, pool, dropout, flatten, dense, "
+            "batch_norm, activation, got a table (contender 'a'); did you mean 'conv'?",
         ),
         (
             "[{ activation = 'relu', cnov = 3 }]",
-            "Layer 1 is not a layer: it needs one of the keys conv, pool, dropout, flatten, dense, batch_norm, "
-            "activation, got a table (contender 'a'); did you mean 'conv'?",
+            "Layer 1 is not a layer: it needs one of the keys conv, whitening, pool, dropout, flatten, dense, "
+            "batch_norm, activation, got a table (contender 'a'); did you mean 'conv'?",
         ),
         (
             "[{ conv = 1 }, { conv = 3, kernl = 2 }]",

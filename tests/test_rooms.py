@@ -52,7 +52,17 @@ ROOMS = (
     ("study", "splitting"),
 )
 DOORS = (
-    *("__init__", "__main__", "cli", "data_commands", "split_command", "evaluate_command", "outcome", "check"),
+    *(
+        "__init__",
+        "__main__",
+        "cli",
+        "cache_commands",
+        "data_commands",
+        "split_command",
+        "evaluate_command",
+        "outcome",
+        "check",
+    ),
     *("estimators", "serving", "cluster", "learn"),
 )
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}

@@ -33,7 +33,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for progra
 
 @app.command("show")
 def show_cache(as_json: JsonOption = False) -> None:
-    """Show where the cache is, what it holds, and how much of the disk that takes."""
+    """Show where it is, what it holds, and what that takes of the disk."""
     entries, limit = cache_entries(), cache_limit()
     total = sum(entry.size_bytes for entry in entries)
     kinds = {kind: [entry for entry in entries if entry.kind == kind] for kind in (*COMPUTED, *FETCHED)}
@@ -67,7 +67,7 @@ def trim(
         typer.Option(metavar="SIZE", help="Such as 5GB or 500MB; CLEARMARGIN_CACHE_LIMIT, or 20GB, by default."),
     ] = None,
 ) -> None:
-    """Remove what was used longest ago, until all the rest takes no more than a size."""
+    """Remove what was used longest ago, down to a size."""
     limit = cache_limit() if to is None else parse_size(to, "--to")
     _say_removed(trim_cache(limit))
     left = sum(entry.size_bytes for entry in cache_entries())
@@ -82,7 +82,7 @@ def clear(
         typer.Argument(metavar="[KIND]...", help="Of `clearmargin cache show`; all that is computed by default."),
     ] = None,
 ) -> None:
-    """Remove everything that can be computed again, or all of a kind. No study may be running."""
+    """Remove all that can be computed again, or all of a kind. No study may be running."""
     known = (*COMPUTED, *FETCHED)
     strange = [kind for kind in kinds or () if kind not in known]
     if strange:

@@ -21,6 +21,7 @@ from clearmargin.mapped_rows import Subset
 from clearmargin.models import Network, Pretraining, build_network, set_first_weights
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics
 from clearmargin.models.precision import choose_precision
+from clearmargin.models.whitening import fit_whitening
 from clearmargin.recipe import Contender
 from clearmargin.recipe_evaluation import EvaluationSettings
 from clearmargin.records import Columns, Inputs, Part, Progress, Split
@@ -31,6 +32,8 @@ from clearmargin.training.feeds import Feed, Feeds, Report
 from clearmargin.training.loop import Fitted, Labelled, fit
 from clearmargin.training.memory import reuse_freed_memory
 from clearmargin.training.threads import WORTH_THREADS, threads_for
+
+WHITENED_BY = 2000  # training images that a whitening layer is computed from
 
 
 def first_network(
@@ -83,9 +86,11 @@ def train_contender(
 
     reuse_freed_memory()
     with threads_for(work):
+        train = _labelled(feeds.train, task, split, "train", trunk)
+        fit_whitening(network, lambda: train.feed.batch(_some(len(train.feed), seed), None))
         fitted = fit(
             feeds.model,
-            _labelled(feeds.train, task, split, "train", trunk),
+            train,
             _labelled(feeds.plain, task, split, "validation", trunk),
             settings,
             classes=task.outputs if isinstance(task, Classification) else None,
@@ -126,6 +131,11 @@ def _labelled(
 ) -> Labelled:
     rows = split.rows(part)
     return Labelled(feed(rows, report), task.targets(split, rows))
+
+
+def _some(samples: int, seed: int) -> np.ndarray:
+    """Numbers of some of the samples, in ascending order."""
+    return np.sort(np.random.default_rng(seed).permutation(samples)[:WHITENED_BY])
 
 
 def contender_seed(seed: int, contender: Contender) -> int:

@@ -41,14 +41,17 @@ MOST_DOTS_IN_A_LINE = 500  # the time tomllib takes for a dotted key grows with 
 class Augmentation(Settings):
     """Random changes of training images; zero and false switch each off.
 
-    Brightness and noise are in standard deviations of the pixels. Behind frozen layers, the first of the
-    ``cached_views`` shows the images as they are.
+    Brightness and noise are in standard deviations of the pixels. ``shift_px`` moves by whole pixels, and mirrors at
+    the border. With ``alternate_flips``, an image is flipped in every second epoch, and not by lot. Behind frozen
+    layers, the first of the ``cached_views`` shows the images as they are.
     """
 
     flip_horizontal: bool = False
+    alternate_flips: bool = False
     flip_vertical: bool = False
     rotate_degrees: float = Field(default=0, ge=0, le=180)
     shift_fraction: float = Field(default=0, ge=0, le=0.5)
+    shift_px: int = Field(default=0, ge=0, le=64)
     scale_fraction: float = Field(default=0, ge=0, le=0.5)
     brightness: float = Field(default=0, ge=0, le=1)
     contrast: float = Field(default=0, ge=0, le=1)
@@ -58,7 +61,7 @@ class Augmentation(Settings):
     @property
     def active(self) -> bool:
         """True when anything is changed at all."""
-        return any(value for key, value in self.model_dump().items() if key != "cached_views")
+        return any(value for key, value in self.model_dump().items() if key not in ("cached_views", "alternate_flips"))
 
 
 class Training(Settings):
@@ -70,7 +73,7 @@ class Training(Settings):
 
     epochs: int = Field(default=12, ge=1, le=100_000)
     batch_size: int = Field(default=32, ge=2, le=65536)  # batch normalisation can't learn from one
-    optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "adadelta"] = "adamw"
+    optimizer: Literal["adamw", "adam", "sgd", "rmsprop", "adadelta", "muon"] = "adamw"
     learning_rate: float = Field(default=1e-3, gt=0, le=1000)
     schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
     weight_decay: float = Field(default=0.0, ge=0, le=10)
@@ -87,8 +90,8 @@ class Training(Settings):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_weight_decay(cls, given: Any) -> Any:
-        """AdamW is made for 0.01; the others add it to the gradient, where so much of it would be too much."""
-        if isinstance(given, dict) and given.get("optimizer", "adamw") == "adamw":
+        """AdamW and Muon are made for 0.01; the others add it to the gradient, where so much would be too much."""
+        if isinstance(given, dict) and given.get("optimizer", "adamw") in ("adamw", "muon"):
             return {"weight_decay": 0.01, **given}
         return given
 

@@ -103,6 +103,9 @@ def training_conflicts(training: Mapping[str, Any]) -> Iterator[str]:
             "'early_stopping' waits for a better epoch, and keep = \"last\" calls every epoch the best: "
             'set keep = "best", or early_stopping = 0'
         )
+    augmentation = _settings(training.get("augmentation"))
+    if augmentation.get("alternate_flips") and not augmentation.get("flip_horizontal"):
+        yield "'alternate_flips' says when an image is flipped: it needs flip_horizontal = true beside it"
 
 
 def objective_conflicts(training: Mapping[str, Any], task: str) -> Iterator[str]:

@@ -36,6 +36,12 @@ class Conv(Settings):
     alpha: Alpha = None
 
 
+class Whitening(Settings):
+    """A first convolution that is computed from the training images: its outputs are uncorrelated, in both signs."""
+
+    whitening: int = Field(ge=1, le=7)  # side of the patches
+
+
 class Pool(Settings):
     """Pooling over windows; ``global`` windows cover the whole map and flatten it."""
 
@@ -84,6 +90,7 @@ class Activate(Settings):
 # A table is of the first kind whose key it has; an activation is a layer only where nothing else is.
 LAYER_KINDS: dict[str, type[Settings]] = {
     "conv": Conv,
+    "whitening": Whitening,
     "pool": Pool,
     "dropout": Dropout,
     "flatten": Flatten,
@@ -102,6 +109,7 @@ def _layer_kind(value: Any) -> str | None:
 
 Layer = Annotated[
     Annotated[Conv, Tag("conv")]
+    | Annotated[Whitening, Tag("whitening")]
     | Annotated[Pool, Tag("pool")]
     | Annotated[Dropout, Tag("dropout")]
     | Annotated[Flatten, Tag("flatten")]

@@ -17,16 +17,15 @@ def test_a_page_that_would_be_too_large_shows_less_and_says_so(synthetic_run, no
     run_folder = synthetic_run(classes=[f"class {k}" for k in range(120)], n_test=240, skills={"A": 2.0, "B": 1.0})
     whole = write_report(run_folder, noise_pictures).stat().st_size
     assert whole > 1_500_000
-    for largest in (400_000, 700_000):
-        monkeypatch.setattr(page, "LARGEST_REPORT", largest)
-        path = write_report(run_folder, noise_pictures)
-        text = path.read_text(encoding="utf-8")
-        assert path.stat().st_size <= largest
-        assert "To keep this page below" in text
-        assert re.search(
-            r"\d+ of \d+ mistakes shown: the most confident ones of each cell; all are in predictions.csv", text
-        )
-        assert "of 120 classes shown: those with the lowest recall; all are in evaluation.json" in text
+    monkeypatch.setattr(page, "LARGEST_REPORT", 500_000)
+    path = write_report(run_folder, noise_pictures)
+    text = path.read_text(encoding="utf-8")
+    assert path.stat().st_size <= 500_000
+    assert "To keep this page below" in text
+    assert re.search(
+        r"\d+ of \d+ mistakes shown: the most confident ones of each cell; all are in predictions.csv", text
+    )
+    assert "of 120 classes shown: those with the lowest recall; all are in evaluation.json" in text
 
 
 def test_a_usual_page_leaves_nothing_out(synthetic_run):

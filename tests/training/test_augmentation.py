@@ -10,6 +10,7 @@ EVERYTHING = Augmentation(
     flip_vertical=True,
     rotate_degrees=20,
     shift_fraction=0.1,
+    shift_px=2,
     scale_fraction=0.1,
     brightness=0.2,
     contrast=0.2,
@@ -107,6 +108,21 @@ def test_shifts_are_of_the_asked_for_share_of_the_side():
     assert moved.abs().max() <= 4.01
     assert moved.abs().max() > 3  # of 128 draws
     assert moved.mean(dim=0).abs().max() < 1
+
+
+@pytest.mark.parametrize("most", [1, 3, 40])  # more than the side: mirrored again and again
+def test_whole_pixels_are_moved_and_the_border_mirrors(most):
+    inputs = images(batch=200, side=12)
+    padded = np.pad(inputs.numpy(), ((0, 0), (0, 0), (most, most), (most, most)), mode="reflect")
+    moves = set()
+    for image, output in zip(padded, changed(inputs, shift_px=most).numpy(), strict=True):
+        windows = np.lib.stride_tricks.sliding_window_view(image, (12, 12), axis=(1, 2))
+        found = np.argwhere((windows == output[:, None, None]).all(axis=(0, 3, 4)))
+        assert len(found) >= 1
+        moves.add(tuple(found[0] - most))
+    if most == 1:
+        assert moves == {(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)}
+    assert len(moves) > most
 
 
 def test_turns_keep_the_distance_from_the_middle():

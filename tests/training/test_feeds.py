@@ -11,7 +11,7 @@ from clearmargin.models.layers import initialise
 from clearmargin.recipe import Augmentation, Contender, Training
 from clearmargin.records import Split
 from clearmargin.task import Classification
-from clearmargin.training.feeds import CacheFeed, Feeds, ImageFeed
+from clearmargin.training.feeds import CacheFeed, Chance, Feeds, ImageFeed
 from clearmargin.training.loop import forward
 
 MEAN, STD = (0.5,) * 3, (0.25,) * 3
@@ -20,6 +20,10 @@ FLIPS = Augmentation(flip_horizontal=True, noise=0.1)
 
 def generator(seed=0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def chance(seed=0, epoch=0) -> Chance:
+    return Chance(epoch, generator(seed))
 
 
 def view(value: float, rows=30):
@@ -46,23 +50,36 @@ def test_images_are_changed_only_while_training(pictures):
     plain = to_input(images.values[rows], MEAN, STD)
     assert len(feed) == 6
     assert torch.equal(feed.batch(rows, None), plain)
-    assert not torch.equal(feed.batch(rows, generator()), plain)
-    assert torch.equal(feed.batch(rows, generator()), feed.batch(rows, generator()))
-    assert torch.equal(ImageFeed(images, MEAN, STD).batch(rows, generator()), plain)
+    assert not torch.equal(feed.batch(rows, chance()), plain)
+    assert torch.equal(feed.batch(rows, chance()), feed.batch(rows, chance()))
+    assert torch.equal(ImageFeed(images, MEAN, STD).batch(rows, chance()), plain)
+
+
+def test_alternate_flips_show_both_sides_in_two_epochs(pictures):
+    images, rows = pictures(64), np.arange(64)
+    feed = ImageFeed(images, MEAN, STD, Augmentation(flip_horizontal=True, alternate_flips=True))
+    plain = to_input(images.values[rows], MEAN, STD)
+    first, second, third = (feed.batch(rows, chance(seed=epoch, epoch=epoch)) for epoch in range(3))
+    sides = [torch.equal(shown, image) for shown, image in zip(first, plain, strict=True)]
+    assert 20 < sum(sides) < 44
+    assert torch.equal(second, first.flip(3))
+    assert torch.equal(third, first)
+    some = np.array([50, 3, 3])
+    assert torch.equal(feed.batch(some, chance(7)), first[some])  # whoever else is in the batch
 
 
 def test_each_sample_is_drawn_from_one_of_its_views():
     feed = CacheFeed([view(1), view(2), view(3)])
     rows = np.arange(30)
     assert feed.batch(rows, None).unique().tolist() == [1]  # the first shows the images as they are
-    drawn = feed.batch(rows, generator())
+    drawn = feed.batch(rows, chance())
     assert drawn.shape == (30, 3, 2, 2)
     assert drawn.dtype == torch.float32
     assert drawn.is_contiguous(memory_format=torch.channels_last)
     assert drawn.unique().tolist() == [1, 2, 3]
     assert all(len(sample.unique()) == 1 for sample in drawn)
-    assert torch.equal(drawn, feed.batch(rows, generator()))
-    assert not torch.equal(drawn, feed.batch(rows, generator(1)))
+    assert torch.equal(drawn, feed.batch(rows, chance()))
+    assert not torch.equal(drawn, feed.batch(rows, chance(1)))
 
 
 @pytest.mark.parametrize("freeze_through", ["block1", "block5"])
@@ -81,7 +98,7 @@ def test_nothing_frozen_means_no_cache(pictures, tmp_path):
     feeds = feeds_of(network, pictures(3, side=32), tmp_path, augmentation=FLIPS)
     assert feeds.model is network
     assert feeds.train(np.arange(3)).batch(np.arange(3), None).shape == (3, 3, 32, 32)
-    assert not torch.equal(*(feeds.train(np.arange(3)).batch(np.arange(3), drawn) for drawn in (None, generator())))
+    assert not torch.equal(*(feeds.train(np.arange(3)).batch(np.arange(3), drawn) for drawn in (None, chance())))
     assert list(tmp_path.iterdir()) == []
 
 

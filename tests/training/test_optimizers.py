@@ -4,6 +4,7 @@ import torch
 from torch import nn, optim
 
 from clearmargin.recipe import Training
+from clearmargin.training.muon import Muon
 from clearmargin.training.optimizers import SCHEDULES, build_optimizer, constant, cosine, one_cycle, set_learning_rate
 
 PROGRESS = [step / 1000 for step in range(1000)]
@@ -49,6 +50,7 @@ def test_the_rate_of_a_step_needs_no_memory(schedule):
         ("sgd", optim.SGD),
         ("rmsprop", optim.RMSprop),
         ("adadelta", optim.Adadelta),
+        ("muon", Muon),
     ],
 )
 @pytest.mark.parametrize("momentum", [0, 0.9])

@@ -13,8 +13,9 @@ from clearmargin.models.activations import ACTIVATIONS, activation_words, build_
 from clearmargin.models.dropout import Dropout as RandomDropout
 from clearmargin.models.pooling import DEFAULT_POOL_SIZE, build_global_pool, build_pool
 from clearmargin.models.rows import LayerRow, Shape, Sight
+from clearmargin.models.whitening import Whitening as WhiteningConv
 from clearmargin.recipe import Contender
-from clearmargin.recipe_layers import Activate, BatchNorm, Conv, Dense, Dropout, Flatten, Layer, Pool
+from clearmargin.recipe_layers import Activate, BatchNorm, Conv, Dense, Dropout, Flatten, Layer, Pool, Whitening
 
 MOST_PARAMETERS = 500_000_000  # VGG16 has 138 million; training takes 16 bytes for each
 
@@ -104,6 +105,8 @@ def _build_layer(layer: Layer, shape: Shape, sight: Sight, where: str) -> Built:
     match layer:
         case Conv():
             return _conv(layer, _need_map(shape, "conv", where), sight, where)
+        case Whitening():
+            return _whitening(layer, shape, sight, where)
         case Pool():
             return _pool(layer, _need_map(shape, "pool", where), sight, where)
         case Dense():
@@ -154,6 +157,25 @@ def _conv(layer: Conv, shape: Shape, sight: Sight, where: str) -> Built:
     sight = sight.through(layer.kernel, layer.stride)
     row = LayerRow(name, (layer.conv, *out), parameters, work, sight.field)
     return [*modules, *build_activation(layer)], row, sight
+
+
+def _whitening(layer: Whitening, shape: Shape, sight: Sight, where: str) -> Built:
+    kernel = layer.whitening
+    if len(shape) != 3 or sight.field > 1:
+        raise RecipeError(
+            f"{where} (whitening {kernel}) is computed from the pixels of the training images: it can only be the "
+            "first layer of a plain CNN on images."
+        )
+    channels, *sides = shape
+    out = [side - kernel + 1 for side in sides]
+    if min(out) < 1:
+        raise RecipeError(f"{where} (whitening {kernel}) does not fit images of shape {shape_words(shape)}.")
+    module = WhiteningConv(channels, kernel)
+    maps = module.out_channels
+    work = math.prod(out) * maps * channels * kernel**2
+    sight = sight.through(kernel, 1)
+    name = f"whitening {_window(kernel, 2, 'kernel')}"
+    return [module], LayerRow(name, (maps, *out), _count(module), work, sight.field), sight
 
 
 def _pool(layer: Pool, shape: Shape, sight: Sight, where: str) -> Built:

@@ -26,7 +26,14 @@ from clearmargin.report.wording import (
     without_folders,
 )
 
-OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "SGD", "rmsprop": "RMSprop", "adadelta": "Adadelta"}
+OPTIMIZERS = {
+    "adamw": "AdamW",
+    "adam": "Adam",
+    "sgd": "SGD",
+    "rmsprop": "RMSprop",
+    "adadelta": "Adadelta",
+    "muon": "Muon",
+}
 
 
 def source_words(kind: str) -> str:
@@ -296,7 +303,7 @@ def _training(run: StudyFiles, contender: TrainedFiles) -> str:
 def _optimizer(asked: Mapping[str, Any]) -> str:
     kind, momentum = asked.get("optimizer", ""), asked.get("momentum")
     name = OPTIMIZERS.get(kind) or tr("the default optimiser")
-    if kind == "sgd" and momentum:
+    if kind in ("sgd", "muon") and momentum:
         return tr("{optimizer} and Nesterov momentum {momentum}", optimizer=name, momentum=f"{momentum:g}")
     if kind == "rmsprop" and momentum:
         return tr("{optimizer} and momentum {momentum}", optimizer=name, momentum=f"{momentum:g}")
@@ -329,11 +336,15 @@ def _augmentation(asked: Mapping[str, Any], frozen: bool) -> str:
 
 def _augmentations(asked: Mapping[str, Any]) -> list[str]:
     size = {key: f"{value:g}" for key, value in asked.items() if isinstance(value, int | float)}
+    flips = (
+        tr("flips left to right in every second epoch") if asked.get("alternate_flips") else tr("flips left to right")
+    )
     words = {
-        "flip_horizontal": tr("flips left to right"),
+        "flip_horizontal": flips,
         "flip_vertical": tr("flips top to bottom"),
         "rotate_degrees": tr("rotation up to {size} degrees", size=size.get("rotate_degrees")),
         "shift_fraction": tr("shifts up to {size} of the side", size=size.get("shift_fraction")),
+        "shift_px": tr("shifts up to {size} pixels", size=size.get("shift_px")),
         "scale_fraction": tr("scaling by up to {size}", size=size.get("scale_fraction")),
         "brightness": tr("brightness up to ± {size}", size=size.get("brightness")),
         "contrast": tr("contrast up to ± {size}", size=size.get("contrast")),

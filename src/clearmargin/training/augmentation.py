@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch.nn import functional
 
 from clearmargin.recipe import Augmentation
 
 
-def augment(images: torch.Tensor, settings: Augmentation, generator: torch.Generator) -> torch.Tensor:
+def augment(
+    images: torch.Tensor, settings: Augmentation, generator: torch.Generator, flipped: torch.Tensor | None = None
+) -> torch.Tensor:
     """Flip, turn, shift, scale, brighten and add noise, differently for every image of a batch.
 
     Parameters
@@ -20,6 +23,8 @@ def augment(images: torch.Tensor, settings: Augmentation, generator: torch.Gener
         repeats the border, so that no new edge appears.
     generator
         The only source of randomness: the same state gives the same images.
+    flipped
+        bool (batch,): which ones to flip horizontally; by lot when None.
 
     Returns
     -------
@@ -28,9 +33,11 @@ def augment(images: torch.Tensor, settings: Augmentation, generator: torch.Gener
     draw = torch.rand((len(images), 8), generator=generator) * 2 - 1  # (batch, kinds of change), in [-1, 1)
     out = images
     if settings.flip_horizontal:
-        out = torch.where(_each(draw[:, 2] < 0), out.flip(3), out)
+        out = torch.where(_each(draw[:, 2] < 0 if flipped is None else flipped), out.flip(3), out)
     if settings.flip_vertical:
         out = torch.where(_each(draw[:, 3] < 0), out.flip(2), out)
+    if settings.shift_px:
+        out = _moved(out, torch.randint(-settings.shift_px, settings.shift_px + 1, (len(out), 2), generator=generator))
     if settings.rotate_degrees or settings.shift_fraction or settings.scale_fraction:
         grid = functional.affine_grid(_matrices(draw, settings), list(images.shape), align_corners=False)
         out = functional.grid_sample(out, grid.to(out.dtype), padding_mode="border", align_corners=False)
@@ -41,6 +48,38 @@ def augment(images: torch.Tensor, settings: Augmentation, generator: torch.Gener
     if settings.noise:
         out = out + settings.noise * torch.randn(out.shape, generator=generator)
     return out.to(images.dtype).contiguous(memory_format=torch.channels_last)
+
+
+def alternately(rows: np.ndarray, epoch: int) -> torch.Tensor:
+    """Which images are flipped in an epoch: half of them in the first, the others in the second, and so on.
+
+    Jordan 2024, arXiv:2404.00498, section 3.6: within two epochs each image is seen from both sides.
+
+    Parameters
+    ----------
+    rows
+        Numbers of the images; what they say is mixed, so that neighbours do not share a side.
+
+    Returns
+    -------
+    bool (len(rows),).
+    """
+    mixed = (rows.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)  # wraps around
+    return torch.from_numpy(((mixed >> np.uint64(40)) + np.uint64(epoch)) % np.uint64(2) == 1)
+
+
+def _moved(images: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
+    """Images moved by whole pixels, ``by`` int64 (batch, 2: down, right); the border mirrors what is beside it."""
+    down = _mirrored(torch.arange(images.shape[2]) - by[:, :1], images.shape[2])  # (batch, height)
+    right = _mirrored(torch.arange(images.shape[3]) - by[:, 1:], images.shape[3])
+    which = torch.arange(len(images))[:, None, None]
+    return images.permute(0, 2, 3, 1)[which, down[:, :, None], right[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _mirrored(places: torch.Tensor, side: int) -> torch.Tensor:
+    """Places outside 0 … side - 1 mirrored back in, the border itself not repeated."""
+    around = places.remainder(max(1, 2 * (side - 1)))
+    return torch.minimum(around, 2 * (side - 1) - around)
 
 
 def _each(values: torch.Tensor) -> torch.Tensor:

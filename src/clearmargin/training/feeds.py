@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -16,10 +17,18 @@ from clearmargin.models import Network
 from clearmargin.models.inputs import to_input
 from clearmargin.recipe import Augmentation, Training
 from clearmargin.records import Inputs, Rows
-from clearmargin.training.augmentation import augment
+from clearmargin.training.augmentation import alternately, augment
 from clearmargin.training.trunk import TrunkCache
 
 Report = Callable[[int, int, str], None]  # done, in all, a note such as "loss 0.31"
+
+
+@dataclass(frozen=True)
+class Chance:
+    """What makes one epoch of training differ from another: its number, from 0, and where its lots come from."""
+
+    epoch: int
+    generator: torch.Generator
 
 
 class Feed(Protocol):
@@ -27,8 +36,8 @@ class Feed(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, rows: np.ndarray, generator: torch.Generator | None) -> torch.Tensor:
-        """Inputs for these rows; with a generator, randomly changed as training wants them."""
+    def batch(self, rows: np.ndarray, chance: Chance | None) -> torch.Tensor:
+        """Inputs for these rows; with a chance, randomly changed as training wants them."""
         ...
 
 
@@ -44,10 +53,11 @@ class ImageFeed:
     def __len__(self) -> int:
         return self._images.shape[0]
 
-    def batch(self, rows: np.ndarray, generator: torch.Generator | None) -> torch.Tensor:
+    def batch(self, rows: np.ndarray, chance: Chance | None) -> torch.Tensor:
         inputs = to_input(self._images.read(rows), self._mean, self._std)
-        if generator is not None and self._augmentation is not None:
-            inputs = augment(inputs, self._augmentation, generator)
+        if chance is not None and self._augmentation is not None:
+            flipped = alternately(rows, chance.epoch) if self._augmentation.alternate_flips else None
+            inputs = augment(inputs, self._augmentation, chance.generator, flipped)
         return inputs
 
 
@@ -60,11 +70,11 @@ class CacheFeed:
     def __len__(self) -> int:
         return self._views[0].shape[0]
 
-    def batch(self, rows: np.ndarray, generator: torch.Generator | None) -> torch.Tensor:
-        if generator is None or len(self._views) == 1:
+    def batch(self, rows: np.ndarray, chance: Chance | None) -> torch.Tensor:
+        if chance is None or len(self._views) == 1:
             bits = self._views[0].read(rows)
         else:
-            drawn = torch.randint(len(self._views), (len(rows),), generator=generator).numpy()
+            drawn = torch.randint(len(self._views), (len(rows),), generator=chance.generator).numpy()
             bits = np.empty((len(rows), *self._views[0].shape[1:]), dtype=np.int16)
             for number in np.unique(drawn):
                 bits[drawn == number] = self._views[number].read(rows[drawn == number])

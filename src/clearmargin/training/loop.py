@@ -17,7 +17,7 @@ from torch import nn, optim
 from clearmargin.errors import DivergenceError
 from clearmargin.recipe import Training
 from clearmargin.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from clearmargin.training.feeds import Feed, Report
+from clearmargin.training.feeds import Chance, Feed, Report
 from clearmargin.training.objectives import ClassLabels, Numbers, Objective
 from clearmargin.training.optimizers import build_optimizer, set_learning_rate
 
@@ -140,13 +140,13 @@ def train_epoch(
     report: Report | None,
 ) -> dict[str, float]:
     """One pass over the training part; return its rate, loss and shares as they were on the way."""
-    generator = seed_epoch(seed, epoch)
+    chance = seed_epoch(seed, epoch)
     model.train()
     samples = len(train.feed)
     batches = epoch_batches(samples, settings.batch_size, seed, epoch)
     steps, row = len(batches) * settings.epochs, {"learning_rate": 0.0, "train_loss": 0.0}
     for step, rows in enumerate(batches, start=epoch * len(batches)):
-        inputs, targets = train.feed.batch(rows, generator), train.targets[torch.from_numpy(rows)]
+        inputs, targets = train.feed.batch(rows, chance), train.targets[torch.from_numpy(rows)]
         row["learning_rate"] = set_learning_rate(optimizer, settings, step, steps)
         optimizer.zero_grad(set_to_none=True)
         with computing_in(precision):
@@ -195,11 +195,11 @@ def epoch_batches(samples: int, batch_size: int, seed: int, epoch: int) -> list[
     return np.array_split(order, max(1, min(math.ceil(samples / batch_size), samples // 2)))
 
 
-def seed_epoch(seed: int, epoch: int) -> torch.Generator:
+def seed_epoch(seed: int, epoch: int) -> Chance:
     """Set every random state an epoch uses from (seed, epoch) alone, so that resuming needs no other."""
     state = np.random.SeedSequence([seed, epoch]).generate_state(2, np.uint32)
     torch.manual_seed(int(state[0]))  # dropout
-    return torch.Generator().manual_seed(int(state[1]))  # augmentation and views
+    return Chance(epoch, torch.Generator().manual_seed(int(state[1])))  # augmentation and views
 
 
 def computing_in(precision: torch.dtype) -> AbstractContextManager[object]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from torch import nn, optim
 
 from clearmargin.recipe import Training
+from clearmargin.training.muon import Muon
 
 WARM_UP_SHARE = 0.25  # of all steps, as one-cycle is usually run (Smith & Topin 2018)
 
@@ -26,6 +27,8 @@ def build_optimizer(parameters: Iterable[nn.Parameter], settings: Training) -> o
             return optim.SGD(trained, lr=rate, momentum=momentum, weight_decay=decay, nesterov=momentum > 0, fused=True)
         case "rmsprop":
             return optim.RMSprop(trained, lr=rate, weight_decay=decay, momentum=settings.momentum)
+        case "muon":
+            return Muon(trained, lr=rate, momentum=settings.momentum, weight_decay=decay)
         case "adadelta":
             # torch's own rho is 0.9 and its epsilon 1e-6; these are Keras's, so that a rate of 1 means the same here
             return optim.Adadelta(trained, lr=rate, rho=0.95, eps=1e-7, weight_decay=decay)
