@@ -479,18 +479,28 @@ def test_pillow_logs_nothing_to_the_terminal(capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_prepared_together_is_prepared_one_by_one():
+@pytest.mark.parametrize(
+    "how",
+    [
+        Preprocessing(16),
+        Preprocessing(28),
+        Preprocessing(28, color="gray"),
+        Preprocessing(28, trim=True),
+        Preprocessing(28, intensity="standardised", fit="crop"),
+    ],
+)
+def test_prepared_together_is_prepared_one_by_one(how):
     """Tiny and large, grey and coloured, files and arrays, with broken ones between."""
     generator = np.random.default_rng(3)
     shapes = [(28, 28), (28, 28, 3), (300, 200), (20, 28), (28, 28), (64, 64, 3), (28, 28, 3)]
     contents = [generator.integers(0, 256, shape).astype(np.uint8) for shape in shapes]
     contents = [*contents, b"no image", ImageError("not there"), contents[0]]
-    found = dict(prepare_all(contents, Preprocessing(16)))
+    found = dict(prepare_all(contents, how))
     assert sorted(found) == list(range(10))
     assert isinstance(found[7], ImageError)
     assert str(found[8]) == "not there"
     for place in (*range(7), 9):
-        alone = prepare(contents[place], Preprocessing(16))
+        alone = prepare(contents[place], how)
         assert found[place].facts == alone.facts
         assert np.array_equal(found[place].pixels, alone.pixels)
         assert np.array_equal(found[place].miniature, alone.miniature)

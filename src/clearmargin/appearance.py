@@ -74,7 +74,12 @@ def appearance(grey: Image.Image, colour: Image.Image | None = None) -> Appearan
     return appearances([grey], None if colour is None else [colour])[0]
 
 
-def appearances(greys: Sequence[Image.Image], colours: Sequence[Image.Image] | None = None) -> list[Appearance]:
+def appearances(
+    greys: Sequence[Image.Image],
+    colours: Sequence[Image.Image] | None = None,
+    pixels: np.ndarray | None = None,
+    rgb: np.ndarray | None = None,
+) -> list[Appearance]:
     """Measure images of one size together, which for tiny ones is many times faster than one by one.
 
     All sums are of whole numbers below 2^53, so that an image's measures do not depend on what it is measured with.
@@ -83,9 +88,11 @@ def appearances(greys: Sequence[Image.Image], colours: Sequence[Image.Image] | N
     ----------
     greys, colours
         As for `appearance`; colours of all of them or of none.
+    pixels, rgb
+        The same as `pixels_of` gives them, where that is known.
     """
     width, height = greys[0].size
-    pixels = pixels_of(greys)  # (images, height, width)
+    pixels = pixels_of(greys) if pixels is None else pixels  # (images, height, width)
     counts, size = _histograms(greys, pixels), height * width
     mean = counts @ _LEVELS / size
     left, right, margin_left, margin_right = _sides(pixels, 1)
@@ -102,7 +109,7 @@ def appearances(greys: Sequence[Image.Image], colours: Sequence[Image.Image] | N
         (sum(side.sum(axis=1) for side in ring) / (2 * (height + width))).round(2),
         *((margin_left / width).round(4), (margin_top / height).round(4)),
         *((margin_right / width).round(4), (margin_bottom / height).round(4)),
-        none if colours is None else _colourfulness(colours).round(3),
+        none if colours is None else _colourfulness(colours, rgb).round(3),
     )
     marks = [text_marks(one) for one in pixels] if min(width, height) >= LEAST_PX else [0] * len(pixels)
     return [Appearance(*row) for row in zip(*(column.tolist() for column in columns), marks, strict=True)]
@@ -177,9 +184,11 @@ def _sharpness(greys: Sequence[Image.Image], pixels: np.ndarray) -> np.ndarray:
     return np.where(spread > 1, np.sqrt(steps / np.maximum(spread, 1)), 0.0)
 
 
-def _colourfulness(colours: Sequence[Image.Image]) -> np.ndarray:
+def _colourfulness(colours: Sequence[Image.Image], rgb: np.ndarray | None) -> np.ndarray:
     factor = max(1, max(colours[0].size) // _COLOUR_PX)
-    pixels = pixels_of([colour.reduce(factor) for colour in colours] if factor > 1 else colours)
+    if factor > 1 or rgb is None:
+        rgb = pixels_of([colour.reduce(factor) for colour in colours] if factor > 1 else colours)
+    pixels = rgb
     red, green, blue = (np.ascontiguousarray(pixels[..., band]) for band in range(3))
     largest, smallest = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
     return (largest - smallest).reshape(len(pixels), -1).mean(axis=1)

@@ -29,17 +29,16 @@ from PIL import (  # isort: skip
     WebPImagePlugin,  # noqa: F401
 )
 
-from clearmargin.appearance import Appearance, appearance, appearances
+from clearmargin.appearance import Appearance, appearance, appearances, pixels_of
 from clearmargin.errors import ImageError
 from clearmargin.framing import framed
 from clearmargin.jpeg import jpeg_quality
-from clearmargin.miniature import miniature
+from clearmargin.miniature import MOST_TOGETHER_PX, miniature, miniatures
 from clearmargin.records import Preprocessing
 
 # The commonest first: Image.open tries them in this order. A JPEG with several pictures in it calls itself MPO.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "PPM")
 MAX_PIXELS = 50_000_000
-_TINY_PIXELS = 64 * 64  # up to here images of one size are measured together
 
 # What Pillow's plugins are known to raise on damaged files. They parse by indexing, unpacking and arithmetic
 # and leave most mistakes of the file to Python, hence the length of the list. Anything else is a bug of ours
@@ -187,15 +186,13 @@ def prepare_all(
         except ImageError as error:
             yield place, error
             continue
-        if decoded.grey.width * decoded.grey.height <= _TINY_PIXELS:
+        if max(decoded.grey.size) <= MOST_TOGETHER_PX:
             tiny.setdefault((decoded.grey.size, decoded.colour is None), []).append((place, decoded))
         else:
             yield place, _finished(decoded, appearance(decoded.grey, decoded.colour), preprocessing)
     for together in tiny.values():
-        colours = [decoded.colour for _, decoded in together if decoded.colour is not None]
-        measured = appearances([decoded.grey for _, decoded in together], colours or None)
-        for (place, decoded), looks in zip(together, measured, strict=True):
-            yield place, _finished(decoded, looks, preprocessing)
+        places = [place for place, _ in together]
+        yield from zip(places, _finished_together([decoded for _, decoded in together], preprocessing), strict=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,22 +223,45 @@ def _decoded(content: bytes | np.ndarray, max_pixels: int) -> _Decoded:
 
 
 def _finished(decoded: _Decoded, looks: Appearance, preprocessing: Preprocessing) -> Prepared:
-    flat = decoded.flat
-    facts = Facts(
+    facts = _facts(decoded, _converted(decoded.flat, "RGB").tobytes(), looks)
+    return Prepared(_square(decoded, preprocessing), miniature(decoded.grey), facts)
+
+
+def _finished_together(images: list[_Decoded], preprocessing: Preprocessing) -> Iterator[Prepared]:
+    """Images of one size, all in colours or none, each as `_finished` makes it."""
+    greys, colours = [image.grey for image in images], [image.colour for image in images if image.colour is not None]
+    pixels = pixels_of(greys)
+    rgb = pixels_of(colours) if colours else np.repeat(pixels[..., None], 3, axis=-1)
+    looks = appearances(greys, colours or None, pixels, rgb if colours else None)
+    small = miniatures(greys, pixels)
+    kept = not preprocessing.trim and preprocessing.intensity == "as-is"
+    as_they_are = kept and greys[0].size == (preprocessing.size_px, preprocessing.size_px)
+    wanted = rgb if preprocessing.color == "rgb" else pixels[..., None]
+    for place, image in enumerate(images):
+        facts = _facts(image, rgb[place].tobytes(), looks[place])
+        yield Prepared(wanted[place] if as_they_are else _square(image, preprocessing), small[place], facts)
+
+
+def _facts(decoded: _Decoded, rgb: bytes, looks: Appearance) -> Facts:
+    width, height = decoded.flat.size
+    return Facts(
         content_sha256=decoded.digest,
-        pixel_sha256=_pixel_sha256(flat),
-        width_px=flat.width,
-        height_px=flat.height,
+        pixel_sha256=hashlib.sha256(struct.pack("<QQ", width, height) + rgb).hexdigest(),
+        width_px=width,
+        height_px=height,
         mode=decoded.mode,
         format=decoded.format,
         bytes=decoded.bytes,
         jpeg_quality=decoded.quality,
         appearance=looks,
     )
-    square = framed(_converted(flat, "RGB" if preprocessing.color == "rgb" else "L"), decoded.grey, preprocessing)
-    values = np.frombuffer(bytearray(square.tobytes()), np.uint8)
-    pixels = values.reshape(preprocessing.size_px, preprocessing.size_px, preprocessing.channels)
-    return Prepared(pixels, miniature(decoded.grey), facts)
+
+
+def _square(decoded: _Decoded, preprocessing: Preprocessing) -> np.ndarray:
+    """Pixels as a network takes them, uint8 of shape (size_px, size_px, channels)."""
+    flat = _converted(decoded.flat, "RGB" if preprocessing.color == "rgb" else "L")
+    values = np.frombuffer(bytearray(framed(flat, decoded.grey, preprocessing).tobytes()), np.uint8)
+    return values.reshape(preprocessing.size_px, preprocessing.size_px, preprocessing.channels)
 
 
 def longest_side(content: bytes | np.ndarray) -> int:
@@ -368,9 +388,3 @@ def _eight_bits(image: Image.Image) -> np.ndarray:
     if isinstance(transparent, int):
         eight[values == transparent] = 0
     return eight
-
-
-def _pixel_sha256(flat: Image.Image) -> str:
-    digest = hashlib.sha256(struct.pack("<QQ", *flat.size))
-    digest.update(_converted(flat, "RGB").tobytes())
-    return digest.hexdigest()
