@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -69,13 +70,13 @@ def test_the_least_recently_used_goes_first_and_no_more_than_needed(cache: Path)
     middle = put(cache, "trunk", "b", 400 * KB, 20)
     new = put(cache, "features", "c.bin", 400 * KB, 10)
     assert [entry.path for entry in cache_entries()] == [old, middle, new]
-    assert trim_cache(10**9) == []
-    assert [entry.path for entry in trim_cache(900 * KB)] == [old]
+    assert trim_cache(10**9, in_use_seconds=0) == []
+    assert [entry.path for entry in trim_cache(900 * KB, in_use_seconds=0)] == [old]
     assert not old.exists()
     assert middle.exists()
     assert new.exists()
     mark_used(middle)
-    assert [entry.path for entry in trim_cache(500 * KB)] == [new]
+    assert [entry.path for entry in trim_cache(500 * KB, in_use_seconds=0)] == [new]
     assert (middle / "held.bin").stat().st_size == 400 * KB
 
 
@@ -84,7 +85,7 @@ def test_what_was_fetched_and_the_ledger_stay(cache: Path) -> None:
     data = put(cache, "data", "mnist", 10 * KB, 99)
     (cache / "ledger.jsonl").write_text("{}\n")
     pixels = put(cache, "pixels", "a", 10 * KB, 1)
-    assert [entry.path for entry in trim_cache(0)] == [pixels]
+    assert [entry.path for entry in trim_cache(0, in_use_seconds=0)] == [pixels]
     assert clear_cache() == []
     assert weights.exists()
     assert data.exists()
@@ -95,9 +96,40 @@ def test_what_was_fetched_and_the_ledger_stay(cache: Path) -> None:
 def test_what_is_in_use_or_being_written_stays(cache: Path) -> None:
     recent = put(cache, "pixels", "a", 100 * KB, 1)
     under_way = put(cache, "pixels", f".key.machine.{os.getpid()}.x.tmp/x", 100 * KB, 0).parent
-    assert trim_cache(0, in_use_seconds=2 * 3600) == []
-    assert [entry.path for entry in clear_cache()] == [recent]
+    assert trim_cache(0) == []
+    assert clear_cache() == []
+    assert [entry.path for entry in clear_cache(in_use_seconds=0)] == [recent]
     assert under_way.exists()
+
+
+def test_what_comes_into_use_while_others_go_stays(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = put(cache, "pixels", "a", 100 * KB, 99)
+    second = put(cache, "pixels", "b", 100 * KB, 98)
+    remove = shutil.rmtree
+
+    def removing(path: Path) -> None:
+        mark_used(second)
+        remove(path)
+
+    monkeypatch.setattr("clearmargin.cache.shutil.rmtree", removing)
+    assert [entry.path for entry in trim_cache(0)] == [first]
+    assert second.exists()
+
+
+def test_what_can_not_be_deleted_is_out_of_the_way_and_tried_again(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck = put(cache, "pixels", "a", 100 * KB, 99)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("clearmargin.cache.shutil.rmtree", refuse)
+        assert [entry.path for entry in trim_cache(0)] == [stuck]
+    assert not stuck.exists()
+    assert len(trim_cache(0)) == 1
+    assert cache_entries() == []
 
 
 def test_what_a_crash_left_is_an_entry_too(cache: Path) -> None:
@@ -120,19 +152,21 @@ def test_links_are_not_followed(cache: Path, tmp_path: Path) -> None:
     elsewhere = put(tmp_path, "precious", "a", KB, 1)
     (cache / "pixels").mkdir(parents=True)
     (cache / "pixels" / "link").symlink_to(elsewhere, target_is_directory=True)
-    assert len(clear_cache()) == 1
+    assert len(clear_cache(in_use_seconds=0)) == 1
     assert (elsewhere / "held.bin").exists()
 
 
 @given(st.integers(0, 10**6))
 def test_sizes_are_read_as_written(size: int) -> None:
-    assert parse_size(str(size), "x") == size
+    assert parse_size("0", "x") == 0
     assert parse_size(f"{size} MB", "x") == size * 10**6
     assert parse_size(f"{size}g", "x") == size * 10**9
 
 
-@pytest.mark.parametrize("text", ["", "much", "-1", "1e9", "5 PB", "nan", "1,5GB"])
+@pytest.mark.parametrize("text", ["much", "-1", "1e9", "5 PB", "nan", "1,5GB", "20", "5B", "٣GB"])
 def test_what_is_no_size_is_refused(text: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache_limit() == DEFAULT_LIMIT_BYTES
+    monkeypatch.setenv(LIMIT_VARIABLE, "")
     assert cache_limit() == DEFAULT_LIMIT_BYTES
     monkeypatch.setenv(LIMIT_VARIABLE, text)
     with pytest.raises(UsageError, match="CLEARMARGIN_CACHE_LIMIT needs a size"):
@@ -151,10 +185,11 @@ def test_the_command(cache: Path, clearmargin: Command) -> None:
     facts = json.loads(clearmargin("cache", "show", "--json")[1])
     assert facts["kinds"]["pixels"]["entries"] == 1
     assert facts["bytes"] == sum(kind["bytes"] for kind in facts["kinds"].values())
-    assert clearmargin("cache", "trim", "--to", "4.5MB")[1] == "Removed 1 entry, 2.0 MB.\n"
-    assert "1.0 MB are left: weights and data sets that were fetched" in clearmargin("cache", "trim", "--to", "0")[1]
+    assert "6.0 MB are left: what was fetched, or was used" in clearmargin("cache", "trim", "--to", "0")[1]
     assert clearmargin("cache", "clear")[1] == "Removed 0 entries, 0 bytes.\n"
-    assert clearmargin("cache", "clear", "data")[1] == "Removed 1 entry, 1.0 MB.\n"
+    assert clearmargin("cache", "trim", "--recent", "--to", "4.5MB")[1] == "Removed 1 entry, 2.0 MB.\n"
+    assert "1.0 MB are left: what was fetched." in clearmargin("cache", "trim", "--to", "0", "--recent")[1]
+    assert clearmargin("cache", "clear", "data", "--recent")[1] == "Removed 1 entry, 1.0 MB.\n"
     assert cache_entries() == []
 
 

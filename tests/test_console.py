@@ -57,6 +57,14 @@ def test_another_step_begins_anew(clock: list[float], capsys: pytest.CaptureFixt
     assert said(capsys) == ["Reading 5/10", "Reading 10/10", "Training 5/10", "Done"]
 
 
+def test_the_same_step_on_other_images_begins_anew(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    progress = console.ConsoleProgress()
+    for done, total, at in ((1, 3, 100.0), (3, 3, 140.0), (1, 5, 200.0), (2, 5, 210.0)):
+        clock[0] = at
+        progress("VGG16: frozen layers", done, total, "")
+    assert said(capsys)[2:] == ["VGG16: frozen layers 1/5", "VGG16: frozen layers 2/5, 30 s left"]
+
+
 def test_lines_are_some_seconds_apart(
     clock: list[float], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

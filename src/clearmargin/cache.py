@@ -28,8 +28,8 @@ COMPUTED = {
     "near-copies": "near copies found",
 }
 FETCHED = {"weights": "weights", "data": "data sets"}
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*", re.IGNORECASE)
+_UNITS = {"": 0, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)b?\s*", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,9 @@ def cache_entries(folder: Path | None = None) -> list[CacheEntry]:
     return sorted(found, key=lambda entry: (entry.used, entry.path))
 
 
-def trim_cache(limit_bytes: int, folder: Path | None = None, *, in_use_seconds: float = 0) -> list[CacheEntry]:
+def trim_cache(
+    limit_bytes: int, folder: Path | None = None, *, in_use_seconds: float = IN_USE_SECONDS
+) -> list[CacheEntry]:
     """Remove what was computed, the least recently used first, until the whole cache takes at most so many bytes.
 
     Parameters
@@ -96,19 +98,21 @@ def trim_cache(limit_bytes: int, folder: Path | None = None, *, in_use_seconds: 
     for entry in entries:
         if excess <= 0:
             break
-        if entry.kind in COMPUTED and time.time() - entry.used >= in_use_seconds and _remove(entry.path):
+        if entry.kind in COMPUTED and _remove(entry, in_use_seconds):
             removed.append(entry)
             excess -= entry.size_bytes
     return removed
 
 
-def clear_cache(kinds: Sequence[str] = tuple(COMPUTED), folder: Path | None = None) -> list[CacheEntry]:
-    """Remove all entries of these kinds (keys of `COMPUTED` and `FETCHED`); return what was removed."""
-    return [entry for entry in cache_entries(folder) if entry.kind in kinds and _remove(entry.path)]
+def clear_cache(
+    kinds: Sequence[str] = tuple(COMPUTED), folder: Path | None = None, *, in_use_seconds: float = IN_USE_SECONDS
+) -> list[CacheEntry]:
+    """Remove the entries of these kinds (keys of `COMPUTED` and `FETCHED`) that are not in use; return which."""
+    return [entry for entry in cache_entries(folder) if entry.kind in kinds and _remove(entry, in_use_seconds)]
 
 
 def cache_limit() -> int:
-    """Bytes which the cache may take: ``CLEARMARGIN_CACHE_LIMIT``, or 20 GB.
+    """Bytes to which the cache is trimmed: ``CLEARMARGIN_CACHE_LIMIT``, or 20 GB.
 
     Raises
     ------
@@ -116,11 +120,11 @@ def cache_limit() -> int:
         When the variable is not a size.
     """
     asked = os.environ.get(LIMIT_VARIABLE)
-    return DEFAULT_LIMIT_BYTES if asked is None else parse_size(asked, LIMIT_VARIABLE)
+    return DEFAULT_LIMIT_BYTES if not asked else parse_size(asked, LIMIT_VARIABLE)
 
 
 def parse_size(text: str, where: str) -> int:
-    """Bytes of ``500MB``, ``2.5 GB``, ``0``; units are powers of 1000.
+    """Bytes of ``500MB``, ``2.5 GB``, ``0``; units are powers of 1000, and only 0 needs none.
 
     Raises
     ------
@@ -128,13 +132,16 @@ def parse_size(text: str, where: str) -> int:
         Naming ``where``, when it is not a size.
     """
     match = _SIZE.fullmatch(text)
-    if match is None:
+    if match is None or not (match[2] or float(match[1]) == 0):
         raise UsageError(f"{where} needs a size such as 500MB or 20GB, got {text!r}.")
     return round(float(match[1]) * _UNITS[match[2].lower()])
 
 
 def _entry(path: Path, kind: str) -> CacheEntry:
-    inside = [path, *path.rglob("*")] if path.is_dir() and not path.is_symlink() else [path]
+    inside = [path]
+    if path.is_dir() and not path.is_symlink():
+        with suppress(OSError):
+            inside += path.rglob("*")
     size, used = 0, 0.0
     for each in inside:
         with suppress(OSError):  # it may vanish while we look
@@ -144,15 +151,22 @@ def _entry(path: Path, kind: str) -> CacheEntry:
     return CacheEntry(path, kind, size, used)
 
 
-def _remove(path: Path) -> bool:
-    """Take an entry away whole: it leaves its place at once, so that nobody opens half of it."""
+def _remove(entry: CacheEntry, in_use_seconds: float) -> bool:
+    """Take an entry away whole, unless it was used since: it leaves its place at once, so that nobody opens half of it.
+
+    What can't be deleted then is an entry of its own, to be tried again.
+    """
+    path = entry.path
     leaving = path.with_name(f".{path.name}.leaving")
+    if time.time() - _entry(path, entry.kind).used < in_use_seconds:
+        return False
     try:
         path.rename(leaving)
+    except OSError:
+        return False
+    with suppress(OSError):
         if leaving.is_dir() and not leaving.is_symlink():
             shutil.rmtree(leaving)
         else:
             leaving.unlink()
-    except OSError:
-        return False
     return True

@@ -12,6 +12,7 @@ import typer
 from clearmargin.cache import (
     COMPUTED,
     FETCHED,
+    IN_USE_SECONDS,
     CacheEntry,
     cache_entries,
     cache_folder,
@@ -29,6 +30,9 @@ app = typer.Typer(
 )
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+RecentOption = Annotated[
+    bool, typer.Option("--recent", help="Also what was used within two days: no study may be running.")
+]
 
 
 @app.command("show")
@@ -66,13 +70,15 @@ def trim(
         str | None,
         typer.Option(metavar="SIZE", help="Such as 5GB or 500MB; CLEARMARGIN_CACHE_LIMIT, or 20GB, by default."),
     ] = None,
+    recent: RecentOption = False,
 ) -> None:
     """Remove what was used longest ago, down to a size."""
     limit = cache_limit() if to is None else parse_size(to, "--to")
-    _say_removed(trim_cache(limit))
+    _say_removed(trim_cache(limit, in_use_seconds=0 if recent else IN_USE_SECONDS))
     left = sum(entry.size_bytes for entry in cache_entries())
     if left > limit:
-        typer.echo(f"{_size(left)} are left: weights and data sets that were fetched, which `cache clear` removes.")
+        kept = "what was fetched" if recent else "what was fetched, or was used within two days (see --recent)"
+        typer.echo(f"{_size(left)} are left: {kept}.")
 
 
 @app.command("clear")
@@ -81,13 +87,14 @@ def clear(
         list[str] | None,
         typer.Argument(metavar="[KIND]...", help="Of `clearmargin cache show`; all that is computed by default."),
     ] = None,
+    recent: RecentOption = False,
 ) -> None:
-    """Remove all that can be computed again, or all of a kind. No study may be running."""
+    """Remove all that can be computed again, or all of a kind."""
     known = (*COMPUTED, *FETCHED)
     strange = [kind for kind in kinds or () if kind not in known]
     if strange:
         raise UsageError(f"There is no kind {strange[0]!r} in the cache: expected {', '.join(known)}.")
-    _say_removed(clear_cache(kinds or tuple(COMPUTED)))
+    _say_removed(clear_cache(kinds or tuple(COMPUTED), in_use_seconds=0 if recent else IN_USE_SECONDS))
 
 
 def _say_removed(removed: Sequence[CacheEntry]) -> None:

@@ -1870,7 +1870,7 @@ def repeats_block(study: Study) -> Tree:
         **{
             kind: {
                 name: {
-                    metric: repeated_summary(study, repeated_values(study, kind, name, metric), extra)
+                    metric: repeated_summary(study, kind, name, repeated_values(study, kind, name, metric), extra)
                     for metric in told["metrics"]
                 }
                 for name in own
@@ -1881,7 +1881,7 @@ def repeats_block(study: Study) -> Tree:
     }
 
 
-def repeated_summary(study: Study, table: np.ndarray, extra: float) -> dict[str, Any]:
+def repeated_summary(study: Study, kind: str, name: str, table: np.ndarray, extra: float) -> dict[str, Any]:
     values = table.mean(axis=1)
     defined = values[~np.isnan(values)]
     record: dict[str, Any] = dict.fromkeys(("mean", "sd", "min", "max", "low", "high"))
@@ -1890,7 +1890,8 @@ def repeated_summary(study: Study, table: np.ndarray, extra: float) -> dict[str,
         record |= {"mean": float(defined.mean()), "min": float(defined.min()), "max": float(defined.max())}
     if len(defined) >= 2:
         record["sd"] = math.sqrt(math.fsum((defined - defined.mean()) ** 2) / (len(defined) - 1))
-        found = None if same_test(study) else corrected_t(defined, extra, study.confidence)
+        fixed = kind == "contenders" and study.models[name].get("kind") == "onnx"  # it learned nothing here
+        found = None if fixed or same_test(study) else corrected_t(defined, extra, study.confidence)
         if found:
             record["low"], record["high"] = found[:2]
     if table.shape[1] > 1:

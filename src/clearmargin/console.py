@@ -50,7 +50,7 @@ class ConsoleProgress:
 
     def _show_line(self, what: str, done: int, total: int, note: str) -> None:
         now = time.monotonic()
-        first, last = what != self._what, bool(total) and done >= total
+        first, last = what != self._what or done < self._last[0], bool(total) and done >= total
         if first:
             self._what, self._first, self._last = what, (done, now), (done, now)
         elif done > self._last[0]:

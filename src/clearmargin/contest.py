@@ -33,8 +33,6 @@ from clearmargin.training.loop import Fitted, Labelled, fit
 from clearmargin.training.memory import reuse_freed_memory
 from clearmargin.training.threads import WORTH_THREADS, threads_for
 
-WHITENED_BY = 2000  # training images that a whitening layer is computed from
-
 
 def first_network(
     contender: Contender, shape: tuple[int, ...], outputs: int, seed: int
@@ -87,7 +85,8 @@ def train_contender(
     reuse_freed_memory()
     with threads_for(work):
         train = _labelled(feeds.train, task, split, "train", trunk)
-        fit_whitening(network, lambda: train.feed.batch(_some(len(train.feed), seed), None))
+        if not checkpoint.is_file():  # else they come from there
+            fit_whitening(network, lambda rows: train.feed.batch(rows, None), len(train.feed), seed)
         fitted = fit(
             feeds.model,
             train,
@@ -131,11 +130,6 @@ def _labelled(
 ) -> Labelled:
     rows = split.rows(part)
     return Labelled(feed(rows, report), task.targets(split, rows))
-
-
-def _some(samples: int, seed: int) -> np.ndarray:
-    """Numbers of some of the samples, in ascending order."""
-    return np.sort(np.random.default_rng(seed).permutation(samples)[:WHITENED_BY])
 
 
 def contender_seed(seed: int, contender: Contender) -> int:

@@ -96,7 +96,6 @@ def image_features(inputs: Inputs, progress: Progress, *, cache: Path | None = N
         except (WeightsError, MissingExtraError) as error:
             return _pooled_pixels(inputs, progress, f"VGG16's ImageNet weights can't be used. {error}")
         _store(store, values)
-    mark_used(store)
     return Features(values, VGG16, "" if side == native else f"The images passed VGG16 at {side} x {side} pixels.")
 
 
@@ -255,6 +254,7 @@ def _store(path: Path, values: np.ndarray) -> None:
 
 def _stored(path: Path, images: int) -> np.ndarray | None:
     """Features that are there and whole, else None."""
+    mark_used(path)
     try:
         with path.open("rb") as file:
             expected = file.read(_DIGEST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -35,4 +36,9 @@ def jpeg_quality(tables: Mapping[int, Sequence[int]] | None) -> int:
     luminance = (tables or {}).get(0)
     if luminance is None or len(luminance) != 64:
         return 0
-    return int(np.abs(_SUMS - sum(luminance)).argmin()) + 1
+    return _closest(sum(luminance))
+
+
+@lru_cache(maxsize=1024)
+def _closest(table_sum: int) -> int:
+    return int(np.abs(_SUMS - table_sum).argmin()) + 1

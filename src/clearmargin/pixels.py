@@ -64,6 +64,7 @@ def open_pixels(
     content = {"format": _FORMAT, "source": source.fingerprint(), "preprocessing": asdict(preprocessing)}
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     folder = (cache or cache_folder()) / "pixels" / key
+    mark_used(folder)
     stored = _stored(folder, source)
     if stored is None:
         with atomic_folder(folder, lambda: _stored(folder, source) is not None) as temporary:
@@ -71,7 +72,6 @@ def open_pixels(
         stored = _stored(folder, source)
     if stored is None:
         raise WorkError(f"{folder} was written and can't be read back. Delete it and try again.")
-    mark_used(folder)
     rows, miniatures, facts, unreadable = stored
     by_name = {sample.name: sample for sample in source.samples}
     return Inputs(
@@ -137,12 +137,12 @@ def stored_miniatures(key: str, *, cache: Path | None = None) -> StoredMiniature
     if _KEY.fullmatch(key) is None:
         return None  # it comes from a file, and must not lead elsewhere
     folder = (cache or cache_folder()) / "pixels" / key
+    mark_used(folder)
     try:
         names = tuple(json.loads((folder / "facts.json").read_bytes())["facts"]["name"])
         miniatures = MappedRows(folder / "miniatures.bin", (len(names), SIDE_PX, SIDE_PX), np.uint8)
     except (OSError, ValueError, LookupError, TypeError, WorkError):
         return None
-    mark_used(folder)
     return StoredMiniatures(names, miniatures)
 
 

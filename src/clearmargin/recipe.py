@@ -51,7 +51,7 @@ class Augmentation(Settings):
     flip_vertical: bool = False
     rotate_degrees: float = Field(default=0, ge=0, le=180)
     shift_fraction: float = Field(default=0, ge=0, le=0.5)
-    shift_px: int = Field(default=0, ge=0, le=64)
+    shift_px: int = Field(default=0, ge=0, le=16)
     scale_fraction: float = Field(default=0, ge=0, le=0.5)
     brightness: float = Field(default=0, ge=0, le=1)
     contrast: float = Field(default=0, ge=0, le=1)

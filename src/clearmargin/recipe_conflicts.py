@@ -106,6 +106,8 @@ def training_conflicts(training: Mapping[str, Any]) -> Iterator[str]:
     augmentation = _settings(training.get("augmentation"))
     if augmentation.get("alternate_flips") and not augmentation.get("flip_horizontal"):
         yield "'alternate_flips' says when an image is flipped: it needs flip_horizontal = true beside it"
+    if augmentation.get("shift_px") and augmentation.get("shift_fraction"):
+        yield "'shift_px' and 'shift_fraction' would move an image twice: take one of them"
 
 
 def objective_conflicts(training: Mapping[str, Any], task: str) -> Iterator[str]:

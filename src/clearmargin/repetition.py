@@ -19,6 +19,7 @@ from clearmargin.files import write_table
 from clearmargin.judgement import baselines_on_test, called_foreign, called_leaky, point_figures, test_content
 from clearmargin.preparation import divide
 from clearmargin.recipe import Recipe, slug
+from clearmargin.recipe_foreign import ForeignContender
 from clearmargin.records import Inputs, Progress, Split
 from clearmargin.split import crossing_groups, require_same_split, write_split
 from clearmargin.task import Classification, Task, task_of
@@ -70,6 +71,7 @@ def repeat(
         same_test=split.given,
         same_parts=split.given and not split.validation_cut,
         tested=[tested for _, tested in sizes],
+        fixed=[contender.name for contender in recipe.contender if isinstance(contender, ForeignContender)],
     )
     return called_foreign(called_leaky(summary, split), recipe)
 

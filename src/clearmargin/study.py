@@ -13,7 +13,7 @@ import numpy as np
 
 from clearmargin.audit import Audit
 from clearmargin.audit.division import division_findings
-from clearmargin.cache import IN_USE_SECONDS, cache_limit, trim_cache
+from clearmargin.cache import cache_limit, trim_cache
 from clearmargin.claim import check_apart, check_audit_folder, check_claim, sole_writer
 from clearmargin.console import ConsoleProgress
 from clearmargin.errors import NotImagesError, RunFolderError, UsageError
@@ -75,7 +75,7 @@ def run(
     limit = cache_limit()
     with _shown(progress) as shown:
         finished = _Study(settings, folder, resume, shown).run()
-    trim_cache(limit, in_use_seconds=IN_USE_SECONDS)
+    trim_cache(limit)
     return finished
 
 

@@ -222,7 +222,7 @@ def test_memory_does_not_grow_with_the_classes(classes):
     permutation_test(properties, units, generator)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 40e6
+    assert peak < 30e6
 
 
 def test_accuracies_equal_a_plain_classifier():

@@ -64,7 +64,7 @@ def finished(class_folder: Path, recipe: Path, tmp_path_factory: pytest.TempPath
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLEARMARGIN_CACHE", str(tmp_path_factory.mktemp("cache")))
         out = tmp_path_factory.mktemp("runs") / "guest"
-        return cm.run(recipe, data=class_folder, out=out, overrides=["evaluation.repeats=2"])
+        return cm.run(recipe, data=class_folder, out=out, overrides=["evaluation.repeats=3"])
 
 
 def test_its_folder_holds_the_file_bound_by_hash(finished: Run, recipe: Path) -> None:
@@ -139,9 +139,21 @@ def test_the_terminal_says_it_too(finished: Run, capsys: pytest.CaptureFixture[s
 
 def test_repeats_judge_it_on_the_test_part_of_each_seed(finished: Run) -> None:
     rows = pd.read_csv(finished.folder / "repeats.csv")
-    assert list(rows["contender"]) == ["<b>guest</b>", "one layer"] * 2
+    assert list(rows["contender"]) == ["<b>guest</b>", "one layer"] * 3
     place = finished.folder / "repeats" / "seed-1" / "contenders" / "b-guest-b"
     assert {path.name for path in place.iterdir()} == {"model.json", "predictions.csv"}
+
+
+def test_over_the_seeds_it_has_no_interval_since_it_learned_nothing(
+    finished: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guest, own = (
+        finished.evaluation["repeats"]["contenders"][name]["accuracy"] for name in ("<b>guest</b>", "one layer")
+    )
+    assert (guest["low"], guest["high"]) == (None, None)
+    assert guest["method"] == "no interval: it learned nothing from the splits"
+    assert own["low"] <= own["mean"] <= own["high"]
+    assert check.main([str(finished.folder)]) == 0, capsys.readouterr().out
 
 
 def test_the_report_can_be_written_again_and_pages_that_look_inside_refuse(finished: Run, tmp_path: Path) -> None:

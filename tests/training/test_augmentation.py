@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from clearmargin.recipe import Augmentation
-from clearmargin.training.augmentation import augment
+from clearmargin.training.augmentation import alternately, augment
 
 EVERYTHING = Augmentation(
     flip_horizontal=True,
@@ -110,7 +110,7 @@ def test_shifts_are_of_the_asked_for_share_of_the_side():
     assert moved.mean(dim=0).abs().max() < 1
 
 
-@pytest.mark.parametrize("most", [1, 3, 40])  # more than the side: mirrored again and again
+@pytest.mark.parametrize("most", [1, 3, 16])  # more than the side: mirrored again and again
 def test_whole_pixels_are_moved_and_the_border_mirrors(most):
     inputs = images(batch=200, side=12)
     padded = np.pad(inputs.numpy(), ((0, 0), (0, 0), (most, most), (most, most)), mode="reflect")
@@ -123,6 +123,18 @@ def test_whole_pixels_are_moved_and_the_border_mirrors(most):
     if most == 1:
         assert moves == {(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)}
     assert len(moves) > most
+
+
+def test_which_half_is_flipped_first_is_by_lot():
+    rows = np.arange(4000)
+    first, other = (alternately(rows, seed, 0).numpy() for seed in (1, 2))
+    for sides in (first, other):
+        assert abs(sides.mean() - 0.5) < 0.03
+        for apart in range(1, 20):  # neither neighbours nor those of a regular pattern share a side
+            assert abs((sides[apart:] == sides[:-apart]).mean() - 0.5) < 0.04
+    assert abs((first == other).mean() - 0.5) < 0.04
+    assert np.array_equal(alternately(rows, 1, 7).numpy(), ~first)
+    assert np.array_equal(alternately(rows[::7], 1, 2).numpy(), first[::7])
 
 
 def test_turns_keep_the_distance_from_the_middle():

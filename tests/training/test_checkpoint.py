@@ -160,6 +160,7 @@ def test_what_is_not_saved_is_done_again_to_the_same_bits(plain_cnn, tmp_path, m
         {"optimizer": "rmsprop"},
         {"optimizer": "rmsprop", "momentum": 0},
         {"optimizer": "adadelta", "schedule": "constant"},
+        {"optimizer": "muon"},
         {"keep": "last"},
         {"early_stopping": 1},
         {"class_weights": True, "label_smoothing": 0.1},

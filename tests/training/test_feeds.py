@@ -23,7 +23,7 @@ def generator(seed=0) -> torch.Generator:
 
 
 def chance(seed=0, epoch=0) -> Chance:
-    return Chance(epoch, generator(seed))
+    return Chance(5, epoch, generator(seed))
 
 
 def view(value: float, rows=30):

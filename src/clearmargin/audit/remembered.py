@@ -31,11 +31,11 @@ def near_copies_of(miniatures: Rows) -> NearCopies:
         When the cache can't be written.
     """
     path = cache_folder() / "near-copies" / f"{_key(miniatures)}.bin"
+    mark_used(path)
     found = _stored(path, miniatures.shape[0])
     if found is None:
         found = find_near_copies(miniatures)
         _store(path, found)
-    mark_used(path)
     return found
 
 

@@ -21,7 +21,7 @@ What they add is where the spread comes from (`clearmargin.evaluation.spread`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -50,6 +50,7 @@ def summarise_repeats(
     same_test: bool = False,
     same_parts: bool = False,
     tested: Sequence[int] = (),
+    fixed: Collection[str] = (),
 ) -> dict[str, Any]:
     """Sum up a study that was repeated over seeds.
 
@@ -76,6 +77,9 @@ def summarise_repeats(
         initialisation.
     tested
         Rows of the test part in each round, when they are known: large groups make folds uneven.
+    fixed
+        Contenders that learned nothing here: no training parts overlap whose overlap the correction is for, so that
+        their figures have no interval over the splits.
 
     Returns
     -------
@@ -110,7 +114,7 @@ def summarise_repeats(
         return {
             name: {
                 metric: {
-                    **_summary(tables[metric][name], extra, confidence, same_test),
+                    **_summary(tables[metric][name], extra, confidence, same_test, name in fixed),
                     **nested(every[metric][name], confidence),
                 }
                 for metric in metrics
@@ -224,7 +228,7 @@ def corrected_interval(values: np.ndarray, extra: float, confidence: float) -> t
     return mean - reach, mean + reach, t, 2 * float(stats.t.sf(abs(t), k - 1))
 
 
-def _summary(values: np.ndarray, extra: float, confidence: float, same_test: bool) -> dict[str, Any]:
+def _summary(values: np.ndarray, extra: float, confidence: float, same_test: bool, fixed: bool) -> dict[str, Any]:
     defined = values[~np.isnan(values)]
     figures: dict[str, Any] = dict.fromkeys(("mean", "sd", "min", "max", "low", "high"))
     figures["n"] = len(defined)
@@ -237,6 +241,8 @@ def _summary(values: np.ndarray, extra: float, confidence: float, same_test: boo
     figures["sd"] = float(defined.std(ddof=1))
     if same_test:
         return {**figures, "method": "no interval: every seed was tested on the same rows"}
+    if fixed:
+        return {**figures, "method": "no interval: it learned nothing from the splits"}
     found = corrected_interval(defined, extra, confidence)
     if found is None:
         return {**figures, "method": f"no interval: {why_no_test(len(defined))}"}

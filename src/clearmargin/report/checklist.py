@@ -239,8 +239,8 @@ def _output(run: StudyFiles) -> str:
     if _is_table(run):
         return tr("One number, in the unit of the column “{target}”.", target=str(run.evaluation["target"]))
     return tr(
-        "A probability for each class; the most probable class is the answer. Temperature and thresholds were fixed on "
-        "the validation part."
+        "A probability for each class; the most probable class is the answer. Where a model has a temperature or "
+        "thresholds, they were fixed on the validation part."
     )
 
 

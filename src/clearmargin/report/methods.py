@@ -323,7 +323,7 @@ def _cross_entropy(asked: Mapping[str, Any]) -> str:
 
 
 def _augmentation(asked: Mapping[str, Any], frozen: bool) -> str:
-    changes, views = listed(_augmentations(asked)), asked.get("cached_views", 1)
+    changes, views = listed(_augmentations(asked, frozen)), asked.get("cached_views", 1)
     if not changes or (frozen and views == 1):  # the one view of an image that is cached is the image itself
         return tr("No augmentation.")
     if frozen:
@@ -334,11 +334,10 @@ def _augmentation(asked: Mapping[str, Any], frozen: bool) -> str:
     return tr("Training images were varied by {changes}.", changes=changes)
 
 
-def _augmentations(asked: Mapping[str, Any]) -> list[str]:
+def _augmentations(asked: Mapping[str, Any], frozen: bool) -> list[str]:
     size = {key: f"{value:g}" for key, value in asked.items() if isinstance(value, int | float)}
-    flips = (
-        tr("flips left to right in every second epoch") if asked.get("alternate_flips") else tr("flips left to right")
-    )
+    alternate = asked.get("alternate_flips") and not frozen
+    flips = tr("flips left to right in every second epoch") if alternate else tr("flips left to right")
     words = {
         "flip_horizontal": flips,
         "flip_vertical": tr("flips top to bottom"),

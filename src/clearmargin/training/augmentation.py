@@ -50,7 +50,7 @@ def augment(
     return out.to(images.dtype).contiguous(memory_format=torch.channels_last)
 
 
-def alternately(rows: np.ndarray, epoch: int) -> torch.Tensor:
+def alternately(rows: np.ndarray, seed: int, epoch: int) -> torch.Tensor:
     """Which images are flipped in an epoch: half of them in the first, the others in the second, and so on.
 
     Jordan 2024, arXiv:2404.00498, section 3.6: within two epochs each image is seen from both sides.
@@ -58,14 +58,17 @@ def alternately(rows: np.ndarray, epoch: int) -> torch.Tensor:
     Parameters
     ----------
     rows
-        Numbers of the images; what they say is mixed, so that neighbours do not share a side.
+        Numbers of the images. Which half comes first is drawn from them and the seed (splitmix64, Steele et al. 2014).
 
     Returns
     -------
     bool (len(rows),).
     """
-    mixed = (rows.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)  # wraps around
-    return torch.from_numpy(((mixed >> np.uint64(40)) + np.uint64(epoch)) % np.uint64(2) == 1)
+    start = np.random.SeedSequence(seed).generate_state(1, np.uint64)
+    mixed = start + (rows.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)  # all of it wraps around
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return torch.from_numpy(((mixed >> np.uint64(63)) + np.uint64(epoch)) % np.uint64(2) == 1)
 
 
 def _moved(images: torch.Tensor, by: torch.Tensor) -> torch.Tensor:

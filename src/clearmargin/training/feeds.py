@@ -27,6 +27,7 @@ Report = Callable[[int, int, str], None]  # done, in all, a note such as "loss 0
 class Chance:
     """What makes one epoch of training differ from another: its number, from 0, and where its lots come from."""
 
+    seed: int
     epoch: int
     generator: torch.Generator
 
@@ -56,7 +57,7 @@ class ImageFeed:
     def batch(self, rows: np.ndarray, chance: Chance | None) -> torch.Tensor:
         inputs = to_input(self._images.read(rows), self._mean, self._std)
         if chance is not None and self._augmentation is not None:
-            flipped = alternately(rows, chance.epoch) if self._augmentation.alternate_flips else None
+            flipped = alternately(rows, chance.seed, chance.epoch) if self._augmentation.alternate_flips else None
             inputs = augment(inputs, self._augmentation, chance.generator, flipped)
         return inputs
 

@@ -199,7 +199,7 @@ def seed_epoch(seed: int, epoch: int) -> Chance:
     """Set every random state an epoch uses from (seed, epoch) alone, so that resuming needs no other."""
     state = np.random.SeedSequence([seed, epoch]).generate_state(2, np.uint32)
     torch.manual_seed(int(state[0]))  # dropout
-    return Chance(epoch, torch.Generator().manual_seed(int(state[1])))  # augmentation and views
+    return Chance(seed, epoch, torch.Generator().manual_seed(int(state[1])))  # augmentation and views
 
 
 def computing_in(precision: torch.dtype) -> AbstractContextManager[object]:

@@ -59,7 +59,7 @@ class TrunkCache:
     ) -> None:
         self._trunk, self._images, self._mean, self._std, self._precision = trunk, images, mean, std, precision
         self._view, self._augmentation = view, augmentation
-        changes = augmentation.model_dump(exclude={"cached_views"}) if view and augmentation is not None else None
+        changes = _changes(augmentation) if view and augmentation is not None else None
         meaning = {
             "format": FORMAT,
             "images": images_key,
@@ -157,11 +157,11 @@ class TrunkCache:
     def _prepare_files(self, meaning: dict[str, object]) -> None:
         """Open what is there, or lay out empty files; nothing is wiped, since another process may be at work."""
         rows = self.shape[0]
+        mark_used(self._folder)
         try:
             stored = self._checksum_path.read_bytes() if self._checksum_path.is_file() else b""
             whole = self._path.is_file() and self._path.stat().st_size == rows * self._row_bytes
             if whole and len(stored) == 8 * rows:
-                mark_used(self._folder)
                 self._checksums = np.frombuffer(stored, dtype="<i8").copy()
                 return
             self._checksums = np.full(rows, NOT_COMPUTED, dtype="<i8")
@@ -178,12 +178,23 @@ class TrunkCache:
         write_bytes(self._checksum_path, self._checksums.tobytes())
 
     def _disk_error(self, error: OSError) -> DiskError:
+        if isinstance(error, FileNotFoundError):
+            return DiskError(
+                f"The trunk's activations in {self._folder} were removed while in use: go on with --resume, and "
+                "leave the cache alone meanwhile."
+            )
         size = self._row_bytes * self.shape[0] / 1e9
         return DiskError(
             f"Could not write the trunk's activations ({error.strerror}): they need {size:.1f} GB in "
             f"{self._folder.parent}. Free some space, or set CLEARMARGIN_CACHE to another disk; most of what is "
             "computed so far is kept."
         )
+
+
+def _changes(augmentation: Augmentation) -> dict[str, object]:
+    """What a view depends on; flips are by lot here, as a view is computed once for all epochs."""
+    changes = augmentation.model_dump(exclude={"cached_views", "alternate_flips"})
+    return {name: value for name, value in changes.items() if value or name != "shift_px"}
 
 
 def state_digest(module: nn.Module) -> str:
