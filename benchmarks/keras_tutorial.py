@@ -14,14 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-import venv
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,17 +28,17 @@ from typing import Any
 import pandas as pd
 import safetensors.torch
 
+from clearmargin.environment import describe_environment
 from clearmargin.files import read_table
 from clearmargin.models.weights import load_pretrained
 from clearmargin.pixels import cache_folder
 from clearmargin.recipe import dump_recipe, load_recipe
 from clearmargin.records import PARTS
 from clearmargin.weight_places import ENVIRONMENT_VARIABLE
+from interleaved import busy_processors
+from peers import KERAS, environment
 
 CONTENDER = "VGG16"
-# tensorflow-cpu has wheels for x86-64 Linux and Windows; elsewhere tensorflow is the same without a GPU
-TENSORFLOW = "tensorflow-cpu" if platform.machine() in ("x86_64", "AMD64") else "tensorflow"
-REQUIREMENTS = (f"{TENSORFLOW}==2.21.0", "safetensors==0.8.0")
 
 
 @dataclass(frozen=True)
@@ -75,9 +73,9 @@ def run_ours(data: Path, weights: Path, changes: list[str], work: Path) -> Ours:
     command = shutil.which("clearmargin", path=str(Path(sys.executable).parent))
     if command is None:
         raise SystemExit(f"There is no clearmargin command beside {sys.executable}: install the package there first.")
-    environment = os.environ | {"CLEARMARGIN_CACHE": str(work / "cache"), ENVIRONMENT_VARIABLE: str(weights)}
-    load, start = _load(), time.perf_counter()
-    subprocess.run([command, "run", str(page), "--data", str(data), "--out", str(out)], env=environment, check=True)
+    variables = os.environ | {"CLEARMARGIN_CACHE": str(work / "cache"), ENVIRONMENT_VARIABLE: str(weights)}
+    load, start = busy_processors(), time.perf_counter()
+    subprocess.run([command, "run", str(page), "--data", str(data), "--out", str(out)], env=variables, check=True)
     seconds = time.perf_counter() - start
     (model,) = (_json(path) for path in (out / "contenders").glob("*/model.json"))
     facts = _json(out / "environment.json")
@@ -109,21 +107,12 @@ def lay_out(data: Path, split: pd.DataFrame, images: int | None, folder: Path) -
     return counts
 
 
-def make_environment(folder: Path) -> Path:
-    """Make or reuse a virtual environment with TensorFlow; return its Python."""
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-    subprocess.run([str(python), "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True)
-    return python
-
-
 def run_keras(python: Path, images: Path, weights: Path, size_px: int, work: Path) -> dict[str, Any]:
     script, out = Path(__file__).with_name("keras_side.py"), work / "keras.json"
     options = ["--weights", str(weights), "--size", str(size_px), "--out", str(out)]
-    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": str(work / "keras")}
-    load = _load()
-    subprocess.run([str(python), str(script), str(images), *options], env=environment, check=True)
+    variables = os.environ | {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": str(work / "keras")}
+    load = busy_processors()
+    subprocess.run([str(python), str(script), str(images), *options], env=variables, check=True)
     return _json(out) | {"load": load}
 
 
@@ -136,7 +125,8 @@ def keras_total(measured: dict[str, Any], counts: dict[str, tuple[int, int]], ep
 def report(ours: Ours, measured: dict[str, Any], counts: dict[str, tuple[int, int]]) -> None:
     seconds, total = measured["seconds"], keras_total(measured, counts, ours.epochs)
     versions = ", ".join(f"{name} {version}" for name, version in measured["versions"].items())
-    print(f"\nProcessor: {_processor()}, {os.cpu_count()} threads, {platform.system()} {platform.machine()}")
+    machine = describe_environment()
+    print(f"\nProcessor: {machine['processor']}, {machine['cores']} cores, {machine['platform']}")
     print(f"Load before each side (0 is idle): {ours.load:.1f} and {measured['load']:.1f}")
     print(f"\n{ours.versions}")
     print(f"  measured      {ours.seconds:8.0f} s   whole study: decode, audit, split, train, evaluate, report")
@@ -151,31 +141,6 @@ def report(ours: Ours, measured: dict[str, Any], counts: dict[str, tuple[int, in
     print(f"  extrapolated  {total:8.0f} s   the whole: 1 -> {ours.epochs} epochs, every image of every part")
     print(f"\nKeras (extrapolated) / clearmargin (measured) = {total:.0f} s / {ours.seconds:.0f} s")
     print(f"ratio = {total / ours.seconds:.1f}")
-
-
-def _load() -> float:
-    """Processors that other programs keep busy, averaged over 15 seconds: a busy machine gives no ratio to quote."""
-    seconds = 15
-    if not Path("/proc/stat").exists():
-        return float("nan")
-    busy_before = _busy_seconds()
-    time.sleep(seconds)
-    return (_busy_seconds() - busy_before) / seconds
-
-
-def _busy_seconds() -> float:
-    first_line = Path("/proc/stat").read_text(encoding="utf-8").partition("\n")[0]
-    user, nice, system, *_ = map(int, first_line.split()[1:])
-    return (user + nice + system) / os.sysconf("SC_CLK_TCK")
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def _json(path: Path) -> Any:
@@ -194,8 +159,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--env",
         type=Path,
-        default=Path(tempfile.gettempdir()) / "clearmargin-keras-env",
-        help="Keras's environment, made when missing (1.7 GB)",
+        help="Keras's environment, made when missing (1.7 GB); in the temporary folder by default",
     )
     options = parser.parse_args()
     if not zipfile.is_zipfile(options.data):
@@ -211,7 +175,7 @@ def main() -> None:
         work = Path(name)
         trunk = work / "vgg16.safetensors"
         safetensors.torch.save_file(load_pretrained(options.weights, cache=cache_folder()).tensors, trunk)
-        python = make_environment(options.env)
+        python = environment(KERAS, options.env)
         data = draw_sample(options.data, options.sample, work) if options.sample else options.data.resolve()
         ours = run_ours(data, trunk, options.changes, work)
         counts = lay_out(data, ours.split, options.images, work / "images")

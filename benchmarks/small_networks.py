@@ -4,91 +4,90 @@
 
 Every side is a process of its own that trains on the same images with the same network, optimiser and batch size
 (128), warms up on 20 batches, and then times one epoch; the sides take turns, A B C D A B C D …, so that a ratio is
-between neighbours in time. Keras gets an environment of its own, made when missing (1.7 GB).
+between neighbours in time. What each then says of 2,000 test images is its accuracy. Keras gets an environment of its
+own, made when missing (1.7 GB).
 
 - ``clearmargin``: `train_epoch` on the pixel store, as a study runs it (precision "auto").
-- ``torch, image by image``: float32, NCHW, a Dataset that turns one image after the other into a tensor, DataLoader.
-- ``torch, tensors``: the same loop on float tensors that are ready in memory: what is left when nothing is decoded.
+- ``PyTorch, image by image``: float32, NCHW, a Dataset that decodes one file of an image folder after the other into a
+  tensor, DataLoader; of MNIST, which comes as one array, one image of it after the other.
+- ``PyTorch, tensors``: the same loop on float tensors that are ready in memory: what is left when nothing is decoded.
 - ``Keras``: `model.fit` on float arrays in memory, TensorFlow on the processor.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from clearmargin.pixels import open_pixels
 from clearmargin.recipe import load_recipe
 from clearmargin.sources import open_source
-from keras_tutorial import _load, _processor, make_environment
+from interleaved import Side, busy_processors, markdown, take_turns
+from limits import describe, measure_limits
+from peers import KERAS, environment
 
 HERE = Path(__file__).parent
-OURS, BY_IMAGE, TENSORS, KERAS = "clearmargin", "torch, image by image", "torch, tensors", "Keras"
+OURS = "clearmargin"
+TESTED = 2000
 
 
 def write_arrays(recipe: str, data: Path, images: int, folder: Path) -> Path:
-    """The first so many training images as an NPZ: uint8 (images, height, width, channels), and class numbers."""
+    """Some training and test images and their class numbers as an NPZ, and the training images as files beside it.
+
+    uint8 of shape (images, height, width, channels); JPEG files by class and number where the images have colours.
+    """
     source = open_source(data)
     pixels = open_pixels(source, load_recipe(recipe).data.preprocessing)
-    rows = [row for row, sample in enumerate(pixels.samples) if sample.part != "test"]
-    rows = np.sort(np.random.default_rng(0).permutation(rows)[:images])
     classes = sorted({sample.label for sample in pixels.samples})
-    labels = np.array([classes.index(pixels.samples[row].label) for row in rows])
+    arrays = {}
+    for part, count in (("train", images), ("test", TESTED)):
+        rows = [row for row, sample in enumerate(pixels.samples) if (sample.part == "test") == (part == "test")]
+        rows = np.sort(np.random.default_rng(0).permutation(rows)[:count])
+        arrays[part] = pixels.rows.read(rows)
+        arrays[f"{part}_labels"] = np.array([classes.index(pixels.samples[row].label) for row in rows])
     path = folder / f"{recipe}.npz"
-    np.savez(path, images=pixels.rows.read(rows), labels=labels)
+    np.savez(path, **arrays)
+    if arrays["train"].shape[-1] == 3:
+        for number, (image, label) in enumerate(zip(arrays["train"], arrays["train_labels"], strict=True)):
+            place = folder / recipe / str(label)
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(place / f"{number:06d}.jpg", quality=95)
     return path
-
-
-def measure(python: Path, script: str, network: str, arrays: Path, *options: str) -> float:
-    """Images per second of one side."""
-    command = [str(python), str(HERE / script), network, str(arrays), *options]
-    quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
-    done = subprocess.run(command, env=quiet, check=True, capture_output=True, text=True)
-    return float(json.loads(done.stdout.splitlines()[-1])["images_per_second"])
-
-
-def spread(values: list[float]) -> str:
-    """Median and range."""
-    return f"{statistics.median(values):,.2f} ({min(values):,.2f} to {max(values):,.2f})"
 
 
 def main() -> None:
     """Measure and print a table for each network."""
     options = _arguments()
-    keras = make_environment(options.env)
-    ours = Path(sys.executable)
+    ours, keras = sys.executable, environment(KERAS, options.env)
+    plain = str(HERE / "small_networks_torch.py")
     sides = {
-        OURS: (ours, "small_networks_torch.py", "ours"),
-        BY_IMAGE: (ours, "small_networks_torch.py", "by-image"),
-        TENSORS: (ours, "small_networks_torch.py", "tensors"),
-        KERAS: (keras, "small_networks_keras.py", "keras"),
+        OURS: (ours, plain, "ours"),
+        "PyTorch, image by image": (ours, plain, "by-image"),
+        "PyTorch, tensors": (ours, plain, "tensors"),
+        "Keras": (str(keras), str(HERE / "small_networks_keras.py"), "keras"),
     }
-    print(f"{_processor()}, {os.cpu_count()} threads; {_load():.1f} processors busy with other work (0 is idle)")
+    print(f"{busy_processors():.1f} processors busy with other work (0 is idle)")
+    limits = measure_limits()
     with tempfile.TemporaryDirectory() as folder:
-        for network, recipe, data in (
-            ("mnist", "mnist-tutorial", options.mnist),
-            ("cifar10", "cifar10", options.cifar10),
-        ):
+        for recipe, data in (("mnist-tutorial", options.mnist), ("cifar10", options.cifar10)):
             if data is None:
                 continue
             arrays = write_arrays(recipe, data, options.images, Path(folder))
-            rates: dict[str, list[float]] = {side: [] for side in sides}
-            for _ in range(options.rounds):
-                for side, (python, script, mode) in sides.items():
-                    rates[side].append(measure(python, script, network, arrays, mode))
-            print(f"\n{network}: {options.images:,} images, batches of 128, {options.rounds} rounds")
-            for side, values in rates.items():
-                ratios = [mine / other for mine, other in zip(rates[OURS], values, strict=True)]
-                told = "" if side == OURS else f"   clearmargin is {spread(ratios)} times as fast"
-                print(f"  {side:22s} {spread(values):>34s} images/s{told}", flush=True)
+            turns = take_turns(
+                [
+                    Side(name, [python, script, recipe, str(arrays), mode])
+                    for name, (python, script, mode) in sides.items()
+                ],
+                options.rounds,
+            )
+            print(f"\n{describe(limits)}")
+            print(f"{recipe}: {options.images:,} images, batches of 128, {options.rounds} rounds\n")
+            print(markdown(turns, OURS, limits, passes=3), flush=True)
 
 
 def _arguments() -> argparse.Namespace:
@@ -97,7 +96,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--cifar10", type=Path, help="CIFAR-10 in any layout that is read")
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--env", type=Path, default=Path(tempfile.gettempdir()) / "clearmargin-keras-env")
+    parser.add_argument("--env", type=Path, help="Keras's environment; in the temporary folder by default")
     return parser.parse_args()
 
 

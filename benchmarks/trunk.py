@@ -1,33 +1,51 @@
-"""How much of a bare loop's speed the cached pass of VGG16's frozen layers reaches, in one process.
+"""VGG16's frozen layers as a study computes them, beside a bare loop and beside other engines, in turns.
 
-Three things take turns (A B C A B C …) on the same images: the pass that fills the cache, as a study runs it; a bare
-loop in bfloat16; and a bare loop in float32. The bare loops only call the network on a tensor that is ready.
+    python benchmarks/trunk.py --data brain-tumor-mri.zip [--images 64] [--rounds 5] [--size 224]
 
-    python benchmarks/trunk.py --data ../shared/data/brain-tumor-mri.zip [--images 64] [--rounds 5] [--size 224]
+Every side is a process of its own on the same images and weights (`trunk_side.py`). OpenVINO, onnxruntime and Keras get
+environments of their own, made when missing. How far each side's features are from those in float32 is printed as a
+share of the largest.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
+import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from safetensors.torch import save_file
 
-from clearmargin.environment import describe_environment
 from clearmargin.models import build_network, set_first_weights
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, to_input
-from clearmargin.models.precision import fastest_precision
 from clearmargin.pixels import cache_folder, open_pixels
 from clearmargin.recipe import Contender
 from clearmargin.records import Preprocessing
 from clearmargin.sources import open_source
-from clearmargin.training.trunk import BATCH, TrunkCache
+from interleaved import Side, busy_processors, markdown, spread, take_turns
+from limits import describe, measure_limits
+from peers import ENGINES, KERAS, environment
+
+OURS = "clearmargin"
+COMPARED = 4  # images whose features are compared
+HERE = Path(__file__).parent
+
+
+def lay_out(data: str, images: int, size: int, folder: Path) -> None:
+    """Write what every side reads: images, the weights, and the features of the first images in float32."""
+    pixels = open_pixels(open_source(data), Preprocessing(size))
+    contender = Contender(name="VGG16", architecture="vgg16", freeze_through="block5")
+    network = build_network(contender, (3, size, size), 4)
+    set_first_weights(network, contender, 0, cache_folder())
+    some = pixels.rows.read(np.arange(min(images, len(pixels.samples)) // 8 * 8))
+    assert network.trunk is not None
+    with torch.inference_mode():
+        features = network.trunk.eval()(to_input(some[:COMPARED], IMAGENET_MEAN, IMAGENET_STD)).permute(0, 2, 3, 1)
+    np.savez(folder / "images.npz", images=some, features=features.numpy())
+    save_file({key: value.contiguous() for key, value in network.features.state_dict().items()},
+              folder / "trunk.safetensors")  # fmt: skip
 
 
 def main() -> None:
@@ -37,49 +55,33 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--without", nargs="*", default=[], help="sides to leave out: openvino, onnxruntime, keras")
     asked = parser.parse_args()
-    pixels = open_pixels(open_source(asked.data), Preprocessing(asked.size))
-    contender = Contender(name="VGG16", architecture="vgg16", freeze_through="block5")
-    network = build_network(contender, (3, asked.size, asked.size), 4)
-    set_first_weights(network, contender, 0, cache_folder())
-    trunk = network.trunk
-    assert trunk is not None
-    rows = np.arange(min(asked.images, len(pixels.samples)))
-    inputs = to_input(pixels.rows.read(rows), IMAGENET_MEAN, IMAGENET_STD)
-    speeds: dict[str, list[float]] = {"cached pass": [], "bare bfloat16": [], "bare float32": []}
-    for _ in range(asked.rounds):
-        with tempfile.TemporaryDirectory() as folder:
-            cache = TrunkCache(
-                Path(folder), trunk, pixels.rows, pixels.key, IMAGENET_MEAN, IMAGENET_STD, fastest_precision()
+    pythons = {
+        "openvino": lambda: environment(ENGINES),
+        "onnxruntime": lambda: environment(ENGINES),
+        "keras": lambda: environment(KERAS),
+    }
+    modes = {OURS: "ours", "PyTorch, float32": "torch-float32", "PyTorch, bfloat16": "torch-bfloat16"}
+    modes |= {"OpenVINO": "openvino", "onnxruntime": "onnxruntime", "Keras": "keras"}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        lay_out(asked.data, asked.images, asked.size, folder)
+        sides = [
+            Side(
+                side,
+                [str(pythons[mode]()) if mode in pythons else sys.executable, str(HERE / "trunk_side.py"), mode, name],
             )
-            started = time.perf_counter()
-            cache.compute(rows)
-            speeds["cached pass"].append(len(rows) / (time.perf_counter() - started))
-        speeds["bare bfloat16"].append(bare_loop(trunk, inputs, torch.bfloat16))
-        speeds["bare float32"].append(bare_loop(trunk, inputs, torch.float32))
-    machine = describe_environment()
-    print(f"{machine['processor']}, {machine['cores']} cores, {', '.join(machine['features'])}")
-    print(f"torch {torch.__version__}, Python {platform.python_version()}, chosen format {fastest_precision()}")
-    for name, values in speeds.items():
-        spread = f"{min(values):.2f} to {max(values):.2f}"
-        print(f"{name:14} {statistics.median(values):6.2f} images/s ({spread})")
-    for name in ("bare bfloat16", "bare float32"):
-        ratios = [a / b for a, b in zip(speeds["cached pass"], speeds[name], strict=True)]
-        print(f"cached pass / {name}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-
-
-def bare_loop(trunk: nn.Sequential, inputs: torch.Tensor, precision: torch.dtype) -> float:
-    """Images per second of nothing but the network, channels last, in this format."""
-    import copy
-
-    network = copy.deepcopy(trunk).to(precision).to(memory_format=torch.channels_last).eval()
-    ready = inputs.to(dtype=precision, memory_format=torch.channels_last)
-    with torch.inference_mode():
-        network(ready[:BATCH])
-        started = time.perf_counter()
-        for batch in ready.split(BATCH):
-            network(batch)
-        return len(inputs) / (time.perf_counter() - started)
+            for side, mode in modes.items()
+            if mode not in asked.without
+        ]
+        print(f"{busy_processors():.1f} processors busy with other work (0 is idle)")
+        limits = measure_limits()
+        turns = take_turns(sides, asked.rounds)
+        print(f"\n{describe(limits)}\n{asked.images} images of {asked.size} px, {asked.rounds} rounds\n")
+        print(markdown(turns, OURS, limits))
+        for side, own in turns.items():
+            print(f"deviation from float32, {side}: {spread([turn.facts['deviation'] for turn in own], '.1e')}")
 
 
 if __name__ == "__main__":

@@ -53,6 +53,28 @@ def test_rows_with_the_same_inputs_are_dropped_only_with_the_same_target(tmp_pat
     assert len(finding.samples) == 5
 
 
+def test_a_given_test_part_stays_whole_and_its_copies_leave_the_others(tmp_path, frame):
+    copied = pd.concat([frame, frame.iloc[:5], frame.iloc[50:54], frame.iloc[20:23], frame.iloc[58:]])
+    copied["split"] = (
+        ["train"] * 40
+        + ["validation"] * 5
+        + ["test"] * 15
+        + ["test"] * 5
+        + ["train"] * 4
+        + ["train"] * 3
+        + ["test"] * 2
+    )
+    with pytest.raises(SourceError, match="The given parts leak"):
+        prepared(tmp_path, copied, use_given=True)
+    found, _, kept, split = prepared(tmp_path, copied, use_given=True, near_duplicates="drop")
+    # rows 1 to 5 were tested copies' originals, 66 to 69 copies of tested rows, 70 to 72 copies within training
+    gone = {f"row {row}" for row in (*range(1, 6), *range(66, 73))}
+    assert {sample.name for sample in found.samples} - set(split.names) == gone
+    assert (split.parts == "test").sum() == 22  # with two that are alike among themselves
+    (finding,) = division_findings(found, kept, split)
+    assert "12 of 74 rows left out" in finding.message
+
+
 def test_a_column_of_a_table_keeps_rows_together(tmp_path, frame):
     frame["site"] = np.arange(60) % 12
     found, audit, _, split = prepared(tmp_path, frame, group_by="site")

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import clearmargin as cm
+from clearmargin.recipe import load_recipe
 
 pytestmark = pytest.mark.usefixtures("blank_pdf")
 
@@ -51,6 +52,12 @@ def pictures(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("recipe", ["mnist", "mnist-tutorial", "cifar10", "cifar10-fast"])
+def test_published_parts_that_share_near_copies_are_not_refused(recipe: str) -> None:
+    split = load_recipe(recipe).split
+    assert (split.use_given, split.near_duplicates) == (True, "drop")  # else the published data end in a refusal
+
+
 @pytest.mark.parametrize("recipe", ["mnist", "mnist-tutorial"])
 def test_digits(recipe: str, digits: Path, tmp_path: Path) -> None:
     run = cm.run(recipe, data=digits, out=tmp_path / "run", overrides=["training.epochs=3"], progress=silent)
@@ -70,6 +77,17 @@ def test_objects(pictures: Path, tmp_path: Path) -> None:
     assert [row["class"] for row in rows] == ["cat", "dog", "ship"]
     assert {"precision", "recall"} <= rows[0].keys()
     assert "overfit" in run.report.read_text(encoding="utf-8")
+
+
+def test_objects_fast(pictures: Path, tmp_path: Path) -> None:
+    changes = ["training.epochs=2", "split.fractions=[0.6,0.2,0.2]", "training.batch_size=8"]
+    run = cm.run("cifar10-fast", data=pictures, out=tmp_path / "run", overrides=changes, progress=silent)
+    model = run.contenders["fast CNN"].description
+    assert model["layers"][0]["layer"] == "whitening 2x2"
+    assert model["parameters"]["total"] - model["parameters"]["trained"] == 24 * 12  # the filters of the whitening
+    report = run.report.read_text(encoding="utf-8")
+    assert "with Muon and Nesterov momentum 0.95" in report
+    assert "flips left to right in every second epoch and shifts up to 2 pixels" in report
 
 
 def test_a_table(tmp_path: Path) -> None:

@@ -208,7 +208,9 @@ def joined(
     same = kept
     if asked.near_duplicates == "drop":
         same = _same(inputs, copies)
-        kept = _best_of_each(same, inputs.facts)
+        given = parts_file is None and asked.use_given
+        stays = np.array([given and sample.part == "test" for sample in inputs.samples], dtype=bool)
+        kept = _best_of_each(same, inputs.facts, stays)
     dropped = {inputs.samples[row].name for row in np.setdiff1d(np.arange(len(same)), kept)}
     told = tie(inputs.samples, asked, dropped, parts_file)
     together = join_groups(copies, told.whole)
@@ -237,12 +239,15 @@ def _same(inputs: Inputs, copies: np.ndarray) -> np.ndarray:
     return np.unique(np.column_stack([copies, labels]), axis=0, return_inverse=True)[1]
 
 
-def _best_of_each(copies: np.ndarray, facts: pd.DataFrame) -> np.ndarray:
-    """Rows (ascending) that keep one of each cluster of copies: the one with most pixels, else the first by name."""
+def _best_of_each(copies: np.ndarray, facts: pd.DataFrame, stays: np.ndarray) -> np.ndarray:
+    """Rows (ascending) that keep one of each cluster of copies: the one with most pixels, else the first by name.
+
+    Those that stay (bool, one a row) are kept all, and whatever copies them goes: a given test part is not thinned out.
+    """
     pixels = facts["width_px"] * facts["height_px"] if "width_px" in facts else pd.Series(np.zeros(len(facts)))
-    order = np.lexsort((facts["name"].to_numpy(dtype=str), -pixels.to_numpy(dtype=np.int64)))
+    order = np.lexsort((facts["name"].to_numpy(dtype=str), -pixels.to_numpy(dtype=np.int64), ~stays))
     _, first = np.unique(copies[order], return_index=True)
-    return np.sort(order[first])
+    return np.union1d(order[first], np.flatnonzero(stays))
 
 
 def only(inputs: Inputs, rows: np.ndarray) -> Inputs:
