@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -74,3 +75,24 @@ def test_leaks_of_parts_that_are_used_stay_serious(shipped: Path) -> None:
     (told,) = leaks(run_rows(shipped, "split.use_given=true", "split.accept_leaks=true"))
     assert told["severity"] == "serious"
     assert told["message"].startswith("1 of 5 groups in the given test part")
+
+
+def test_leaks_that_were_left_out_are_notes(tmp_path: Path, draw_images, tiny_recipe: Path) -> None:
+    parts = {"train": {"a": 40, "b": 40}, "test": {"a": 12, "b": 12}}
+    for seed, (part, classes) in enumerate(parts.items()):
+        draw_images(tmp_path / "data" / part, classes, seed=seed)
+    for number in range(3):
+        shutil.copy(tmp_path / "data/test/a" / f"{number:03d}.png", tmp_path / "data/train/a" / f"copy-{number}.png")
+    changes = ["training.epochs=1", "split.use_given=true", "split.near_duplicates=drop"]
+    run = cm.run(tiny_recipe, data=tmp_path / "data", out=tmp_path / "run", overrides=changes, progress=lambda *_: None)
+    told = leaks(run)
+    assert told
+    assert all(finding["severity"] == "note" for finding in told)
+    assert all(
+        finding["message"].startswith("The parts as shipped leak, and what leaks is left out") for finding in told
+    )
+    assert run.evaluation["n"] == 24
+    assert not run.evaluation["leaky"]
+    page = run.report.read_text(encoding="utf-8")
+    assert "serious finding" not in page
+    assert "repeats left out: 3" in page

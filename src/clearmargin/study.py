@@ -26,7 +26,7 @@ from clearmargin.recipe import Data, Recipe, dump_recipe, load_recipe, slug
 from clearmargin.records import Inputs, Preprocessing, Progress, Source, Split
 from clearmargin.runs import Run, is_finished, open_run, read_json, stored_decisions
 from clearmargin.sources import Table
-from clearmargin.split import require_same_split, write_split
+from clearmargin.split import crossing_groups, require_same_split, write_split
 
 if TYPE_CHECKING:
     from clearmargin.entrants import Entrant, Views
@@ -193,6 +193,8 @@ class _Study:
             findings = findings.with_findings(division_findings(found, inputs, split))
             if not split.given or split.from_file:
                 findings = findings.without_given_parts()
+            elif self.recipe.split.near_duplicates == "drop" and not crossing_groups(split):
+                findings = findings.with_mended_parts()
         if self.recipe.audit.leakage:
             self._require_groups(found, findings)
         task = self._task(split)

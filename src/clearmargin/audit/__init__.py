@@ -17,6 +17,7 @@ from clearmargin.audit.copies import (
     groups_spelled_alike,
     identical_images,
     nearly_identical_images,
+    of_mended_parts,
     of_unused_parts,
     patients_across_parts,
 )
@@ -96,6 +97,10 @@ class Audit:
     def without_given_parts(self) -> Audit:
         """The same for a study that does not use the parts as given: that they leak does not concern it."""
         return replace(self, findings=_ranked(map(of_unused_parts, self.findings)))
+
+    def with_mended_parts(self) -> Audit:
+        """The same for a study that uses the parts as given, but for what leaks between them."""
+        return replace(self, findings=_ranked(map(of_mended_parts, self.findings)))
 
     def as_json(self) -> dict[str, Any]:
         """The content of ``audit.json``."""
