@@ -10,6 +10,7 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,15 @@ from typing import Any
 from limits import Limits
 
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "ORT_DISABLE_TELEMETRY": "1"}
+
+
+# A process counts its parent's peak as its own on Linux, where it was forked from it: a small one stands between.
+LAUNCHER = (
+    "import resource, subprocess, sys\n"
+    "code = subprocess.call(sys.argv[1:])\n"
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
+    "sys.exit(code)\n"
+)
 
 
 @dataclass(frozen=True)
@@ -57,17 +67,16 @@ def take_turns(sides: Sequence[Side], rounds: int) -> dict[str, list[Turn]]:
 def one_turn(side: Side) -> Turn:
     """Run a side; raises `SystemExit` with what it said when it fails."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        command = [sys.executable, "-S", "-c", LAUNCHER, *side.command]
         started = time.perf_counter()
-        process = subprocess.Popen(side.command, stdout=out, stderr=err, env=os.environ | QUIET | side.environment)
-        _, status, used = os.wait4(process.pid, 0)
+        code = subprocess.call(command, stdout=out, stderr=err, env=os.environ | QUIET | side.environment)
         seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
-        if process.returncode:
-            raise SystemExit(f"{side.name} failed ({process.returncode}):\n{err.read()[-3000:]}")
-        lines = out.read().splitlines()
-    return Turn(json.loads(lines[-1]), seconds, used.ru_maxrss * 1024)
+        if code:
+            raise SystemExit(f"{side.name} failed ({code}):\n{err.read()[-3000:]}")
+        *_, facts, peak_kib = out.read().splitlines()
+    return Turn(json.loads(facts), seconds, int(peak_kib) * 1024)
 
 
 def markdown(turns: Mapping[str, Sequence[Turn]], ours: str, limits: Limits, *, passes: int = 1) -> str:

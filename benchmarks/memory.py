@@ -1,8 +1,8 @@
-"""Whether memory grows with the number of images: the same study on 1x and 4x of them, each in its own process.
+"""Whether memory grows with the number of images: the same study on 1x and 20x of them, each in its own process.
 
 The images are made on the fly (noise with a bright square, JPEG), so that nothing else differs but their number.
 
-    python benchmarks/memory.py [--images 400] [--size 96]
+    python benchmarks/memory.py [--images 100] [--size 64] [--times 20]
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ resamples = 200
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=400)
-    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--times", type=int, default=20)
     asked = parser.parse_args()
     peaks = {}
-    for factor in (1, 4):
+    for factor in (1, asked.times):
         with tempfile.TemporaryDirectory() as folder:
             peaks[factor] = peak_megabytes(Path(folder), factor * asked.images, asked.size)
         print(f"{factor}x: {factor * asked.images} images of {asked.size} px, peak {peaks[factor]:.0f} MB", flush=True)
-    print(f"4x / 1x: {peaks[4] / peaks[1]:.3f}")
+    print(f"{asked.times}x / 1x: {peaks[asked.times] / peaks[1]:.3f}")
 
 
 def peak_megabytes(folder: Path, images: int, size: int) -> float:

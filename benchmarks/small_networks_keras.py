@@ -1,4 +1,9 @@
-"""Keras's side of `small_networks.py`: the tutorial's networks with `model.fit` on arrays in memory."""
+"""Keras's side of `small_networks.py` and `time_to_accuracy.py`: `model.fit` on arrays in memory.
+
+    python benchmarks/small_networks_keras.py RECIPE ARRAYS (keras | TARGET EPOCHS)
+
+One epoch after a warm-up; or epoch after epoch, until a test accuracy is reached.
+"""
 
 from __future__ import annotations
 
@@ -54,13 +59,32 @@ def cifar10() -> keras.Model:
     return model
 
 
+Labelled = tuple[np.ndarray, np.ndarray]
+
+
+def until(model: keras.Model, train: Labelled, test: Labelled, target: float, epochs: int) -> dict:
+    """Seconds of learning, and the test accuracy after each epoch."""
+    seconds, accuracies = 0.0, []
+    while len(accuracies) < epochs and (not accuracies or accuracies[-1] < target):
+        started = time.perf_counter()
+        model.fit(*train, batch_size=BATCH, epochs=1, verbose=0)
+        seconds += time.perf_counter() - started
+        said = model.predict(test[0], verbose=0).argmax(axis=1)
+        accuracies.append(float((said == test[1]).mean()))
+        print(f"epoch {len(accuracies)}: {seconds:.0f} s, {accuracies[-1]:.4f}", file=sys.stderr, flush=True)
+    return {"seconds": seconds, "accuracies": accuracies}
+
+
 def main() -> None:
-    """Print images per second as JSON."""
-    recipe, arrays, _ = sys.argv[1:]
+    """Print images per second, or seconds to a test accuracy, as JSON."""
+    recipe, arrays, *target = sys.argv[1:]
     with np.load(arrays) as stored:
         images, labels = stored["train"].astype("float32") / 255, stored["train_labels"]
         tested, truth = stored["test"].astype("float32") / 255, stored["test_labels"]
     model = {"mnist-tutorial": mnist, "cifar10": cifar10}[recipe]()
+    if len(target) == 2:
+        print(json.dumps(until(model, (images, labels), (tested, truth), float(target[0]), int(target[1]))))
+        return
     model.fit(images[: 20 * BATCH], labels[: 20 * BATCH], batch_size=BATCH, epochs=1, verbose=0)
     started = time.perf_counter()
     model.fit(images, labels, batch_size=BATCH, epochs=1, verbose=0)

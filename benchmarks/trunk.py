@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 from clearmargin.models import build_network, set_first_weights
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, to_input
+from clearmargin.models.precision import fastest_precision
 from clearmargin.pixels import cache_folder, open_pixels
 from clearmargin.recipe import Contender
 from clearmargin.records import Preprocessing
@@ -29,6 +30,7 @@ from limits import describe, measure_limits
 from peers import ENGINES, KERAS, environment
 
 OURS = "clearmargin"
+BATCHES = (1, 8)
 COMPARED = 4  # images whose features are compared
 HERE = Path(__file__).parent
 
@@ -62,17 +64,23 @@ def main() -> None:
         "onnxruntime": lambda: environment(ENGINES),
         "keras": lambda: environment(KERAS),
     }
-    modes = {OURS: "ours", "PyTorch, float32": "torch-float32", "PyTorch, bfloat16": "torch-bfloat16"}
-    modes |= {"OpenVINO": "openvino", "onnxruntime": "onnxruntime", "Keras": "keras"}
+    torch_mode = f"torch-{str(fastest_precision()).removeprefix('torch.')}"
+    modes = {OURS: ("ours", 0)}
+    for name, mode in (("PyTorch", torch_mode), ("OpenVINO", "openvino"), ("onnxruntime", "onnxruntime")):
+        modes |= {f"{name}, {batch} at a time": (mode, batch) for batch in BATCHES}
+    modes |= {f"Keras, {BATCHES[-1]} at a time": ("keras", BATCHES[-1])}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         lay_out(asked.data, asked.images, asked.size, folder)
         sides = [
             Side(
                 side,
-                [str(pythons[mode]()) if mode in pythons else sys.executable, str(HERE / "trunk_side.py"), mode, name],
+                [
+                    str(pythons[mode]()) if mode in pythons else sys.executable,
+                    *(str(HERE / "trunk_side.py"), mode, name, str(batch)),
+                ],
             )
-            for side, mode in modes.items()
+            for side, (mode, batch) in modes.items()
             if mode not in asked.without
         ]
         print(f"{busy_processors():.1f} processors busy with other work (0 is idle)")

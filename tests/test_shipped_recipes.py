@@ -52,7 +52,7 @@ def pictures(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("recipe", ["mnist", "mnist-tutorial", "cifar10", "cifar10-fast"])
+@pytest.mark.parametrize("recipe", ["mnist", "mnist-fast", "mnist-tutorial", "cifar10", "cifar10-fast"])
 def test_published_parts_that_share_near_copies_are_not_refused(recipe: str) -> None:
     split = load_recipe(recipe).split
     assert (split.use_given, split.near_duplicates) == (True, "drop")  # else the published data end in a refusal
@@ -67,6 +67,13 @@ def test_digits(recipe: str, digits: Path, tmp_path: Path) -> None:
     report = run.report.read_text(encoding="utf-8")
     assert "One image, in numbers" in report
     assert "A look inside" in report
+
+
+def test_digits_fast(digits: Path, tmp_path: Path) -> None:
+    run = cm.run("mnist-fast", data=digits, out=tmp_path / "run", progress=silent)
+    assert run.contenders["fast CNN"].description["parameters"]["total"] == 29_434
+    assert len(run.contenders["fast CNN"].history) == 2
+    assert "with Muon and Nesterov momentum 0.95" in run.report.read_text(encoding="utf-8")
 
 
 def test_objects(pictures: Path, tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ RecipeArgument = Annotated[
     str,
     typer.Argument(
         metavar="RECIPE",
-        help="A TOML file, or a shipped name: tumor, mnist, mnist-tutorial, cifar10, cifar10-fast, boston, demo.",
+        help="A TOML file, or a shipped name: tumor, mnist, mnist-fast, mnist-tutorial, cifar10, "
+        "cifar10-fast, boston, demo.",
         show_default=False,
     ),
 ]

@@ -32,7 +32,7 @@ from PIL import (  # isort: skip
 from clearmargin.appearance import Appearance, appearance, appearances, pixels_of
 from clearmargin.errors import ImageError
 from clearmargin.framing import framed
-from clearmargin.jpeg import jpeg_quality
+from clearmargin.jpeg import jpeg_quality, plain_jpeg
 from clearmargin.miniature import MOST_TOGETHER_PX, miniature, miniatures
 from clearmargin.records import Preprocessing
 
@@ -167,6 +167,19 @@ def prepare(content: bytes | np.ndarray, preprocessing: Preprocessing, max_pixel
     return _finished(decoded, appearance(decoded.grey, decoded.colour), preprocessing)
 
 
+def prepared_pixels(
+    content: bytes | np.ndarray, preprocessing: Preprocessing, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
+    """The pixels that `prepare` makes, uint8 of shape (size_px, size_px, channels), and nothing else: for predictions.
+
+    Raises
+    ------
+    ImageError
+        When it can't be decoded; the message is the reason.
+    """
+    return _square(_decoded(content, max_pixels), preprocessing)
+
+
 def prepare_all(
     contents: Iterable[bytes | np.ndarray | ImageError], preprocessing: Preprocessing
 ) -> Iterator[tuple[int, Prepared | ImageError]]:
@@ -294,6 +307,9 @@ def _from_file(content: bytes, max_pixels: int) -> tuple[Image.Image, str, str, 
     """Image (L or RGB), mode, format, JPEG quality."""
     if not content:
         raise ImageError("the file is empty")
+    plain = _from_plain_jpeg(content, max_pixels)
+    if plain is not None:
+        return plain
     file_format = "image"
     try:
         with _quiet_pillow():
@@ -312,6 +328,21 @@ def _from_file(content: bytes, max_pixels: int) -> tuple[Image.Image, str, str, 
         # Pillow quotes bytes of the file in some messages; they must not reach a terminal as they are.
         words = "".join(letter if letter.isprintable() else "?" for letter in str(error))[:200]
         raise ImageError(f"damaged or unsupported {file_format}: {words or type(error).__name__}") from error
+
+
+def _from_plain_jpeg(content: bytes, max_pixels: int) -> tuple[Image.Image, str, str, int] | None:
+    """What `_from_file` returns, without Pillow's own reading of the header, which takes longer than a tiny picture.
+
+    None for all that is not plain or not whole: Pillow then says what it is.
+    """
+    header = plain_jpeg(content)
+    if header is None or header.size[0] * header.size[1] > max_pixels:
+        return None
+    try:
+        image = Image.frombytes(header.mode, header.size, content, "jpeg", header.mode, "")
+    except _DAMAGE:
+        return None
+    return image, header.mode, "JPEG", header.quality
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:

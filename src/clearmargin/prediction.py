@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clearmargin.decoding import prepare
+from clearmargin.cores import available_cores
+from clearmargin.decoding import prepared_pixels
 from clearmargin.errors import ImageError, SourceError
 from clearmargin.files import table_text
-from clearmargin.records import Columns
+from clearmargin.records import Columns, Preprocessing
 from clearmargin.sources.cells import table_numbers
 from clearmargin.sources.delimited import read_rows
 from clearmargin.sources.names import IMAGE_EXTENSIONS
@@ -88,12 +91,11 @@ def predict_files(contender: TrainedContender, paths: Sequence[Path]) -> FilePre
     failures: dict[str, str] = {}
     judged: list[tuple[np.ndarray, np.ndarray]] = []
     waiting: list[np.ndarray] = []
-    for path in image_files(paths):
-        try:
-            waiting.append(prepare(read_image_file(path), how).pixels)
-        except ImageError as error:
-            failures[str(path)] = str(error)
+    for path, pixels in _decoded_ahead(image_files(paths), how):
+        if isinstance(pixels, ImageError):
+            failures[str(path)] = str(pixels)
             continue
+        waiting.append(pixels)
         names.append(str(path))
         if len(waiting) == BATCH:
             judged.append(contender.judged(waiting))
@@ -103,6 +105,30 @@ def predict_files(contender: TrainedContender, paths: Sequence[Path]) -> FilePre
     return FilePredictions(
         contender.name, contender.table(names, probabilities, distances), failures, contender.classes
     )
+
+
+def _decoded_ahead(paths: Sequence[Path], how: Preprocessing) -> Iterator[tuple[Path, np.ndarray | ImageError]]:
+    """Decode in threads while the network computes: two batches ahead, in the order given."""
+    pending: deque[tuple[Path, Future[np.ndarray | ImageError]]] = deque()
+    pool = ThreadPoolExecutor(available_cores())
+    try:
+        for path in paths:
+            pending.append((path, pool.submit(_decoded, path, how)))
+            if len(pending) > 2 * BATCH:
+                first, decoded = pending.popleft()
+                yield first, decoded.result()
+        while pending:
+            first, decoded = pending.popleft()
+            yield first, decoded.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _decoded(path: Path, how: Preprocessing) -> np.ndarray | ImageError:
+    try:
+        return prepared_pixels(read_image_file(path), how)
+    except ImageError as error:
+        return error
 
 
 def _predict_tables(contender: TrainedContender, how: Columns, paths: Sequence[Path]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from clearmargin.decoding import prepare
+from clearmargin.decoding import prepared_pixels
 from clearmargin.errors import ImageError, UsageError, WeightsError
 from clearmargin.evaluation.abstention import confidences_of
 from clearmargin.files import file_sha256, read_table
@@ -175,7 +175,7 @@ class TrainedContender:
         if isinstance(how, Columns):
             raise UsageError(f"'{self.name}' takes rows of a table, not images.")
         try:
-            return prepare(_content(image), how).pixels
+            return prepared_pixels(_content(image), how)
         except ImageError as error:
             raise ImageError(f"{name} can't be used: {error}") from error
 

@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 from clearmargin.errors import ImageError, SourceError
-from clearmargin.sources import open_source
+from clearmargin.sources import open_source, zip_archive
 from clearmargin.sources.container import DAMAGE
 
 CLASS_FOLDERS = ("glioma/a.png", "glioma/b.png", "no_tumor/a.png")
@@ -104,6 +104,30 @@ def test_one_damaged_entry_yields_a_reason_in_its_place(make_zip):
     assert (first, third) == (b"glioma/a.png", b"no_tumor/a.png")
     assert isinstance(second, ImageError)
     assert "glioma" not in str(second)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_small_entries_are_what_a_stream_gives(tmp_path, monkeypatch, compression):
+    path, contents = tmp_path / "small.zip", {}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for number, size in enumerate((0, 1, 500, 70_000)):
+            name = f"glioma/\u00e4{number}.png"
+            contents[name] = random.Random(number).randbytes(size // 2) + bytes(size - size // 2)
+            with archive.open(name, "w") as entry:  # its size is behind the data, as of a stream
+                entry.write(contents[name])
+    opened = []
+    original = zipfile.ZipFile.open
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *args: opened.append(args[1]) or original(*args))
+    assert dict(read_zip(path)) == contents
+    assert opened == []
+    monkeypatch.setattr(zip_archive, "_SMALL_BYTES", 499)
+    assert dict(read_zip(path)) == contents
+    assert sorted(opened) == sorted(contents)[2:]
+
+
+def read_zip(path):
+    archive = zip_archive.list_zip(path)
+    return [(name, stream.read()) for name, stream in archive.streams(archive.entries)]
 
 
 def test_a_bomb_is_refused_before_anything_is_unpacked(make_zip):

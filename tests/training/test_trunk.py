@@ -9,13 +9,21 @@ import torch
 from torch import nn
 
 from clearmargin.errors import DiskError
+from clearmargin.mapped_rows import ArrayRows
 from clearmargin.models.inputs import to_input
 from clearmargin.recipe import Augmentation
-from clearmargin.training.trunk import BATCH, TrunkCache, state_digest
+from clearmargin.training import trunk as trunk_module
+from clearmargin.training.trunk import TrunkCache, state_digest
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 CHANGES = Augmentation(flip_horizontal=True, rotate_degrees=10, brightness=0.1, noise=0.1)
 ROWS = np.arange(20)
+BATCH = 8
+
+
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch):
+    monkeypatch.setattr(trunk_module, "MOST_AT_ONCE", BATCH)
 
 
 def trunk(seed: int = 0) -> nn.Sequential:
@@ -89,6 +97,39 @@ def test_parts_are_computed_apart(make):
     np.testing.assert_array_equal(read(cache, train), before)
 
 
+def test_small_images_are_computed_more_at_once(make, monkeypatch, pictures):
+    monkeypatch.setattr(trunk_module, "MOST_AT_ONCE", 64)
+    assert make().batch_size == 64
+    sizes = {}
+    for side in (112, 224, 1024):
+        cache = TrunkCache.__new__(TrunkCache)
+        cache._images = ArrayRows(np.empty((1, side, side, 3), np.uint8))
+        sizes[side] = cache.batch_size
+    assert sizes == {112: 64, 224: 16, 1024: 1}
+
+
+@pytest.mark.parametrize("view", [0, 1])
+def test_equal_images_are_computed_once_unless_they_are_changed_by_lot(make, monkeypatch, view):
+    cache, computed = make(view=view), []
+    cache.images.values[[3, 9, 15]] = cache.images.values[1]
+    original = cache._pass
+
+    def counted(network, rows, images):
+        computed.extend(rows.tolist())
+        return original(network, rows, images)
+
+    monkeypatch.setattr(cache, "_pass", counted)
+    cache.compute(ROWS[:12])
+    cache.compute(ROWS)  # 15 was not asked for before: nothing is remembered between two calls
+    assert sorted(computed) == ([row for row in range(20) if row not in (3, 9)] if view == 0 else ROWS.tolist())
+    equal = read(cache, [1, 3, 9, 15])
+    assert (equal == equal[0]).all() == (view == 0)
+    again = make(view=view)
+    again.images.values[[3, 9, 15]] = again.images.values[1]
+    assert again.compute(ROWS) == 0
+    np.testing.assert_array_equal(read(again), read(cache))
+
+
 def test_progress_counts_what_is_missing(make):
     cache, seen = make(), []
     cache.compute(np.array([5]))
@@ -120,7 +161,7 @@ from pathlib import Path
 from torch import nn
 from clearmargin.mapped_rows import MappedRows
 from clearmargin.training import trunk
-trunk.SYNC_EVERY = 1
+trunk.SYNC_EVERY, trunk.MOST_AT_ONCE = 1, 8
 folder = Path(sys.argv[1])
 np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8).tofile(folder / "images")
 torch.manual_seed(0)

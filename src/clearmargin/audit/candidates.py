@@ -45,12 +45,25 @@ def candidate_pairs(codes: np.ndarray) -> np.ndarray:
         order = np.argsort(keys[0], kind="stable")
         sorted_keys = keys[0][order]
         new = [_table_pairs(sorted_keys, order, keys[orientation], words, orientation, most) for orientation in _ASKED]
-        found = np.union1d(found, np.concatenate(new))
+        found = _union(found, np.concatenate(new))
         while len(found) > _USUAL * images and most > _LEAST_DIFFERING:
             most -= 4  # plain pictures are alike in the coarse: only the nearest are looked at
             first, second, orientation_found = _parts(found, images)
             found = found[_differing(words, orientation_found, first, second) <= most]
     return np.column_stack(_parts(found, images))
+
+
+def _union(found: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Sorted numbers, each once, of ``found``, which is so already, and ``new``.
+
+    `numpy.union1d` hashes both anew each time (numpy 2.3), which took half the time of the search; here two sorted runs
+    are merged.
+    """
+    both = np.concatenate((found, np.sort(new)))
+    both.sort(kind="stable")
+    first = np.ones(len(both), bool)
+    np.not_equal(both[1:], both[:-1], out=first[1:])
+    return both[first]
 
 
 def _parts(pairs: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -20,14 +20,16 @@ from clearmargin.cache import mark_used
 from clearmargin.errors import DiskError
 from clearmargin.files import write_bytes, write_json
 from clearmargin.mapped_rows import MappedRows
+from clearmargin.models.cache_blocking import forward_in_blocks
 from clearmargin.models.inputs import to_input
 from clearmargin.models.vgg16 import at_the_cut
 from clearmargin.recipe import Augmentation
 from clearmargin.records import Rows
 from clearmargin.training.augmentation import augment
 
-BATCH = 8  # at 224 px larger batches fall out of the processor's caches and are slower
-SYNC_EVERY = 32  # batches: what a kill can lose
+PLACES_AT_ONCE = 16 * 224 * 224  # of a batch; each stage takes what suits it (`forward_in_blocks`)
+MOST_AT_ONCE = 64  # images
+SYNC_EVERY = 16  # batches: what a kill can lose
 FORMAT = 2
 NOT_COMPUTED = -1
 
@@ -94,14 +96,15 @@ class TrunkCache:
         if len(missing) == 0:
             return 0
         network = self._prepared_trunk()
+        first: dict[bytes, int] = {}
+        size = self.batch_size
         try:
             with self._path.open("r+b") as file:
                 try:
-                    for number, start in enumerate(range(0, len(missing), BATCH), start=1):
-                        batch = missing[start : start + BATCH]
-                        self._write(file, batch, self._pass(network, batch))
+                    for number, start in enumerate(range(0, len(missing), size), start=1):
+                        self._fill(file, network, missing[start : start + size], first)
                         if progress is not None:
-                            progress(min(start + BATCH, len(missing)), len(missing), "")
+                            progress(min(start + size, len(missing)), len(missing), "")
                         if number % SYNC_EVERY == 0:
                             self._save_checksums(file)
                 finally:  # also when the user stops it
@@ -110,6 +113,28 @@ class TrunkCache:
             raise self._disk_error(error) from error
         self._checked[missing] = True
         return len(missing)
+
+    @property
+    def batch_size(self) -> int:
+        """How many images are computed at once: more of small ones."""
+        return int(np.clip(PLACES_AT_ONCE // math.prod(self._images.shape[1:3]), 1, MOST_AT_ONCE))
+
+    def _fill(self, file: BinaryIO, network: nn.Sequential, rows: np.ndarray, first: dict[bytes, int]) -> None:
+        """Compute and write some rows; of images that are equal, ``first`` (row by digest) is computed and copied."""
+        images = self._images.read(rows)
+        keys = [self._distinguishing(row, image) for row, image in zip(rows, images, strict=True)]
+        own = np.array([first.setdefault(key, int(row)) for key, row in zip(keys, rows, strict=True)])
+        fresh = own == rows
+        if fresh.any():
+            self._write(file, rows[fresh], self._pass(network, rows[fresh], images[fresh]))
+        if not fresh.all():
+            file.flush()  # the copies are read from there
+            self._write(file, rows[~fresh], self._mapped.read(own[~fresh]))
+
+    def _distinguishing(self, row: int, image: np.ndarray) -> bytes:
+        """What the activations of an image depend on: its pixels, and where they are changed by lot, its row too."""
+        changed = b"" if self._view == 0 else int(row).to_bytes(8, "little")
+        return hashlib.blake2b(image.data, digest_size=16).digest() + changed
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Activations of computed rows, int16 (len(rows), …); rows nobody computed are an error."""
@@ -129,22 +154,22 @@ class TrunkCache:
             file.write(values.data)
             self._checksums[row] = zlib.crc32(values.data)
 
-    def _pass(self, network: nn.Module, rows: np.ndarray) -> np.ndarray:
-        inputs = to_input(self._images.read(rows), self._mean, self._std)
+    def _pass(self, network: nn.Sequential, rows: np.ndarray, images: np.ndarray) -> np.ndarray:
+        inputs = to_input(images, self._mean, self._std)
         if self._view and self._augmentation is not None:
             # one generator an image: what a view shows does not depend on who was in the batch
             pairs = zip(inputs.split(1), rows, strict=True)
             inputs = torch.cat([augment(image, self._augmentation, self._generator(row)) for image, row in pairs])
         with torch.inference_mode():
             inputs = inputs.to(dtype=self._precision, memory_format=torch.channels_last)
-            activations = at_the_cut(network(inputs)).permute(0, 2, 3, 1)
+            activations = at_the_cut(forward_in_blocks(network, inputs)).permute(0, 2, 3, 1)
             return activations.contiguous().view(torch.int16).numpy()
 
     def _generator(self, row: int) -> torch.Generator:
         state = np.random.SeedSequence([self._view, int(row)]).generate_state(1, np.uint64)
         return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
 
-    def _prepared_trunk(self) -> nn.Module:
+    def _prepared_trunk(self) -> nn.Sequential:
         trunk = copy.deepcopy(self._trunk).to(self._precision).eval()
         return trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
