@@ -122,16 +122,16 @@ def keras_total(measured: dict[str, Any], counts: dict[str, tuple[int, int]], ep
     return measured["start_seconds"] + epochs * (whole["train"] + whole["validation"]) + whole["test"]
 
 
-def report(ours: Ours, measured: dict[str, Any], counts: dict[str, tuple[int, int]]) -> None:
+def report(ours: Ours, measured: dict[str, Any], counts: dict[str, tuple[int, int]], size_px: int) -> None:
     seconds, total = measured["seconds"], keras_total(measured, counts, ours.epochs)
     versions = ", ".join(f"{name} {version}" for name, version in measured["versions"].items())
     machine = describe_environment()
     print(f"\nProcessor: {machine['processor']}, {machine['cores']} cores, {machine['platform']}")
     print(f"Load before each side (0 is idle): {ours.load:.1f} and {measured['load']:.1f}")
-    print(f"\n{ours.versions}")
+    print(f"\n{ours.versions}; images of {ours.size_px} px")
     print(f"  measured      {ours.seconds:8.0f} s   whole study: decode, audit, split, train, evaluate, report")
     print(f"                {ours.accuracy:8.1%}     of the test images right after {ours.epochs} epochs")
-    print(f"\n{versions}")
+    print(f"\n{versions}; images of {size_px} px")
     print(f"  measured      {measured['start_seconds']:8.0f} s   import, build, trace")
     for part, word in (("train", "one epoch"), ("validation", "its validation"), ("test", "test prediction")):
         written, whole = counts[part]
@@ -156,6 +156,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--sample", type=int, help="both sides: a data set of so many images, drawn with a fixed seed")
     parser.add_argument("--images", type=int, help="Keras's side: at most so many images of each part, then scaled")
+    parser.add_argument("--keras-size", type=int, help="side of Keras's images in pixels; as ours by default")
     parser.add_argument(
         "--env",
         type=Path,
@@ -179,7 +180,8 @@ def main() -> None:
         data = draw_sample(options.data, options.sample, work) if options.sample else options.data.resolve()
         ours = run_ours(data, trunk, options.changes, work)
         counts = lay_out(data, ours.split, options.images, work / "images")
-        report(ours, run_keras(python, work / "images", trunk, ours.size_px, work), counts)
+        size_px = options.keras_size or ours.size_px
+        report(ours, run_keras(python, work / "images", trunk, size_px, work), counts, size_px)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 import clearmargin as cm
+from clearmargin.files import read_table
 from clearmargin.pixels import open_pixels
 from clearmargin.recipe import load_recipe
 from clearmargin.runs import Run
@@ -60,9 +61,10 @@ def write_arrays(run: Run, recipe: str, data: Path, path: Path) -> Path:
     pixels = open_pixels(open_source(data), load_recipe(recipe).data.preprocessing)
     rows = {sample.name: row for row, sample in enumerate(pixels.samples)}
     arrays: dict[str, np.ndarray] = {}
-    classes = sorted(run.split["label"].unique())
+    split = read_table(run.folder / "split.csv", text=("name", "label", "group", "part"))
+    classes = sorted(split["label"].unique())
     for part in ("train", "test"):
-        own = run.split[run.split["part"] == part]
+        own = split[split["part"] == part]
         arrays[part] = pixels.rows.read(np.array([rows[name] for name in own["name"]]))
         arrays[f"{part}_labels"] = np.array([classes.index(label) for label in own["label"]])
     np.savez(path, **arrays)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -352,6 +353,9 @@ def learn(
 
 def main() -> NoReturn:
     """Run the command; a mistake of the user's is one message on stderr, never a traceback."""
+    gc.set_threshold(
+        100_000, 20, 20
+    )  # importing torch makes half a million objects that stay: looked through too often
     try:
         app(standalone_mode=True)
     except ClearmarginError as error:
@@ -359,4 +363,6 @@ def main() -> NoReturn:
         sys.exit(error.exit_status)
     except BrokenPipeError:
         sys.exit(1)
+    finally:
+        gc.freeze()  # nor need they be looked through at the end: half a second of a command that ends at once
     sys.exit(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 LEAST_PX = 96  # below, letters can't be told from anything else
 _STEP = 110  # grey levels between neighbouring pixels: the edge of a letter
@@ -43,10 +43,10 @@ def text_marks(pixels: np.ndarray) -> int:
 
 def _marks_in_line(band: np.ndarray, tallest: int) -> int:
     """The most marks in one line of a band of rows."""
-    labels, _ = ndimage.label(band > 128, np.ones((3, 3)))
+    labels, _ = scipy.ndimage.label(band > 128, np.ones((3, 3)))
     boxes = [
         (columns.start, columns.stop, rows.start, rows.stop)
-        for rows, columns in ndimage.find_objects(labels)
+        for rows, columns in scipy.ndimage.find_objects(labels)
         if _LEAST_HEIGHT_PX <= rows.stop - rows.start <= tallest
         and columns.stop - columns.start <= 1.6 * (rows.stop - rows.start)
     ]

@@ -98,7 +98,12 @@ def own_column(asked: SplitSettings) -> str | None:
 
 
 def audit_inputs(
-    inputs: Inputs, source: Source | Table, asked: SplitSettings | None = None, *, suspects: Progress | None = None
+    inputs: Inputs,
+    source: Source | Table,
+    asked: SplitSettings | None = None,
+    *,
+    suspects: bool = False,
+    progress: Progress = lambda *_: None,
 ) -> Audit:
     """What is wrong with the samples.
 
@@ -108,18 +113,18 @@ def audit_inputs(
         How a recipe splits them: what it says belongs together can't vouch for each other, and counts once. None when
         there is no recipe.
     suspects
-        Of images: look for wrong labels as well, with this to show how it goes on. It takes the features of every
-        image, which cost what a frozen VGG16 does; no progress, no look.
+        Of images: look for wrong labels as well. It takes the features of every image, which cost what a frozen VGG16
+        does.
 
     Raises
     ------
     SourceError
         When there is no such column to group by, or the split file does not fit.
     """
-    found = _checked(inputs, source, None if asked is None else tied(inputs.samples, asked).numbers)
-    if suspects is None or isinstance(inputs.preprocessing, Columns):
+    found = _checked(inputs, source, None if asked is None else tied(inputs.samples, asked).numbers, progress)
+    if not suspects or isinstance(inputs.preprocessing, Columns):
         return found
-    return found.with_findings(_label_suspects(inputs, found.units, suspects))
+    return found.with_findings(_label_suspects(inputs, found.units, progress))
 
 
 def _label_suspects(inputs: Inputs, units: np.ndarray, progress: Progress) -> Iterator[Finding]:
@@ -138,7 +143,7 @@ def _label_suspects(inputs: Inputs, units: np.ndarray, progress: Progress) -> It
     )
 
 
-def _checked(inputs: Inputs, source: Source | Table, tied: np.ndarray | None) -> Audit:
+def _checked(inputs: Inputs, source: Source | Table, tied: np.ndarray | None, progress: Progress) -> Audit:
     return audit(
         inputs.samples,
         inputs.facts,
@@ -148,6 +153,7 @@ def _checked(inputs: Inputs, source: Source | Table, tied: np.ndarray | None) ->
         source_kind=source.kind,
         miniatures=inputs.miniatures,
         tied=tied,
+        progress=lambda done, total: progress("Looking for copies", done, total, ""),
     )
 
 

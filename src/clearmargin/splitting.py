@@ -95,7 +95,7 @@ def divide_data(data: Data, asked: SplitSettings, *, seed: int = 0, repeats: int
         `UsageError` when the data can't be used or divided so.
     """
     inputs, source = read_inputs(data, progress, own_column(asked), no_larger=True)
-    copies = audit_inputs(inputs, source, asked.model_copy(update={"file": None})).copies
+    copies = audit_inputs(inputs, source, asked.model_copy(update={"file": None}), progress=progress).copies
     if asked.file is not None:
         return _of_file(inputs, copies, asked, seed)
     if asked.folds:

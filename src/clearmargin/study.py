@@ -113,7 +113,7 @@ def audit_data(
         check_apart(out, named(data))
     with _shown(progress) as shown:
         inputs, source = read_inputs(_data(data, target, group_pattern), shown, no_larger=True)
-        found = audit_inputs(inputs, source, suspects=None if quick else shown)
+        found = audit_inputs(inputs, source, suspects=not quick, progress=shown)
         if out is not None:
             shown("Writing the audit page", 0, 0, "")
             _write_audit(out, found, named(data), inputs)
@@ -154,7 +154,7 @@ def leakage_of_data(
                 f"The price of leakage is measured on images with class names, and {str(data)!r} holds none. Of a "
                 "table of numbers, `clearmargin audit DATA --target COLUMN` counts the rows that are copies."
             ) from error
-        found = audit_inputs(inputs, source)
+        found = audit_inputs(inputs, source, progress=shown)
         return leakage(inputs, found.copies, found.units, seeds=range(seeds), progress=shown)
 
 
@@ -186,8 +186,8 @@ class _Study:
             if is_finished(self.folder):
                 return open_run(self.folder)
         with journal.timed("audit"):
-            suspects = self.progress if self.recipe.audit.label_suspects else None
-            findings = audit_inputs(found, source, self.recipe.split, suspects=suspects)
+            suspects = self.recipe.audit.label_suspects
+            findings = audit_inputs(found, source, self.recipe.split, suspects=suspects, progress=self.progress)
         with journal.timed("split"):
             inputs, split = self._split(found, findings.copies)
             findings = findings.with_findings(division_findings(found, inputs, split))

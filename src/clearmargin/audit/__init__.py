@@ -135,6 +135,7 @@ def audit(
     source_kind: str,
     miniatures: Rows | None = None,
     tied: np.ndarray | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Audit:
     """Run every check of `CHECKS` (of a table: `TABLE_CHECKS`) over the samples that could be read.
 
@@ -156,13 +157,15 @@ def audit(
         copies are found.
     tied
         int64 of shape (samples,): what belongs together by somebody's word, beyond the patients, shares a number.
+    progress
+        Called with (pairs compared, pairs to compare) while near copies are looked for.
 
     Raises
     ------
     ValueError
         When there is not one row of facts for each sample.
     """
-    evidence = Evidence.gather(samples, facts, miniatures, tied)
+    evidence = Evidence.gather(samples, facts, miniatures, tied, progress)
     checks = TABLE_CHECKS if source_kind == "table" else CHECKS
     noticed = [*findings, *(finding for check in checks for finding in check(evidence))]
     given: dict[str, dict[str, int]] = {

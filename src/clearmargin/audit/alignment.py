@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -20,7 +21,9 @@ _HOPELESS = 0.5  # similarity after the first step below which no other is taken
 _EVEN = 0.5  # of the overall contrast, added to the local one
 
 
-def similarities(miniatures: Rows, rows: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def similarities(
+    miniatures: Rows, rows: np.ndarray, pairs: np.ndarray, progress: Callable[[int, int], None] | None = None
+) -> np.ndarray:
     """Correlation of the fine structure of pairs after alignment.
 
     Gauss-Newton steps (Lucas & Kanade 1981) fit brightness, contrast, shift and stretch of the first to the second.
@@ -35,12 +38,19 @@ def similarities(miniatures: Rows, rows: np.ndarray, pairs: np.ndarray) -> np.nd
         Which image an index in ``pairs`` stands for.
     pairs
         int64 of shape (pairs, 3): first, second, and the orientation of the first.
+    progress
+        Called with (pairs done, pairs there are).
     """
     blocks = [pairs[start : start + _PAIRS] for start in range(0, len(pairs), _PAIRS)]
     if not blocks:
         return np.empty(0)
     with ThreadPoolExecutor(min(available_cores(), len(blocks))) as pool:  # numpy frees the interpreter
-        return np.concatenate(list(pool.map(lambda block: _block_similarities(miniatures, rows, block), blocks)))
+        found = []
+        for made in pool.map(lambda block: _block_similarities(miniatures, rows, block), blocks):
+            found.append(made)
+            if progress is not None:
+                progress(min(len(found) * _PAIRS, len(pairs)), len(pairs))
+    return np.concatenate(found)
 
 
 def _block_similarities(miniatures: Rows, rows: np.ndarray, pairs: np.ndarray) -> np.ndarray:

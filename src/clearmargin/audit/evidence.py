@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -53,6 +53,7 @@ class Evidence:
         facts: pd.DataFrame,
         miniatures: Rows | None = None,
         tied: np.ndarray | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Evidence:
         """Lay samples and facts side by side, and look for copies.
 
@@ -69,7 +70,7 @@ class Evidence:
             np.array([getattr(sample, attribute) for sample in samples], dtype=object)
             for attribute in ("name", "label", "group", "part")
         )
-        near = None if miniatures is None else near_copies_of(miniatures)
+        near = None if miniatures is None else near_copies_of(miniatures, progress)
         return cls(names, labels, groups, parts, facts, exact_copies(facts["pixel_sha256"].tolist()), near, tied)
 
     @cached_property

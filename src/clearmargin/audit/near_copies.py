@@ -69,7 +69,9 @@ class NearCopies:
     parted: int
 
 
-def find_near_copies(miniatures: Rows, threshold: float | None = None) -> NearCopies:
+def find_near_copies(
+    miniatures: Rows, threshold: float | None = None, progress: Callable[[int, int], None] | None = None
+) -> NearCopies:
     """Find near-duplicates among images.
 
     Parameters
@@ -79,6 +81,8 @@ def find_near_copies(miniatures: Rows, threshold: float | None = None) -> NearCo
     threshold
         Least similarity of a copy, 0 to 1. When None it is `THRESHOLD`, or more where strangers are as alike as that,
         and pairs in a crowd of strangers are left out.
+    progress
+        Called with (pairs compared, pairs to compare).
     """
     distinct, number = _distinct(miniatures)  # samples that stand for all of equal pixels, in order of content
     telling = _telling(miniatures, distinct)
@@ -89,7 +93,7 @@ def find_near_copies(miniatures: Rows, threshold: float | None = None) -> NearCo
     least = threshold
     if least is None:
         least = max(THRESHOLD, strangers_reach(miniatures, distinct[rows], coarse))
-    found, similarity = _compared(miniatures, distinct[rows], coarse, least)
+    found, similarity = _compared(miniatures, distinct[rows], coarse, least, progress)
     sure = similarity >= least
     if threshold is None:
         sure[sure] = ~crowded(len(rows), found[:, :2], similarity, np.flatnonzero(sure))
@@ -106,12 +110,18 @@ def find_near_copies(miniatures: Rows, threshold: float | None = None) -> NearCo
     return _named(distinct, number, telling, found, similarity, directly)
 
 
-def _compared(miniatures: Rows, rows: np.ndarray, coarse: Coarse, least: float) -> tuple[np.ndarray, np.ndarray]:
+def _compared(
+    miniatures: Rows,
+    rows: np.ndarray,
+    coarse: Coarse,
+    least: float,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Pairs (first, second, orientation) that look alike from afar, and how alike they are on their pixels."""
     pairs = candidate_pairs(coarse.codes())
     # where more is asked of a copy, less need be looked at
     pairs = pairs[coarse.cosines(pairs) >= (_COARSE_ALIKE if least < _CROWDED_FROM else _COARSE_ALIKE_IN_A_CROWD)]
-    similarity = similarities(miniatures, rows, pairs)
+    similarity = similarities(miniatures, rows, pairs, progress)
     # the same pair can be alike in several orientations: the best counts
     order = np.lexsort((pairs[:, 2], -similarity, pairs[:, 1], pairs[:, 0]))
     pairs, similarity = pairs[order], similarity[order]

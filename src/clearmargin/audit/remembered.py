@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -22,7 +23,7 @@ _FORMAT = 1  # raise it when anything changes in the search: miniatures, candida
 _AT_ONCE = 1024
 
 
-def near_copies_of(miniatures: Rows) -> NearCopies:
+def near_copies_of(miniatures: Rows, progress: Callable[[int, int], None] | None = None) -> NearCopies:
     """What `find_near_copies` finds, from the cache when these miniatures were searched before.
 
     Raises
@@ -34,7 +35,7 @@ def near_copies_of(miniatures: Rows) -> NearCopies:
     mark_used(path)
     found = _stored(path, miniatures.shape[0])
     if found is None:
-        found = find_near_copies(miniatures)
+        found = find_near_copies(miniatures, progress=progress)
         _store(path, found)
     return found
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from clearmargin.evaluation.alignment import effective_groups, numbered_groups
 from clearmargin.evaluation.metrics import predicted_index
@@ -102,7 +102,7 @@ def fit_abstention(
 
 def _upper_limit(mistakes: float, n: float, tail: float) -> float:
     """Clopper and Pearson's one-sided limit; of a broken number of mistakes, the same quantile of the same Beta."""
-    return 1.0 if mistakes >= n else float(stats.beta.isf(tail, mistakes + 1, n - mistakes))
+    return 1.0 if mistakes >= n else float(scipy.stats.beta.isf(tail, mistakes + 1, n - mistakes))
 
 
 def risk_curve(confidences: np.ndarray, right: np.ndarray) -> np.ndarray:

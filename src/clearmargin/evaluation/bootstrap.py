@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from itertools import repeat
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from clearmargin.cores import available_cores
 from clearmargin.evaluation.alignment import AlignedPredictions
@@ -92,7 +92,7 @@ class Scorer:
 
     n_classes: int
     sizes: np.ndarray
-    counts: sparse.csr_array
+    counts: scipy.sparse.csr_array
     losses: np.ndarray
     briers: np.ndarray
     areas: ExactAreas | LinearAreas
@@ -142,7 +142,7 @@ def scorer(truth: np.ndarray, probabilities: np.ndarray, units: np.ndarray, n_un
 
 def grouped_counts(
     truth: np.ndarray, predicted: np.ndarray, units: np.ndarray, n_units: int, n_classes: int
-) -> sparse.csr_array:
+) -> scipy.sparse.csr_array:
     """Right samples, samples and answers of each group by class, sparse (groups, 3 classes).
 
     Parameters
@@ -153,7 +153,7 @@ def grouped_counts(
     right = np.flatnonzero(truth == predicted)
     columns = np.concatenate([truth[right], n_classes + truth, 2 * n_classes + predicted])
     rows = np.concatenate([units[right], units, units])
-    return sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=(n_units, 3 * n_classes)).tocsr()
+    return scipy.sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=(n_units, 3 * n_classes)).tocsr()
 
 
 def _areas(truth: np.ndarray, probabilities: np.ndarray, units: np.ndarray, n_units: int) -> ExactAreas | LinearAreas:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy import optimize, special
+import scipy
 
 from clearmargin.evaluation.metrics import log_loss, predicted_index
 from clearmargin.language import tr, trn
@@ -69,7 +69,7 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> Temperature:
 
     def slope(log_temperature: float) -> float:
         """Of the loss over ``1 / T``: its zero is the minimum."""
-        shares = special.softmax(centred * np.exp(-log_temperature), axis=1)
+        shares = scipy.special.softmax(centred * np.exp(-log_temperature), axis=1)
         return float((np.where(shares > 0, shares * centred, 0.0).sum(axis=1) - own).mean())
 
     coldest, hottest = np.log(LOWEST), np.log(HIGHEST)
@@ -77,7 +77,7 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> Temperature:
         return Temperature(HIGHEST, "highest")
     if slope(coldest) < 0:
         return Temperature(LOWEST, "lowest")
-    return Temperature(float(np.exp(optimize.brentq(slope, coldest, hottest, xtol=1e-12, rtol=1e-12))), "fitted")
+    return Temperature(float(np.exp(scipy.optimize.brentq(slope, coldest, hottest, xtol=1e-12, rtol=1e-12))), "fitted")
 
 
 def temperature_note(temperature: Temperature, n_validation: int) -> str:

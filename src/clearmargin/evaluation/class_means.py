@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from clearmargin.evaluation.intervals import clopper_pearson, counted, no_interval, raised_variance
 
@@ -112,12 +112,12 @@ def balanced_accuracy_figure(
         return {"value": value, "low": None, "high": None, "method": no_interval(1, clustered)}
     numbers = _effective_numbers(spread) if clustered else spread.sizes
     variances = _share_variances(spread, numbers)
-    quantile = z = float(stats.norm.isf((1 - confidence) / 2))
+    quantile = z = float(scipy.stats.norm.isf((1 - confidence) / 2))
     if clustered:
         of_each = np.where(
             spread.groups < 2, np.inf, spread.groups
         )  # what is taken from all such classes is no estimate
-        quantile = float(stats.t.isf((1 - confidence) / 2, _degrees(variances, of_each)))
+        quantile = float(scipy.stats.t.isf((1 - confidence) / 2, _degrees(variances, of_each)))
     reach = quantile * math.sqrt((1 + spread.shared) * float(variances.sum())) / len(numbers)
     if clustered:
         low, high = _weighted_limits(right, truth, units, confidence)
@@ -214,10 +214,10 @@ def balanced_difference(
     variances = _difference_variances(spread)
     error = math.sqrt((1 + spread.shared) * float(variances.sum())) / n_classes
     degrees = _degrees(variances, np.maximum(spread.groups - 1, 1))
-    reach = float(stats.t.isf((1 - confidence) / 2, degrees)) * error
+    reach = float(scipy.stats.t.isf((1 - confidence) / 2, degrees)) * error
     method = f"Student's t over {counted(n_units, 'group' if clustered else 'image')}, class by class"
     low, high = max(-1.0, value - reach), min(1.0, value + reach)
-    p = 2 * float(stats.t.sf(abs(value) / error, degrees))
+    p = 2 * float(scipy.stats.t.sf(abs(value) / error, degrees))
     return {"value": value, "low": low, "high": high, "method": method}, p
 
 

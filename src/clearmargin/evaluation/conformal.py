@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from clearmargin.evaluation.alignment import effective_groups, numbered_groups
 from clearmargin.language import tr
@@ -164,7 +164,7 @@ def expected_coverage(rule: ConformalRule, shares: Mapping[str, float]) -> tuple
         if rule.place is None:
             return None, None
         rank, n = rule.place
-        low, high = stats.beta.ppf(RANGE, rank, n + 1 - rank)
+        low, high = scipy.stats.beta.ppf(RANGE, rank, n + 1 - rank)
         return float(low), float(high)
     if rule.class_places is None:
         return None, None

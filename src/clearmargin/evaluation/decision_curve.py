@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from clearmargin.evaluation.alignment import effective_groups
 from clearmargin.evaluation.bootstrap import chunks, draw_weights
@@ -102,7 +102,7 @@ def lower_bands(
     cells = [_cells(truth == k, probabilities[:, k]) + place * CELLS for place, k in enumerate(kept)]
     rows, columns = np.tile(shares.units, len(kept)), np.concatenate(cells)
     shape = (n_units, CELLS * len(kept))
-    counts = sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=shape).tocsr()
+    counts = scipy.sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=shape).tocsr()
     rng, found = np.random.default_rng([seed, 0]), []
     for size in chunks(resamples, max(n_units, shape[1])):
         drawn = np.asarray(draw_weights(rng, size, n_units) @ counts).reshape(-1, CELLS)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from clearmargin.evaluation.alignment import AlignedPredictions
 from clearmargin.evaluation.bootstrap import MANY_CLASSES
@@ -57,7 +57,7 @@ def delong_test(value: float, error: float) -> tuple[float, float]:
     if not error > ROUNDING:
         return float("nan"), float("nan")
     z = value / error
-    return z, 2 * float(stats.norm.sf(abs(z)))
+    return z, 2 * float(scipy.stats.norm.sf(abs(z)))
 
 
 def bootstrap_p(apart: np.ndarray) -> float | None:
@@ -119,7 +119,7 @@ def _by_delong(aligned: AlignedPredictions, names: tuple[str, str], value: float
         method = "DeLong: no interval, the areas show no spread"
         figure = {"value": value, "low": None, "high": None, "method": method}
         return {"auc_difference": figure, "auc_method": method, "auc_p": None}
-    reach = float(stats.norm.isf((1 - confidence) / 2)) * error
+    reach = float(scipy.stats.norm.isf((1 - confidence) / 2)) * error
     low, high = max(-1.0, value - reach), min(1.0, value + reach)
     figure = {"value": value, "low": low, "high": high, "method": "DeLong"}
     return {"auc_difference": figure, "auc_method": "DeLong (Sun & Xu 2014)", "auc_p": p}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from clearmargin.errors import RunFolderError
 from clearmargin.evaluation.alignment import effective_groups, numbered_groups
@@ -162,7 +162,7 @@ def expected_false_alarms(rule: GateRule, n_validation: int) -> tuple[float, flo
     if rule.place is None:
         return None, None
     alone = min(conformal_rank(n_validation, rule.false_alarms), n_validation), n_validation
-    ranges = [1 - stats.beta.ppf(RANGE[::-1], rank, n + 1 - rank) for rank, n in (rule.place, alone)]
+    ranges = [1 - scipy.stats.beta.ppf(RANGE[::-1], rank, n + 1 - rank) for rank, n in (rule.place, alone)]
     return float(min(low for low, _ in ranges)), float(max(high for _, high in ranges))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from clearmargin.evaluation.alignment import effective_groups
 
@@ -27,7 +27,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     """
     if n == 0:
         return float("nan"), float("nan")
-    z = float(stats.norm.isf((1 - confidence) / 2))
+    z = float(scipy.stats.norm.isf((1 - confidence) / 2))
     share = successes / n
     middle = share + z**2 / (2 * n)
     reach = z * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)))
@@ -51,8 +51,8 @@ def clopper_pearson(successes: float, n: float, confidence: float = 0.95) -> tup
     if n == 0:
         return float("nan"), float("nan")
     tail = (1 - confidence) / 2
-    low = 0.0 if successes == 0 else float(stats.beta.ppf(tail, successes, n - successes + 1))
-    high = 1.0 if successes == n else float(stats.beta.isf(tail, successes + 1, n - successes))
+    low = 0.0 if successes == 0 else float(scipy.stats.beta.ppf(tail, successes, n - successes + 1))
+    high = 1.0 if successes == n else float(scipy.stats.beta.isf(tail, successes + 1, n - successes))
     return low, high
 
 
@@ -108,11 +108,11 @@ def bca_interval(
         return percentile_interval(resampled, confidence)
     deviations = deviations / scale
     acceleration = float((deviations**3).sum() / (6 * (deviations**2).sum() ** 1.5))
-    bias, tail = stats.norm.ppf(below), (1 - confidence) / 2
-    reach = bias + stats.norm.ppf([tail, 1 - tail])
+    bias, tail = scipy.stats.norm.ppf(below), (1 - confidence) / 2
+    reach = bias + scipy.stats.norm.ppf([tail, 1 - tail])
     if (1 - acceleration * reach <= 0).any():
         return percentile_interval(resampled, confidence)
-    low, high = np.quantile(defined, stats.norm.cdf(bias + reach / (1 - acceleration * reach)))
+    low, high = np.quantile(defined, scipy.stats.norm.cdf(bias + reach / (1 - acceleration * reach)))
     return float(low), float(high)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from clearmargin.evaluation.bootstrap import chunks
 
@@ -33,7 +33,7 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
     p; 1 when there is no such sample.
     """
     fewer, discordant = min(only_first, only_second), only_first + only_second
-    return min(1.0, 2 * float(stats.binom.cdf(fewer, discordant, 0.5)))
+    return min(1.0, 2 * float(scipy.stats.binom.cdf(fewer, discordant, 0.5)))
 
 
 def mcnemar_mid_p(only_first: int, only_second: int) -> float:
@@ -50,8 +50,8 @@ def mcnemar_mid_p(only_first: int, only_second: int) -> float:
     fewer, discordant = min(only_first, only_second), only_first + only_second
     if discordant == 0:
         return 1.0
-    seen = float(stats.binom.pmf(fewer, discordant, 0.5))
-    return min(1.0, 2 * float(stats.binom.cdf(fewer, discordant, 0.5)) - seen)
+    seen = float(scipy.stats.binom.pmf(fewer, discordant, 0.5))
+    return min(1.0, 2 * float(scipy.stats.binom.cdf(fewer, discordant, 0.5)) - seen)
 
 
 def second_at_least_as_good(only_first: int, only_second: int) -> float:
@@ -69,7 +69,7 @@ def second_at_least_as_good(only_first: int, only_second: int) -> float:
     -------
     Between 0 and 1; below 1/2 when the first gets more samples right.
     """
-    return float(stats.beta.cdf(0.5, only_first + 1, only_second + 1))
+    return float(scipy.stats.beta.cdf(0.5, only_first + 1, only_second + 1))
 
 
 def resampled_at_least_as_good(apart: np.ndarray) -> float:

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from clearmargin.errors import UsageError, WorkError
 from clearmargin.evaluation.paired import ROUNDING, holm, level
@@ -223,9 +223,9 @@ def corrected_interval(values: np.ndarray, extra: float, confidence: float) -> t
     error = deviation * float(np.sqrt(1 / k + extra))
     if error <= ROUNDING * abs(mean) or error == 0:
         return None
-    reach = float(stats.t.isf((1 - confidence) / 2, k - 1)) * error
+    reach = float(scipy.stats.t.isf((1 - confidence) / 2, k - 1)) * error
     t = mean / error
-    return mean - reach, mean + reach, t, 2 * float(stats.t.sf(abs(t), k - 1))
+    return mean - reach, mean + reach, t, 2 * float(scipy.stats.t.sf(abs(t), k - 1))
 
 
 def _summary(values: np.ndarray, extra: float, confidence: float, same_test: bool, fixed: bool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from clearmargin.evaluation.metrics import mean_defined, ratio
 
@@ -128,9 +128,9 @@ def placements(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
     -------
     float64 of shape (samples,), from 0 to 1.
     """
-    among_all, beyond = stats.rankdata(scores), np.empty(len(scores))
+    among_all, beyond = scipy.stats.rankdata(scores), np.empty(len(scores))
     for side in (positive, ~positive):
-        beyond[side] = among_all[side] - stats.rankdata(scores[side])  # so many of the other side score lower
+        beyond[side] = among_all[side] - scipy.stats.rankdata(scores[side])  # so many of the other side score lower
     n_positive = int(positive.sum())
     lower = beyond / np.where(positive, len(scores) - n_positive, n_positive)
     return np.where(positive, lower, 1.0 - lower)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from clearmargin.language import tr
 
@@ -21,7 +21,7 @@ def samples_for_share(share: float, half_width: float, confidence: float = 0.95)
 
     ``z² p (1 − p) / h²``, rounded up; Cochran, *Sampling Techniques* (1977), section 4.4.
     """
-    z = float(stats.norm.isf((1 - confidence) / 2))
+    z = float(scipy.stats.norm.isf((1 - confidence) / 2))
     return max(1, math.ceil(z**2 * share * (1 - share) / half_width**2 - 1e-9))
 
 
@@ -40,7 +40,7 @@ def samples_for_difference(
         Shares, not points.
     """
     share = max(discordant, difference)
-    z_level, z_power = float(stats.norm.isf((1 - confidence) / 2)), float(stats.norm.ppf(power))
+    z_level, z_power = float(scipy.stats.norm.isf((1 - confidence) / 2)), float(scipy.stats.norm.ppf(power))
     root = z_level * math.sqrt(share) + z_power * math.sqrt(share - difference**2)
     return math.ceil(root**2 / difference**2 - 1e-9)
 
@@ -112,7 +112,7 @@ def accuracy_sample_size(
     """
     share = accuracy["value"]
     if share in (0.0, 1.0):  # which would need no sample at all: the middle of Wilson's interval instead
-        z = float(stats.norm.isf((1 - confidence) / 2))
+        z = float(scipy.stats.norm.isf((1 - confidence) / 2))
         share = (share * n + z**2 / 2) / (n + z**2)
     effect = design_effect(resampled, share * (1 - share) / n) if clustered else None
     needed = {

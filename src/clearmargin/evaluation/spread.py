@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from clearmargin.evaluation.paired import ROUNDING
 from clearmargin.evaluation.repeats_verdict import metric_name
@@ -88,7 +88,7 @@ def sources_of_spread(values: np.ndarray, confidence: float = 0.95) -> Sources |
     if within == 0:  # the quotient of the two has no finite value, and its interval no width
         return Sources(k, m, of_split, within, 1.0 if between else None, None, None)
     tail = (1 - confidence) / 2
-    quantiles = (stats.f.isf(tail, k - 1, k * (m - 1)), stats.f.ppf(tail, k - 1, k * (m - 1)))
+    quantiles = (scipy.stats.f.isf(tail, k - 1, k * (m - 1)), scipy.stats.f.ppf(tail, k - 1, k * (m - 1)))
     low, high = (max(0.0, (each - 1) / (m + each - 1)) for each in (between / within / f for f in quantiles))
     return Sources(k, m, of_split, within, of_split / (of_split + within), float(low), float(high))
 

@@ -30,7 +30,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from clearmargin.evaluation.alignment import AlignedPredictions
 from clearmargin.evaluation.class_means import balanced_accuracy_figure
@@ -170,7 +170,7 @@ def _gap_p(
     """Two-sided p that members and others are right equally often, and the name of the test."""
     if not aligned.clustered:
         table = [[int(right[side].sum()), int((~right[side]).sum())] for side in (member, ~member)]
-        return float(stats.fisher_exact(table).pvalue), "Fisher's exact test"
+        return float(scipy.stats.fisher_exact(table).pvalue), "Fisher's exact test"
     size = np.bincount(aligned.units, minlength=aligned.n_units)
     inside = np.bincount(aligned.units, member, minlength=aligned.n_units)
     if ((inside == 0) | (inside == size)).all():

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from clearmargin.audit.folds import stratified_folds
 from clearmargin.audit.linear_classifier import agreement_by_chance, out_of_fold
@@ -105,7 +105,7 @@ def _at_chance(
     excess = np.array(accuracies) - np.array(chances)
     accuracy, chance = float(np.mean(accuracies)), float(np.mean(chances))
     tail = (1 - CONTROL_CONFIDENCE) / 2
-    reach = float(stats.t.isf(tail, len(excess) - 1) * excess.std(ddof=1) / np.sqrt(len(excess)))
+    reach = float(scipy.stats.t.isf(tail, len(excess) - 1) * excess.std(ddof=1) / np.sqrt(len(excess)))
     figure = {
         "value": accuracy,
         "low": max(accuracy - reach, 0.0),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from clearmargin.audit.linear_classifier import NAME, agreement_by_chance, class_probabilities
 from clearmargin.evaluation.alignment import numbered_groups
@@ -115,7 +115,7 @@ def _at_chance(
         return {"reason": "the classifier gives all images one and the same answer"}
     excess = np.array(accuracies) - np.array(chances)
     accuracy, chance = float(np.mean(accuracies)), float(np.mean(chances))
-    quantile = float(stats.t.isf((1 - CONTROL_CONFIDENCE) / 2, len(excess) - 1))
+    quantile = float(scipy.stats.t.isf((1 - CONTROL_CONFIDENCE) / 2, len(excess) - 1))
     reach = quantile * float(excess.std(ddof=1)) / np.sqrt(len(excess))
     figure = {
         "value": accuracy,
