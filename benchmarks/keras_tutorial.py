@@ -140,7 +140,8 @@ def report(ours: Ours, measured: dict[str, Any], counts: dict[str, tuple[int, in
     print(f"                {measured['test_accuracy']:8.1%}     of these test images right after that one epoch")
     print(f"  extrapolated  {total:8.0f} s   the whole: 1 -> {ours.epochs} epochs, every image of every part")
     print(f"\nKeras (extrapolated) / clearmargin (measured) = {total:.0f} s / {ours.seconds:.0f} s")
-    print(f"ratio = {total / ours.seconds:.1f}")
+    sizes = "" if size_px == ours.size_px else f", Keras at {size_px} px and clearmargin at {ours.size_px}"
+    print(f"ratio = {total / ours.seconds:.1f}{sizes}")
 
 
 def _json(path: Path) -> Any:

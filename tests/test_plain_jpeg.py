@@ -40,7 +40,16 @@ PLAIN = [
     jpeg(comment=b"a slice"),
     jpeg(restart_marker_rows=1),
 ]
-UNUSUAL = [jpeg(progressive=True), jpeg("CMYK"), jpeg(exif=turned()), jpeg(icc_profile=b"profile"), b"", b"\xff\xd8"]
+UNUSUAL = [
+    jpeg(progressive=True),
+    jpeg("CMYK"),
+    jpeg(exif=turned()),
+    jpeg(icc_profile=b"profile"),
+    b"",
+    b"\xff\xd8",
+    PLAIN[0][:2] + b"\xff\xe0\0\x07JFIF\0" + PLAIN[0][20:],  # too short a segment
+    PLAIN[0][:2] + b"\xff\xe0\0\x10AVI1" + bytes(10) + PLAIN[0][20:],
+]
 
 
 def by_pillow(content: bytes, how: Preprocessing = HOW):

@@ -157,6 +157,13 @@ def test_importing_the_package_loads_nothing_heavy():
     assert done.stdout.split() == [], f"`import clearmargin` loads {done.stdout.strip()}: import it where it is used"
 
 
+def test_predicting_loads_no_statistics():
+    code = "import sys, clearmargin.prediction; print(*(name for name in sys.modules if name.startswith('scipy.')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    slow = {"scipy.stats", "scipy.optimize", "scipy.ndimage", "scipy.special"} & set(done.stdout.split())
+    assert not slow, f"`clearmargin predict` would wait for {slow}: write scipy.stats.f, and `import scipy`"
+
+
 @pytest.mark.parametrize("room", ["sources", "pixels", "split", "audit", "features", "evaluation", "leakage"])
 def test_rooms_before_the_networks_do_without_torch(room):
     code = f"import sys, clearmargin.{room}; print('torch' in sys.modules)"

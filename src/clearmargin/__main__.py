@@ -1,5 +1,5 @@
 """``python -m clearmargin``: the same as the command ``clearmargin``."""
 
-from clearmargin.cli import main
+from clearmargin.cli import process
 
-main()
+process()

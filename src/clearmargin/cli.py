@@ -353,9 +353,6 @@ def learn(
 
 def main() -> NoReturn:
     """Run the command; a mistake of the user's is one message on stderr, never a traceback."""
-    gc.set_threshold(
-        100_000, 20, 20
-    )  # importing torch makes half a million objects that stay: looked through too often
     try:
         app(standalone_mode=True)
     except ClearmarginError as error:
@@ -363,6 +360,17 @@ def main() -> NoReturn:
         sys.exit(error.exit_status)
     except BrokenPipeError:
         sys.exit(1)
-    finally:
-        gc.freeze()  # nor need they be looked through at the end: half a second of a command that ends at once
     sys.exit(0)
+
+
+def process() -> NoReturn:
+    """`main` in a process of its own, where the garbage collector is kept from what is never garbage.
+
+    Importing torch makes half a million objects that stay. They are looked through more seldom, and not once more at
+    the end: together a third of the time of a command that ends at once.
+    """
+    gc.set_threshold(100_000, 20, 20)
+    try:
+        main()
+    finally:
+        gc.freeze()

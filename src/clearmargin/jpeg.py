@@ -41,8 +41,9 @@ def jpeg_quality(tables: Mapping[int, Sequence[int]] | None) -> int:
 
 
 # ITU-T T.81, table B.1; JFIF's own segment is APP0.
-_START, _MARKER, _FRAME, _SCAN, _TABLES = b"\xff\xd8", 0xFF, 0xC0, 0xDA, 0xDB
-_SKIPPED = frozenset((0xC4, 0xDD, 0xE0, 0xFE))  # Huffman tables, restart interval, JFIF, comment
+_START, _MARKER, _FRAME, _SCAN, _TABLES, _APP0 = b"\xff\xd8", 0xFF, 0xC0, 0xDA, 0xDB, 0xE0
+_SKIPPED = frozenset((0xC4, 0xDD, 0xFE))  # Huffman tables, restart interval, comment
+_JFIF_BYTES = 16
 _MODES = {1: "L", 3: "RGB"}
 
 
@@ -95,6 +96,9 @@ def plain_jpeg(content: bytes) -> PlainJpeg | None:
         elif marker == _SCAN:
             sound = mode and 0 not in size
             return PlainJpeg(size, mode, 0 if table_sum is None else _closest(table_sum)) if sound else None
+        elif marker == _APP0:
+            if length < _JFIF_BYTES or content[start : start + 5] != b"JFIF\0":
+                return None
         elif marker not in _SKIPPED:
             return None
     return None

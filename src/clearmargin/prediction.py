@@ -1,10 +1,11 @@
-"""Predictions for files and folders of images, one batch in memory at a time, and for tables."""
+"""Predictions for files and folders of images, a few batches in memory at a time, and for tables."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,15 +92,16 @@ def predict_files(contender: TrainedContender, paths: Sequence[Path]) -> FilePre
     failures: dict[str, str] = {}
     judged: list[tuple[np.ndarray, np.ndarray]] = []
     waiting: list[np.ndarray] = []
-    for path, pixels in _decoded_ahead(image_files(paths), how):
-        if isinstance(pixels, ImageError):
-            failures[str(path)] = str(pixels)
-            continue
-        waiting.append(pixels)
-        names.append(str(path))
-        if len(waiting) == BATCH:
-            judged.append(contender.judged(waiting))
-            waiting = []
+    with closing(_decoded_ahead(image_files(paths), how)) as decoded:
+        for path, pixels in decoded:
+            if isinstance(pixels, ImageError):
+                failures[str(path)] = str(pixels)
+                continue
+            waiting.append(pixels)
+            names.append(str(path))
+            if len(waiting) == BATCH:
+                judged.append(contender.judged(waiting))
+                waiting = []
     judged.append(contender.judged(waiting))
     probabilities, distances = (np.concatenate(column) for column in zip(*judged, strict=True))
     return FilePredictions(
@@ -107,7 +109,7 @@ def predict_files(contender: TrainedContender, paths: Sequence[Path]) -> FilePre
     )
 
 
-def _decoded_ahead(paths: Sequence[Path], how: Preprocessing) -> Iterator[tuple[Path, np.ndarray | ImageError]]:
+def _decoded_ahead(paths: Sequence[Path], how: Preprocessing) -> Generator[tuple[Path, np.ndarray | ImageError]]:
     """Decode in threads while the network computes: two batches ahead, in the order given."""
     pending: deque[tuple[Path, Future[np.ndarray | ImageError]]] = deque()
     pool = ThreadPoolExecutor(available_cores())
@@ -128,7 +130,8 @@ def _decoded(path: Path, how: Preprocessing) -> np.ndarray | ImageError:
     try:
         return prepared_pixels(read_image_file(path), how)
     except ImageError as error:
-        return error
+        reason = str(error)
+    return ImageError(reason)  # the one that was raised holds on to the whole file
 
 
 def _predict_tables(contender: TrainedContender, how: Columns, paths: Sequence[Path]) -> pd.DataFrame:

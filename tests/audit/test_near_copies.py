@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_digits
 
-from clearmargin.audit.candidates import BITS, candidate_pairs
+from clearmargin.audit.candidates import BITS, _union, candidate_pairs
 from clearmargin.audit.chains import cluster
 from clearmargin.audit.crowding import crowded
 from clearmargin.audit.near_copies import ORIENTATION_WORDS, THRESHOLD, find_near_copies
@@ -243,9 +243,9 @@ def test_what_was_searched_once_is_remembered_unless_it_is_damaged(strangers, mo
     images = rows([*strangers, *(jpeg(image, 60) for image in strangers[:3])])
     searched = []
 
-    def counting(miniatures):
+    def counting(miniatures, progress=None):
         searched.append(miniatures.shape)
-        return find_near_copies(miniatures)
+        return find_near_copies(miniatures, progress=progress)
 
     monkeypatch.setattr("clearmargin.audit.remembered.find_near_copies", counting)
     first, again = near_copies_of(images), near_copies_of(images)
@@ -261,3 +261,17 @@ def test_what_was_searched_once_is_remembered_unless_it_is_damaged(strangers, mo
     assert len(searched) == 6
     near_copies_of(rows(strangers))
     assert len(searched) == 7
+
+
+@given(st.sets(st.integers(0, 50)), st.lists(st.integers(0, 50)))
+def test_found_pairs_are_merged_as_sets_are(found, new):
+    merged = _union(np.array(sorted(found), np.int64), np.array(new, np.int64))
+    assert merged.tolist() == sorted(found | set(new))
+
+
+def test_comparing_says_how_far_it_is():
+    images, seen = np.random.default_rng(0).integers(0, 256, (30, 64, 64), dtype=np.uint8), []
+    images[15:] = images[:15] // 2 + 40
+    find_near_copies(ArrayRows(images), progress=lambda done, total: seen.append((done, total)))
+    assert seen
+    assert seen[-1][0] == seen[-1][1] > 0

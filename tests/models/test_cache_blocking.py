@@ -34,6 +34,13 @@ def test_blocks_give_what_one_pass_gives(monkeypatch, block_bytes, images):
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_blocks_in_bfloat16_give_what_one_pass_gives(monkeypatch):
+    monkeypatch.setattr(cache_blocking, "BLOCK_BYTES", 1)
+    network, inputs = layers().to(torch.bfloat16), torch.randn(5, 3, 16, 16).to(torch.bfloat16)
+    with torch.inference_mode():
+        torch.testing.assert_close(forward_in_blocks(network, inputs), network(inputs), rtol=2e-2, atol=2e-2)
+
+
 def test_each_stage_takes_as_many_images_as_fit(monkeypatch):
     monkeypatch.setattr(cache_blocking, "BLOCK_BYTES", 2 * 8 * 16 * 16 * 4)  # two images of the first stage
     network, seen = layers(), []

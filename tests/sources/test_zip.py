@@ -200,3 +200,38 @@ def test_mutated_zips_raise_source_errors_only(make_zip):
 def test_what_archives_raise_when_damaged_is_known():
     with pytest.raises(DAMAGE):
         zipfile.ZipFile(io.BytesIO(b"PK\x03\x04"))
+
+
+def local_header(content: bytearray, name: str) -> int:
+    """Where the entry begins."""
+    place = content.find(name.encode()) - 30
+    assert content[place : place + 4] == b"PK\x03\x04"
+    return place
+
+
+@pytest.mark.parametrize("odd", ["name", "flags", "signature", "overlap"])
+def test_an_entry_with_an_odd_header_is_left_to_the_library(make_zip, odd):
+    path = make_zip(CLASS_FOLDERS)
+    content = bytearray(path.read_bytes())
+    place = local_header(content, CLASS_FOLDERS[1])
+    if odd == "name":
+        content[place + 30] ^= 1
+    elif odd == "flags":
+        content[place + 7] ^= 8  # the name is UTF-8, says this header alone
+    elif odd == "signature":
+        content[place] = 0
+    path.write_bytes(content)
+    archive = zip_archive.list_zip(path)
+    with zipfile.ZipFile(path) as opened, path.open("rb") as file:
+        info, ends = opened.getinfo(CLASS_FOLDERS[1]), zip_archive._ends(opened)
+        end = info.header_offset + 31 if odd == "overlap" else ends[info.header_offset]
+        assert zip_archive._small_entry(file, info, end) is None
+    if odd in ("name", "signature"):
+        found = dict(archive.streams(archive.entries))
+        assert isinstance(found[CLASS_FOLDERS[1]], ImageError)
+
+
+def test_a_zip_behind_other_bytes_is_read(make_zip):
+    path = make_zip(CLASS_FOLDERS)
+    path.write_bytes(b"a program that unpacks itself" * 10 + path.read_bytes())
+    assert [content for _, content in read_zip(path)] == [name.encode() for name in CLASS_FOLDERS]

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, ClassVar
 
@@ -33,7 +34,7 @@ _READ_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _SMALL_BYTES = 1 << 20  # entries up to this are read at once, which takes a third of the time of a stream
 _USUAL_FLAGS = _NAME_IS_UTF8 | 0x8 | 0x6  # APPNOTE.TXT 4.4.4: sizes behind the data; how hard it was compressed
 _LOCAL_SIGNATURE = b"PK\x03\x04"
-_LOCAL_HEADER = struct.Struct("<4s22xHH")  # APPNOTE.TXT 4.3.7: signature, …, lengths of the name and of the extra field
+_LOCAL_HEADER = struct.Struct("<4s2xH18xHH")  # APPNOTE.TXT 4.3.7: signature, flags, lengths of name and extra field
 _ENTRY_DAMAGE: tuple[type[Exception], ...] = (*DAMAGE, KeyError)  # the zip may be exchanged after it was listed
 
 
@@ -50,13 +51,16 @@ class Zip:
     def streams(self, names: Iterable[str]) -> Opened:
         """Each entry opened in turn; see `Container.streams`."""
         try:
-            archive = zipfile.ZipFile(self.path)
+            file = self.path.open("rb")
+            archive = zipfile.ZipFile(file)
         except DAMAGE as error:
             raise damaged(self.path, error) from error
-        with archive, self.path.open("rb") as file:
+        with file, archive:
+            ends = _ends(archive)
             for name in names:
                 try:
-                    content = _small_entry(file, archive.getinfo(self.stored[name]))
+                    info = archive.getinfo(self.stored[name])
+                    content = _small_entry(file, info, ends[info.header_offset])
                     stream = archive.open(self.stored[name]) if content is None else io.BytesIO(content)
                 except _ENTRY_DAMAGE as error:
                     yield name, unreadable(error)
@@ -69,7 +73,13 @@ class Zip:
         return file_fingerprint(self.path)
 
 
-def _small_entry(file: IO[bytes], info: zipfile.ZipInfo) -> bytes | None:
+def _ends(archive: zipfile.ZipFile) -> dict[int, int]:
+    """Where the entry that begins at an offset ends at the latest: where the next one, or the directory, begins."""
+    begin = sorted(info.header_offset for info in archive.infolist())
+    return dict(pairwise([*begin, archive.start_dir]))
+
+
+def _small_entry(file: IO[bytes], info: zipfile.ZipInfo, end: int) -> bytes | None:
     """A small entry, whole and checked; None for any other, and where anything is odd, which a stream then says."""
     if max(info.file_size, info.compress_size) > _SMALL_BYTES or info.flag_bits & ~_USUAL_FLAGS:
         return None
@@ -77,9 +87,10 @@ def _small_entry(file: IO[bytes], info: zipfile.ZipInfo) -> bytes | None:
     header = file.read(_LOCAL_HEADER.size)
     if len(header) < _LOCAL_HEADER.size:
         return None
-    signature, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
+    signature, flags, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
     name = file.read(name_bytes + extra_bytes)[:name_bytes]
-    if signature != _LOCAL_SIGNATURE or name != info.orig_filename.encode(_encoding(info)):
+    same = signature == _LOCAL_SIGNATURE and flags == info.flag_bits
+    if not same or name != info.orig_filename.encode(_encoding(info)) or file.tell() + info.compress_size > end:
         return None
     content = file.read(info.compress_size)
     if info.compress_type == zipfile.ZIP_DEFLATED:

@@ -127,9 +127,10 @@ class TrunkCache:
         fresh = own == rows
         if fresh.any():
             self._write(file, rows[fresh], self._pass(network, rows[fresh], images[fresh]))
-        if not fresh.all():
-            file.flush()  # the copies are read from there
-            self._write(file, rows[~fresh], self._mapped.read(own[~fresh]))
+        for row, original in zip(rows[~fresh], own[~fresh], strict=True):
+            file.seek(int(original) * self._row_bytes)
+            copied = np.frombuffer(file.read(self._row_bytes), self.dtype)
+            self._write(file, np.array([row]), copied[None])
 
     def _distinguishing(self, row: int, image: np.ndarray) -> bytes:
         """What the activations of an image depend on: its pixels, and where they are changed by lot, its row too."""

@@ -1,0 +1,70 @@
+"""Predictions for files: in the order of their names, whatever can't be read among them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clearmargin import prediction
+from clearmargin.errors import ImageError
+from clearmargin.prediction import predict_files
+from clearmargin.records import Preprocessing
+
+
+class Echo:
+    """A model that says how bright an image is."""
+
+    name, classes, preprocessing = "echo", ("dark", "bright"), Preprocessing(8, color="gray")
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def judged(self, pixels):
+        self.batches.append(len(pixels))
+        bright = np.array([image.mean() / 255 for image in pixels]).reshape(-1)
+        return np.stack([1 - bright, bright], axis=1), np.zeros(len(pixels))
+
+    def table(self, names, probabilities, distances):
+        import pandas as pd
+
+        return pd.DataFrame({"image": names, "predicted": probabilities.argmax(axis=1), "bright": probabilities[:, 1]})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for level in range(50):
+        Image.new("L", (10, 10), level * 5).save(tmp_path / f"{level:02d}.png")
+    for bad in ("07.png", "33.png"):
+        (tmp_path / bad).write_bytes(b"no image")
+    return tmp_path
+
+
+def test_files_are_answered_in_order_in_full_batches(folder: Path) -> None:
+    model = Echo()
+    said = predict_files(model, [folder])
+    assert [Path(name).stem for name in said.table["image"]] == [f"{k:02d}" for k in range(50) if k not in (7, 33)]
+    assert (said.table["bright"] * 255).round().astype(int).tolist() == [k * 5 for k in range(50) if k not in (7, 33)]
+    assert sorted(Path(name).name for name in said.failures) == ["07.png", "33.png"]
+    assert all("not an image" in reason for reason in said.failures.values())
+    assert set(model.batches[:-1]) == {8}
+
+
+def test_few_files_are_decoded_ahead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    original = prediction.read_image_file
+    monkeypatch.setattr(prediction, "read_image_file", lambda path: read.append(path) or original(path))
+    model = Echo()
+    monkeypatch.setattr(model, "judged", lambda pixels: pytest.fail("stopped"))
+    with pytest.raises(pytest.fail.Exception, match="stopped"):
+        predict_files(model, [folder])
+    assert len(read) <= 8 + 1 + 2 * 8 + 2  # a batch, one that failed, two ahead, those under way
+
+
+def test_a_reason_holds_no_file_in_memory(folder: Path) -> None:
+    reason = prediction._decoded(folder / "07.png", Echo.preprocessing)
+    assert isinstance(reason, ImageError)
+    assert reason.__traceback__ is None
+    assert reason.__context__ is None
