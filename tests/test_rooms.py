@@ -19,7 +19,7 @@ ROOMS = (
     ("downloads", "transfer"),
     (
         *("recipe", "recipe_layers", "recipe_mistakes", "recipe_conflicts", "recipe_overrides"),
-        *("recipe_evaluation", "recipe_foreign"),
+        *("recipe_evaluation", "recipe_foreign", "recipe_spaces"),
     ),
     ("sources",),
     ("appearance", "lettering", "jpeg", "miniature", "framing"),
@@ -50,6 +50,7 @@ ROOMS = (
     ("console",),
     ("external",),
     ("study", "splitting"),
+    ("tuning",),
 )
 DOORS = (
     *(
@@ -60,6 +61,7 @@ DOORS = (
         "data_commands",
         "split_command",
         "evaluate_command",
+        "tune_command",
         "outcome",
         "check",
     ),
