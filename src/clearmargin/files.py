@@ -81,6 +81,21 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def move_into_place(source: Path, target: Path) -> None:
+    """Give a file that is whole another name in its folder, in place of what has that name.
+
+    Raises
+    ------
+    DiskError
+        When the file system refuses.
+    """
+    try:
+        source.replace(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise DiskError(f"Could not rename {source.name} in {source.parent}: {error.strerror or error}.") from error
+
+
 def _sync_folder(folder: Path) -> None:
     if os.name == "nt":  # Windows has no handle on a folder to sync
         return
