@@ -38,6 +38,7 @@ ROOMS = (
     ("description",),
     ("task",),
     ("deciding",),
+    ("diverged",),
     ("contest",),
     ("judgement",),
     ("entrants",),

@@ -81,6 +81,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what a process that was killed had not finished writing, here and below; nobody else may be writing."""
+    for left in folder.rglob(".*.tmp"):
+        with suppress(OSError):
+            left.unlink()
+
+
 def move_into_place(source: Path, target: Path) -> None:
     """Give a file that is whole another name in its folder, in place of what has that name.
 
