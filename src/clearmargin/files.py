@@ -88,6 +88,11 @@ def sweep(folder: Path) -> None:
             left.unlink()
 
 
+def is_unfinished(name: str) -> bool:
+    """True for the temporary names that `atomic_path` writes under."""
+    return name.startswith(".") and name.endswith(".tmp")
+
+
 def move_into_place(source: Path, target: Path) -> None:
     """Give a file that is whole another name in its folder, in place of what has that name.
 

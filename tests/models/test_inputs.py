@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clearmargin.columns import column_statistics
-from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics, to_input
 from clearmargin.models import precision
+from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics, to_input
 from clearmargin.models.precision import choose_precision, fastest_precision
 
 
