@@ -13,6 +13,7 @@ PACKAGE = Path(clearmargin.__file__).parent
 # A room is a module or a package right under clearmargin; those on one line are one room.
 ROOMS = (
     ("errors",),
+    ("interruption",),
     ("language",),
     ("records",),
     ("files", "atomic_folder", "cache", "cores", "weight_places"),
@@ -37,6 +38,7 @@ ROOMS = (
     ("description",),
     ("task",),
     ("deciding",),
+    ("diverged",),
     ("contest",),
     ("judgement",),
     ("entrants",),

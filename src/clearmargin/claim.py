@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from clearmargin.errors import DiskError, RunFolderError
+from clearmargin.files import is_unfinished
 from clearmargin.recipe import Recipe, ReportSettings, load_stored_recipe
 from clearmargin.runs import is_finished
 
@@ -81,9 +82,10 @@ def check_audit_folder(folder: Path) -> None:
 
 
 def _holds(folder: Path) -> set[str]:
-    """Names of what is in a folder, the lock aside; nothing when it is not there."""
+    """Names of what is in a folder, the lock and what was never finished aside; nothing when it is not there."""
     try:
-        return {entry.name for entry in folder.iterdir()} - {LOCK} if folder.exists() else set()
+        names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+        return {name for name in names if name != LOCK and not is_unfinished(name)}
     except NotADirectoryError as error:
         raise RunFolderError(f"{folder} is a file: --out needs a folder that is new or empty.") from error
     except (OSError, ValueError) as error:  # ValueError: a null character

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from clearmargin.cache_commands import app as cache_app
-from clearmargin.console import STEPS_KEPT, stopping
+from clearmargin.console import RUN_KEPT, STEPS_KEPT, stopping
 from clearmargin.console import plain as _plain
 from clearmargin.console import print_table as _print
 from clearmargin.console import say as _say
@@ -145,10 +145,10 @@ def _language(language: str | None) -> list[str]:
 
 
 def _run(recipe: str, data: str | None, out: Path | None, changes: list[str], resume: bool, as_json: bool) -> None:
-    from clearmargin.outcome import print_outcome
-    from clearmargin.study import run as run_study
+    with stopping(RUN_KEPT, "--resume"):
+        from clearmargin.outcome import print_outcome
+        from clearmargin.study import run as run_study
 
-    with stopping("What is done is kept: give the same command again with --resume."):
         finished = run_study(recipe, data=data, out=out, overrides=changes, resume=resume)
     if as_json:
         typer.echo(json.dumps({"run": str(finished.folder), "report": str(finished.report), **finished.evaluation}))

@@ -28,7 +28,7 @@ from clearmargin.recipe_evaluation import EvaluationSettings
 from clearmargin.records import Columns, Inputs, Part, Progress, Split
 from clearmargin.split import check_division, crossing_groups
 from clearmargin.task import Classification, Task
-from clearmargin.training.checkpoint import stored_precision
+from clearmargin.training.checkpoint import mend_checkpoint, stored_precision
 from clearmargin.training.feeds import Feed, Feeds, Report
 from clearmargin.training.loop import AfterEpoch, Fitted, Labelled, fit
 from clearmargin.training.memory import reuse_freed_memory
@@ -139,13 +139,14 @@ def learn(
     mean, std = _normalisation(network, inputs, split)
     checkpoint = folder / "checkpoint" / "state.safetensors"
     little = isinstance(inputs.preprocessing, Columns) or work < WORTH_THREADS
+    resumes = mend_checkpoint(checkpoint)
     precision = stored_precision(checkpoint) or choose_precision(settings.precision, little_work=little)
     feeds = Feeds(network, settings, inputs, mean, std, cache=cache_folder(), precision=precision)
     trunk = _trunk_report(contender.name, progress)
     reuse_freed_memory()
     with threads_for(work):
         train = _labelled(feeds.train, task, split, "train", trunk)
-        if not checkpoint.is_file():  # else they come from there
+        if not resumes:  # else they come from there
             fit_whitening(network, lambda rows: train.feed.batch(rows, None), len(train.feed), seed)
         fitted = fit(
             feeds.model,

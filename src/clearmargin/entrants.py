@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from clearmargin.contest import first_network, forget_checkpoint, train_contender
-from clearmargin.errors import UsageError, WorkError
+from clearmargin.diverged import read_diverged, write_diverged
+from clearmargin.errors import DivergenceError, UsageError, WorkError
 from clearmargin.evaluation.calibration import Temperature
 from clearmargin.evaluation.decision import fit_decision
 from clearmargin.files import write_bytes, write_json
@@ -28,6 +30,7 @@ from clearmargin.task import Classification, Task
 BATCH = 8
 STORED_MODELS = ("model.safetensors", "model.onnx", "gate.safetensors")
 Views = Callable[[Preprocessing], Inputs]  # the same images, decoded in another way
+_log = logging.getLogger(__name__)
 
 
 class Entrant(Protocol):
@@ -184,6 +187,38 @@ class Published:
             "weights_sha256": self.model.sha256,
             "decision": fit_decision(validation, Temperature(), self.asked).as_json(),
         }
+
+
+def contend(
+    make: Callable[[], Entrant],
+    name: str,
+    task: Task,
+    inputs: Inputs,
+    split: Split,
+    folder: Path,
+    progress: Progress,
+) -> str | None:
+    """Let a contender learn and write its predictions, unless an interrupted run did.
+
+    Parameters
+    ----------
+    make
+        Makes it ready; not called when there is nothing to do.
+
+    Returns
+    -------
+    None; or, when it diverged, why, which is written down in its folder: the others can go on.
+    """
+    reason = read_diverged(folder)
+    if reason is None and not (folder / "predictions.csv").is_file():
+        try:
+            make().contend(task, inputs, split, folder, progress)
+        except DivergenceError as error:
+            reason = str(error)
+            write_diverged(folder, name, reason)
+            _log.warning("'%s' has no result: %s The other contenders go on.", name, reason)
+    forget_checkpoint(folder)  # also one that a run left which was stopped in just this moment
+    return reason
 
 
 def forget_weights(folder: Path) -> None:

@@ -81,6 +81,33 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what a process that was killed had not finished writing, here and below; nobody else may be writing."""
+    for left in folder.rglob(".*.tmp"):
+        with suppress(OSError):
+            left.unlink()
+
+
+def is_unfinished(name: str) -> bool:
+    """True for the temporary names that `atomic_path` writes under."""
+    return name.startswith(".") and name.endswith(".tmp")
+
+
+def move_into_place(source: Path, target: Path) -> None:
+    """Give a file that is whole another name in its folder, in place of what has that name.
+
+    Raises
+    ------
+    DiskError
+        When the file system refuses.
+    """
+    try:
+        source.replace(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise DiskError(f"Could not rename {source.name} in {source.parent}: {error.strerror or error}.") from error
+
+
 def _sync_folder(folder: Path) -> None:
     if os.name == "nt":  # Windows has no handle on a folder to sync
         return

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from clearmargin.cache import cache_limit, trim_cache
 from clearmargin.claim import check_apart, check_audit_folder, check_claim, sole_writer
 from clearmargin.console import ConsoleProgress
 from clearmargin.errors import NotImagesError, RunFolderError, UsageError
-from clearmargin.files import atomic_path, is_sealed, json_bytes, sealed, write_json, write_text
+from clearmargin.files import atomic_path, is_sealed, json_bytes, sealed, sweep, write_json, write_text
 from clearmargin.inside import look_inside
 from clearmargin.journal import Journal
 from clearmargin.pixels import open_pixels
@@ -203,8 +204,9 @@ class Study:
         self._require_answers(task, inputs)
         views = views_of(source, self.progress)
         entrants = self._entrants(task, inputs, views)
-        with sole_writer(self.folder):
+        with sole_writer(self.folder), journal.keeping_warnings():
             check_claim(self.folder, self.recipe, self.resume, tuned=self.tuned)  # again: now nobody else can write
+            sweep(self.folder)
             self._begin(journal, findings, split, source)
             self._keep_training_data(found, inputs, split)
             self._contend_all(journal, entrants, task, inputs, split)
@@ -264,44 +266,52 @@ class Study:
         inputs: Inputs,
         split: Split,
     ) -> None:
+        """Let all of them learn, then evaluate those that did not diverge."""
+        from clearmargin.diverged import require_results
+        from clearmargin.entrants import contend
+
         said: dict[str, Any] = {}
+        diverged: dict[str, str] = {}
         for contender, entrant in zip(self.recipe.contender, entrants, strict=True):
-            said[contender.name] = self._contend(journal, contender.name, entrant, task, inputs, split)
+            name, folder = contender.name, self.folder / "contenders" / slug(contender.name)
+            if not (folder / "predictions.csv").is_file():
+                journal.log(f"training '{name}'")
+            with journal.timed(f"train {name}"):
+                reason = contend(partial(_ready, entrant), name, task, inputs, split, folder, self.progress)
+            if reason is None:
+                said[name] = task.read(folder / "predictions.csv")["test"]
+            else:
+                diverged[name] = reason
             journal.save()
+        require_results(said, diverged)
         if not (self.folder / "evaluation.json").is_file():  # else it was stopped while writing the report
             with journal.timed("evaluation"):
-                self._evaluate(journal, said, task, inputs, split)
+                self._evaluate(journal, said, diverged, task, inputs, split)
 
-    def _contend(self, journal: Journal, name: str, entrant: Entrant, task: Task, inputs: Inputs, split: Split) -> Any:
-        """Let one contender learn, unless an interrupted run did; then read what it says of the test part."""
-        from clearmargin.contest import forget_checkpoint
-
-        folder = self.folder / "contenders" / slug(name)
-        stored = folder / "predictions.csv"
-        if not stored.is_file():
-            journal.log(f"training '{name}'")
-            with journal.timed(f"train {name}"):
-                entrant.contend(task, inputs, split, folder, self.progress)
-        forget_checkpoint(folder)  # also one that a run left which was stopped in just this moment
-        return task.read(stored)["test"]
-
-    def _evaluate(self, journal: Journal, said: dict[str, Any], task: Task, inputs: Inputs, split: Split) -> None:
+    def _evaluate(
+        self,
+        journal: Journal,
+        said: dict[str, Any],
+        diverged: dict[str, str],
+        task: Task,
+        inputs: Inputs,
+        split: Split,
+    ) -> None:
+        """Judge what each said of the test part, enter it in the ledger, and write ``evaluation.json``."""
         from clearmargin.evaluation.ledger import enter, evaluated
         from clearmargin.judgement import judge_contenders, rests_on_files, test_content
 
         self.progress("Evaluating", 0, 0, "")
         decisions = stored_decisions(self.folder, self.recipe)
         figures = judge_contenders(said, task, inputs, split, self.recipe, self.folder, decisions)
-        places = {
-            contender.name: self.folder / "contenders" / slug(contender.name) for contender in self.recipe.contender
-        }
+        places = {name: self.folder / "contenders" / slug(name) for name in said}
         number = enter(
             self.folder / "ledger.jsonl",
             test_content(inputs, split),
             {name: evaluated(place) for name, place in places.items()},
             leaky=figures["leaky"],
         )
-        rests_on = {"rests_on": rests_on_files(self.folder)}
+        rests_on = {"rests_on": rests_on_files(self.folder), **({"diverged": diverged} if diverged else {})}
         write_json(self.folder / "evaluation.json", {**figures, **number.as_json(), **rests_on})
         for comparison in figures["comparisons"]:
             journal.log(comparison["sentence"])
@@ -395,6 +405,10 @@ def _require_same_data(folder: Path, source: Source | Table) -> None:
             f"The data are not those the run in {folder} was started with (another SHA-256): "
             "give the same data, or choose another folder with --out."
         )
+
+
+def _ready(entrant: Entrant) -> Entrant:
+    return entrant
 
 
 def _stored_figures(path: Path) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clearmargin.console import plain, print_table, say, stopping
+from clearmargin.console import RUN_KEPT, plain, print_table, say, stopping
 
 if TYPE_CHECKING:
     from clearmargin.tuning import Tuned
@@ -59,9 +59,9 @@ def tune(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Search for better settings of a contender. Trials are judged on validation; the best goes to the test part."""
-    from clearmargin.tuning import tune as search
+    with stopping(RUN_KEPT, "--resume"):
+        from clearmargin.tuning import tune as search
 
-    with stopping("Finished trials are kept: give the same command again with --resume."):
         done = search(
             recipe,
             trials=trials,

@@ -145,7 +145,7 @@ def _gain(evaluation: Mapping[str, Any], found: _Summary) -> str:
     names = {found.contender, found.tuned}
     pair = next((one for one in evaluation["comparisons"] if {one["first"], one["second"]} == names), None)
     if pair is None:
-        return ""
+        return tr("What the search was worth is not known: one of the two has no result.")
     sign = 1 if pair["first"] == found.tuned else -1
     low, high = sorted((sign * (pair["difference"].get(end) or math.nan) for end in ("low", "high")), key=_number)
     value = sign * pair["difference"]["value"]

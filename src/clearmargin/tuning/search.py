@@ -15,6 +15,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from clearmargin.errors import DiskError, MissingExtraError, RunFolderError
+from clearmargin.interruption import finishing
 from clearmargin.recipe_spaces import Choices, Scalar, Space
 from clearmargin.tuning.trials import Trial
 
@@ -90,7 +91,7 @@ class Search:
     def ask(self, most: int) -> Asked | None:
         """Settings to try; None when ``most`` trials are done or under way."""
         optuna = _optuna()
-        with self._asking:
+        with finishing(), self._asking:
             left = self._left_behind()
             begun = self._begun()
             if left:
@@ -109,11 +110,11 @@ class Search:
     def finished(self) -> list[Trial]:
         """What is done so far, by whichever process, in the order in which it was begun."""
         numbered = enumerate(self._begun(), start=1)
-        return [_read(number, trial) for number, trial in numbered if "outcome" in trial.user_attrs]
+        return [_read(number, trial) for number, trial in numbered if trial.state.is_finished()]
 
     def waiting(self) -> int:
         """How many trials are under way, or were left behind by a process that is gone."""
-        return sum("outcome" not in trial.user_attrs for trial in self._begun())
+        return sum(not trial.state.is_finished() for trial in self._begun())
 
     def importance(self) -> dict[str, float]:
         """What share of the differences in score each setting explains (PED-ANOVA); none of too few trials."""
@@ -176,20 +177,20 @@ class Asked:
         """
         if step <= self._reported:
             return False
-        self._trial.report(score, step)
-        return bool(self._trial.should_prune())
+        with finishing():  # a line of the journal is written whole
+            self._trial.report(score, step)
+            return bool(self._trial.should_prune())
 
     def tell(self, outcome: str, score: float | None, **facts: Any) -> None:
         """End the trial; one without a ``score`` counts as worse than all that have one."""
         state = _optuna().trial.TrialState
-        for key, value in facts.items():
-            self._trial.set_user_attr(key, value)
-        self._trial.set_user_attr("seconds", time.perf_counter() - self._started)
-        self._trial.set_user_attr("outcome", outcome)  # last: from here on it is done
-        if score is None:
-            self._study.tell(self._trial, state=state.PRUNED)
-        else:
-            self._study.tell(self._trial, score)
+        with finishing():
+            for key, value in {**facts, "seconds": time.perf_counter() - self._started, "outcome": outcome}.items():
+                self._trial.set_user_attr(key, value)
+            if score is None:
+                self._study.tell(self._trial, state=state.PRUNED)
+            else:
+                self._study.tell(self._trial, score)
 
 
 @contextmanager
