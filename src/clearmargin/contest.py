@@ -125,7 +125,8 @@ def learn(
 ) -> Learned:
     """Train on the training part, judged by the validation part; the test part is not looked at.
 
-    A checkpoint in ``folder`` is gone on from, and left there. ``after_epoch`` as `fit` takes it.
+    A checkpoint in ``folder`` is gone on from, and left there. ``after_epoch`` as `fit` takes it. The caller sets the
+    number of threads.
 
     Raises
     ------
@@ -144,23 +145,22 @@ def learn(
     feeds = Feeds(network, settings, inputs, mean, std, cache=cache_folder(), precision=precision)
     trunk = _trunk_report(contender.name, progress)
     reuse_freed_memory()
-    with threads_for(work):
-        train = _labelled(feeds.train, task, split, "train", trunk)
-        if not resumes:  # else they come from there
-            fit_whitening(network, lambda rows: train.feed.batch(rows, None), len(train.feed), seed)
-        fitted = fit(
-            feeds.model,
-            train,
-            _labelled(feeds.plain, task, split, "validation", trunk),
-            settings,
-            classes=task.outputs if isinstance(task, Classification) else None,
-            precision=precision,
-            seed=contender_seed(seed, contender),
-            checkpoint=checkpoint,
-            resume=True,
-            report=lambda done, total, note: progress(f"{contender.name}: training", done, total, note),
-            after_epoch=after_epoch,
-        )
+    train = _labelled(feeds.train, task, split, "train", trunk)
+    if not resumes:  # else they come from there
+        fit_whitening(network, lambda rows: train.feed.batch(rows, None), len(train.feed), seed)
+    fitted = fit(
+        feeds.model,
+        train,
+        _labelled(feeds.plain, task, split, "validation", trunk),
+        settings,
+        classes=task.outputs if isinstance(task, Classification) else None,
+        precision=precision,
+        seed=contender_seed(seed, contender),
+        checkpoint=checkpoint,
+        resume=True,
+        report=lambda done, total, note: progress(f"{contender.name}: training", done, total, note),
+        after_epoch=after_epoch,
+    )
     return Learned(fitted, feeds, (mean, std), precision)
 
 

@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from clearmargin.errors import RecipeError
-from clearmargin.recipe_mistakes import Place, sentence, shown
+from clearmargin.recipe_mistakes import FIXED, LISTS, TABLES, Place, is_space, sentence, shown
 
 Scalar = bool | int | float | str
 MOST_CHOICES = 100
-MOST_SPACES = 100
+MOST_SPACES = 100  # of one contender
 _RANGE_KEYS = ("low", "high", "log", "step", "default")
 _CHOICE_KEYS = ("choices", "default")
-_LISTS = ("layers", "head")  # of a contender: their items are tables, and never choices
-_TABLES = ("training", "augmentation")  # tables that are settings themselves
-_FIXED = ("name", "architecture", "weights")  # what makes another contender
 
 
 @dataclass(frozen=True)
@@ -85,19 +82,10 @@ def take_spaces(content: Mapping[str, Any], origin: str) -> tuple[dict[str, Any]
         if not wrong:
             found[place] = _space(value)
             holder[key] = found[place].default
-    if len(found) > MOST_SPACES:
-        mistakes.append(f"There are {len(found)} spaces, expected at most {MOST_SPACES}.")
     if mistakes:
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         raise RecipeError("\n".join([f"{count} in {origin}:", *(f"  - {mistake}" for mistake in mistakes)]))
     return plain, found
-
-
-def is_space(value: Any) -> bool:
-    """Whether a value in the place of one setting is meant as a space."""
-    if isinstance(value, Mapping):
-        return bool({"low", "high", "choices"} & value.keys())
-    return isinstance(value, list)
 
 
 def put(content: dict[str, Any], place: Place, value: Scalar) -> None:
@@ -127,13 +115,13 @@ def _places(content: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, Plac
             continue
         for key in list(contender):
             place: Place = ("contender", number, key)
-            if key in _LISTS and isinstance(contender[key], list):
+            if key in LISTS and isinstance(contender[key], list):
                 for position, layer in enumerate(contender[key]):
                     if isinstance(layer, dict):
                         yield from ((layer, setting, (*place, position, setting)) for setting in list(layer))
-            elif key in _TABLES:
+            elif key in TABLES:
                 yield from _in_table(contender, place)
-            elif key not in _FIXED:
+            elif key not in FIXED:
                 yield contender, key, place
 
 
@@ -142,7 +130,7 @@ def _in_table(holder: dict[str, Any], place: Place) -> Iterator[tuple[dict[str, 
     if not isinstance(table, dict):
         return
     for key in list(table):
-        if key in _TABLES:
+        if key in TABLES:
             yield from _in_table(table, (*place, key))
         else:
             yield table, key, (*place, key)
@@ -193,6 +181,8 @@ def _range_mistakes(value: Mapping[str, Any]) -> Iterator[str]:
         yield f"must have a 'step' of more than 0, got {shown(step)}"
     elif step is not None and log is True:
         yield "can't have both a 'step' and 'log'"
+    elif step is not None and low < high and step > high - low:
+        yield f"has a 'step' of {shown(step)}, and from {shown(low)} to {shown(high)} is less than that"
     default = value.get("default")
     if default is not None and not (_is_number(default) and low <= default <= high):
         yield f"has the default {shown(default)}, which is not from {shown(low)} to {shown(high)}"
@@ -226,7 +216,8 @@ def _middle(low: float, high: float, *, log: bool, step: float | None, whole: bo
     middle = math.exp((math.log(low) + math.log(high)) / 2) if log else (low + high) / 2
     if step is not None:
         middle = low + step * round((middle - low) / step)
-    return round(middle) if whole else float(f"{middle:.6g}")
+        return round(middle) if whole else middle
+    return round(middle) if whole else min(max(float(f"{middle:.6g}"), low), high)
 
 
 def named(place: Sequence[str | int]) -> str:

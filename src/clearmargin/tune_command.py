@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -107,10 +108,12 @@ def _print(done: Tuned) -> None:
         name = f"{trial.number} (untuned)" if trial.settings == _untuned(done) else str(trial.number)
         table.add_row(name, f"{(trial.measures or {}).get(measure, float('nan')):.4g}", plain(settings))
     print_table(table)
-    outcomes = ", ".join(f"{n} {outcome}" for outcome, n in done.summary["outcomes"].items())
-    typer.echo(f"Trials: {outcomes}; {done.summary['seconds']:.0f} s. All of them: {done.folder / 'tuning'}/trials.csv")
+    counted = Counter(trial.outcome for trial in done.trials)
+    outcomes = ", ".join(f"{n} {outcome}" for outcome, n in counted.items())
+    where = done.folder / "tuning" / "trials.csv"
+    typer.echo(f"Trials: {outcomes}; {done.summary['seconds']:.0f} s of training in all. Each of them: {where}")
     if done.summary["tuned"] is None:
-        typer.echo("No trial was better than the untuned settings: there is nothing to gain here.")
+        typer.echo("No trial was better than the untuned settings.")
     print_outcome(done.run)
 
 

@@ -80,13 +80,12 @@ def test_two_processes_share_the_trials_and_each_leaves_the_others_alone(tmp_pat
         first, second = one.ask(3), other.ask(3)
         assert (first.number, second.number) == (1, 2)
         assert first.settings != second.settings
-        assert one.waiting() == other.waiting() == 2
+        assert not one.close()
         third = one.ask(3)
         assert third.number == 3
         assert other.ask(3) is None
         for asked in (second, third, first):
             asked.tell("complete", score(asked.settings))
-        assert one.waiting() == 0
         assert [trial.number for trial in other.finished()] == [1, 2, 3]
 
 
@@ -105,6 +104,55 @@ def test_a_trial_of_a_process_that_was_killed_is_tried_by_the_next(tmp_path):
         assert asked.number == 1
         assert asked.settings == UNTUNED
         assert float(killed.stdout) == UNTUNED["rate"]
+
+
+@pytest.mark.parametrize("place", range(1, 60, 2))
+def test_killed_at_any_line_of_the_journal_it_goes_on_to_the_same_trials(tmp_path, place):
+    whole = whole_course(tmp_path / "whole")
+    journal = (tmp_path / "whole" / "journal.log").read_bytes().splitlines(keepends=True)
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    lines = journal[: len(journal) * place // 60]
+    torn = [lines.pop()[:-9]] if lines and place % 4 == 1 else []
+    (cut / "journal.log").write_bytes(b"".join([*lines, *torn]))
+    assert whole_course(cut) == whole
+
+
+def whole_course(folder):
+    with opened(folder) as search:
+        while (asked := search.ask(7)) is not None:
+            reached = score(asked.settings)
+            given_up = next((step for step in range(1, 8) if asked.hopeless(reached - 1 / step, step)), 0)
+            asked.tell("pruned" if given_up else "complete", None if given_up else reached, epochs_run=given_up or 8)
+        return [(one.number, one.outcome, one.settings, one.score, one.epochs_run) for one in search.finished()]
+
+
+def test_a_search_that_is_closed_asks_for_nothing_more(tmp_path):
+    with opened(tmp_path) as one, opened(tmp_path) as other:
+        first, second = one.ask(9), other.ask(9)
+        first.tell("complete", 1.0)
+        assert not one.close()
+        second.tell("complete", 0.5)
+        assert one.close()
+        assert one.closed == other.closed == 2
+        assert other.ask(9) is None
+    with opened(tmp_path) as later:
+        assert later.ask(9) is None
+
+
+def test_a_trial_that_ends_its_process_is_not_begun_for_ever(tmp_path):
+    for begins in range(1, 6):
+        with opened(tmp_path) as search:
+            asked = search.ask(9)
+            assert (asked.number, asked.begins) == (1, begins)
+
+
+def test_the_untuned_trial_is_never_given_up(tmp_path):
+    with opened(tmp_path) as search:
+        untuned, other = search.ask(9), search.ask(9)
+        assert not any(other.hopeless(0.9, step) for step in range(1, 8))
+        other.tell("complete", 0.9)
+        assert not any(untuned.hopeless(0.1, step) for step in range(1, 8))
 
 
 def test_what_has_no_score_is_worse_than_what_has_one(tmp_path):
@@ -134,7 +182,7 @@ def test_successive_halving_gives_up_what_lags_behind(tmp_path):
 
 def test_importance_finds_the_setting_that_matters(tmp_path):
     with opened(tmp_path) as search:
-        while (asked := search.ask(40)) is not None:
+        while (asked := search.ask(30)) is not None:
             asked.tell("complete", float(asked.settings["kind"] == "b"))
         shares = search.importance()
     assert max(shares, key=shares.get) == "kind"
@@ -144,9 +192,10 @@ def test_importance_finds_the_setting_that_matters(tmp_path):
 def test_a_damaged_journal_is_said_so(tmp_path):
     with opened(tmp_path) as search:
         tell_all(search, 2)
-    (tmp_path / "journal.log").write_bytes(b"this is no journal\n" * 3)
-    with pytest.raises(RunFolderError, match="journal of the search"):
-        opened(tmp_path)
+    for damage in (b"this is no journal\n" * 3, b"[1, 2]\n", b'{"op_code": 99}\n', b"3\n"):
+        (tmp_path / "journal.log").write_bytes(damage)
+        with pytest.raises(RunFolderError, match="journal of the search"):
+            opened(tmp_path)
 
 
 def test_only_one_is_first(tmp_path):

@@ -95,6 +95,7 @@ def test_whole_ends_of_a_setting_that_takes_any_number_span_all_of_those(tmp_pat
         ("[1.0, 1.0]", "a choice twice"),
         ("[[1.0]]", "got a list"),
         ("{ choices = [0.1, 0.2], default = 0.3 }", "none of its choices"),
+        ("{ low = 1, high = 2, step = 3 }", "is less than that"),
         ("[0.1, -3.0]", "must be more than 0, got -3.0"),
         ("{ low = 0.1, high = 1500 }", "must be at most 1000, got 1500"),
         ('[0.1, "much"]', "must be a number, got 'much'"),
@@ -116,6 +117,30 @@ def test_a_study_refuses_spaces_and_says_who_takes_them(tmp_path):
     for setting in ("size_px", "learning_rate", "batch_size", "optimizer", "conv"):
         line = next(line for line in str(caught.value).splitlines() if f"'{setting}'" in line)
         assert "clearmargin tune" in line
+
+
+def test_a_study_over_several_splits_is_refused_whose_test_parts_the_search_would_have_seen(tmp_path):
+    with pytest.raises(RecipeError, match="samples that the search has seen"):
+        plan_of(tmp_path, RECIPE + "[split]\nfolds = 5\n")
+    once = plan_of(tmp_path, RECIPE + "[evaluation]\nrepeats = 3\n")
+    assert (once.recipe.rounds, once.recipe_with(once.untuned).rounds, once.repeats) == (1, 1, 3)
+    assert plan_of(tmp_path, RECIPE + "[evaluation]\ninitialisations = 2\n").recipe.rounds == 2
+
+
+def test_a_contender_with_a_size_of_its_own_keeps_it(tmp_path):
+    plan = plan_of(tmp_path, RECIPE.replace('name = "a"', 'name = "a"\nsize_px = 32'))
+    assert "size_px" not in plan.spaces
+    assert plan.contender_with(plan.untuned) == plan.contender
+    assert plan.contender.size_px == 32
+
+
+def test_the_hint_is_given_only_where_a_search_may_choose(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.replace("size_px = [16, 24]", 'fit = ["pad", "crop"]'))
+    with pytest.raises(RecipeError) as caught:
+        make_plan(path)
+    assert "'fit'" in str(caught.value)
+    assert "tune" not in str(caught.value)
 
 
 def test_which_contender_is_tuned(tmp_path):
@@ -146,6 +171,7 @@ def test_behind_frozen_layers_images_are_changed_as_the_recipe_says():
     places = {name: default_spaces(contender, classes=True) for name, contender in contenders.items()}
     assert ("training", "augmentation", "rotate_degrees") in places["plain CNN"]
     assert not any("augmentation" in place for place in places["VGG16"])
+    assert "adadelta" not in places["VGG16"]["training", "optimizer"].values  # its learning rates are others
     assert ("head", 1, "dense") in places["VGG16"]
 
 

@@ -13,6 +13,7 @@ from clearmargin.language import tr, trn
 from clearmargin.report.elsewhere import elsewhere_method
 from clearmargin.report.folder import ContenderFiles, RunFiles, StudyFiles, TrainedFiles
 from clearmargin.report.proof import of_learned_groups
+from clearmargin.report.tuning import tuning_step
 from clearmargin.report.wording import (
     count,
     decimal,
@@ -59,6 +60,7 @@ def steps(run: RunFiles) -> list[tuple[str, str]]:
         (tr("Split"), _split(run)),
         *((contender.name, _contender(run, contender)) for contender in run.contenders),
         *training_steps(run, [contender for contender in run.contenders if contender.learned_here]),
+        *tuning_step(run),
         (tr("Evaluation"), _evaluation(run)),
         *repeats_step(run),
     ]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
 from markupsafe import Markup
 from pydantic import Field, ValidationError
 
 from clearmargin.errors import RunFolderError
-from clearmargin.files import is_sealed, read_table
+from clearmargin.files import is_sealed
 from clearmargin.language import tr
 from clearmargin.report.audit_contents import Portion
 from clearmargin.report.drawing import Drawing, draw, inline
@@ -28,10 +28,12 @@ BEST_SHARE = 0.1  # of the trials that are drawn boldly
 FOLDER = "tuning"
 
 
-class _Told(Portion):
-    trial: int
+class _Trial(Portion):
+    number: int
+    outcome: str
     settings: dict[str, Any]
-    measures: dict[str, float]
+    score: float | None
+    measures: dict[str, float] | None
 
 
 class _Space(Portion):
@@ -49,11 +51,15 @@ class _Summary(Portion):
     folds: int
     own_spaces: bool
     spaces: dict[str, _Space]
-    outcomes: dict[str, int]
     seconds: float
-    best: _Told
-    untuned: _Told | None
-    importance: dict[str, float] = Field(default_factory=dict)
+    best: int
+    untuned: int | None
+    importance: dict[str, float]
+    trials: list[_Trial] = Field(min_length=1)
+
+    def trial(self, number: int) -> _Trial:
+        """A trial by its number, which counts from 1."""
+        return self.trials[number - 1]
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class Tuning:
 
     contender: str
     gain: str
+    better: bool
     trials: str
     validation: str
     rows: tuple[Row, ...]
@@ -82,25 +89,24 @@ class Tuning:
 
 
 def tuning(run: StudyFiles) -> Tuning | None:
-    """Arrange ``tuning/tuning.json`` and ``tuning/trials.csv``; None for a run that no search led to.
+    """Arrange ``tuning/tuning.json``; None for a run that no search led to.
 
     Raises
     ------
     RunFolderError
-        When one of them is damaged.
+        When it was edited or damaged.
     """
-    read = _read(run.folder / FOLDER)
-    if read is None:
+    found = _read(run.folder / FOLDER / "tuning.json")
+    if found is None:
         return None
-    found, trials = read
-    plots = _plots(found, trials)
     figures = [
         inline(draw(size, box, plot), f"tuning-{name}", description)
-        for name, (size, box, plot, description) in plots.items()
+        for name, (size, box, plot, description) in _plots(found).items()
     ]
     return Tuning(
         contender=found.contender,
         gain=_gain(run.evaluation, found),
+        better=found.tuned is not None,
         trials=_trials(found),
         validation=_validation(found),
         rows=tuple(_row(name, found) for name in _by_importance(found)),
@@ -112,14 +118,29 @@ def tuning(run: StudyFiles) -> Tuning | None:
 
 def figure_files(run: StudyFiles) -> dict[str, Drawing]:
     """Draw the figures for papers, if there was a search."""
-    read = _read(run.folder / FOLDER)
-    if read is None:
-        return {}
-    return {f"tuning-{name}.svg": draw(size, box, plot) for name, (size, box, plot, _) in _plots(*read).items()}
+    found = _read(run.folder / FOLDER / "tuning.json")
+    plots = {} if found is None else _plots(found)
+    return {f"tuning-{name}.svg": draw(size, box, plot) for name, (size, box, plot, _) in plots.items()}
 
 
-def _read(folder: Path) -> tuple[_Summary, pd.DataFrame] | None:
-    path = folder / "tuning.json"
+def tuning_step(run: StudyFiles) -> list[tuple[str, str]]:
+    """What the account of the study says of a search."""
+    found = _read(run.folder / FOLDER / "tuning.json")
+    if found is None:
+        return []
+    values = {"name": found.contender, "n": len(found.trials), "settings": ", ".join(found.spaces)}
+    if found.folds:
+        judged = tr("judged over {folds} inner folds of all but the test part", folds=found.folds)
+    else:
+        judged = tr("judged by the validation part, from which temperature and thresholds come too")
+    told = tr("Settings of {name} were searched in {n} trials ({settings}), {judged}.", judged=judged, **values)
+    how = tr(
+        "Settings were proposed by TPE (Bergstra et al. 2011); successive halving gave up those that lagged behind."
+    )
+    return [(tr("Tuning"), sentences(told, how))]
+
+
+def _read(path: Path) -> _Summary | None:
     if not path.is_file():
         return None
     try:
@@ -127,15 +148,13 @@ def _read(folder: Path) -> tuple[_Summary, pd.DataFrame] | None:
         if not (isinstance(content, dict) and is_sealed(content)):
             raise ValueError("its content_sha256 is that of other figures")
         found = _Summary.model_validate(content)
-        trials = read_table(folder / "trials.csv", text=("outcome", "note"))
-        lacking = {"trial", "outcome", "score", f"validation_{found.measure}", *found.spaces} - set(trials.columns)
-        if lacking:
-            raise ValueError(f"trials.csv lacks the columns {', '.join(sorted(lacking))}")
+        if not all(1 <= number <= len(found.trials) for number in (found.best, found.untuned or 1)):
+            raise ValueError("it speaks of trials that it does not have")
     except (OSError, ValueError, ValidationError, RecursionError) as error:
         raise RunFolderError(
-            f"The search in {folder} is damaged ({error}): run `clearmargin tune` again in another folder."
+            f"{path} was edited or damaged ({error}): run `clearmargin tune` again in another folder."
         ) from error
-    return found, trials
+    return found
 
 
 def _gain(evaluation: Mapping[str, Any], found: _Summary) -> str:
@@ -147,7 +166,8 @@ def _gain(evaluation: Mapping[str, Any], found: _Summary) -> str:
     if pair is None:
         return tr("What the search was worth is not known: one of the two has no result.")
     sign = 1 if pair["first"] == found.tuned else -1
-    low, high = sorted((sign * (pair["difference"].get(end) or math.nan) for end in ("low", "high")), key=_number)
+    ends = [sign * end if is_number(end := pair["difference"].get(key)) else math.nan for key in ("low", "high")]
+    low, high = ends if sign > 0 else ends[::-1]
     value = sign * pair["difference"]["value"]
     if evaluation["task"] == "regression":
         told = {"value": measured(value, 3), "low": measured(low, 3), "high": measured(high, 3)}
@@ -160,43 +180,47 @@ def _gain(evaluation: Mapping[str, Any], found: _Summary) -> str:
     return sentences(changed, sentence(evaluation, pair))
 
 
-def _number(value: float) -> float:
-    return value if is_number(value) else 0.0
-
-
 def _trials(found: _Summary) -> str:
     """How many trials there were, and how they ended."""
-    in_all = sum(found.outcomes.values())
+    outcomes = Counter(trial.outcome for trial in found.trials)
     ended = {
-        "complete": tr("{n} trained to the end", n=found.outcomes.get("complete", 0)),
-        "pruned": tr("{n} given up early", n=found.outcomes.get("pruned", 0)),
-        "repeated": tr("{n} repeats of settings", n=found.outcomes.get("repeated", 0)),
-        "diverged": tr("{n} diverged", n=found.outcomes.get("diverged", 0)),
-        "refused": tr("{n} refused, as their settings do not go together", n=found.outcomes.get("refused", 0)),
+        "complete": tr("{n} trained to the end", n=outcomes["complete"]),
+        "pruned": tr("{n} given up early", n=outcomes["pruned"]),
+        "repeated": tr("{n} repeats of settings", n=outcomes["repeated"]),
+        "diverged": tr("{n} diverged", n=outcomes["diverged"]),
+        "refused": tr("{n} refused, as their settings do not go together", n=outcomes["refused"]),
+        "failed": tr("{n} failed", n=outcomes["failed"]),
     }
-    told = tr(", ").join(text for outcome, text in ended.items() if found.outcomes.get(outcome))
-    return tr("{trials} in {time}: {ended}.", trials=plural(in_all, "trial"), time=seconds(found.seconds), ended=told)
+    told = tr(", ").join(text for outcome, text in ended.items() if outcomes[outcome])
+    values = {"trials": plural(len(found.trials), "trial"), "time": seconds(found.seconds), "ended": told}
+    return tr("{trials}, {time} of training in all: {ended}.", **values)
 
 
 def _validation(found: _Summary) -> str:
     """What was reached where the trials were judged, and why that is not what to expect."""
-    if found.untuned is None:
+    if found.untuned is None or found.tuned is None:
         return ""
-    before, after = (_reached(one, found.measure) for one in (found.untuned, found.best))
-    values = {"before": before, "after": after, "trial": found.best.trial}
+    before, after = (_reached(found.trial(number), found.measure) for number in (found.untuned, found.best))
+    values = {"measure": _measure(found), "before": before, "after": after, "trial": found.best}
     if found.folds:
         return tr(
-            "Over {folds} inner folds it went from {before} untuned to {after} in trial {trial}: the best of many is "
-            "flattered, so that only the test part tells what was gained.", folds=found.folds, **values,
+            "Over {folds} inner folds, {measure} went from {before} untuned to {after} in trial {trial}: the best of "
+            "many is flattered, so that only the test part tells what was gained.", folds=found.folds, **values,
         )  # fmt: skip
     return tr(
-        "On validation it went from {before} untuned to {after} in trial {trial}: the best of many is flattered, so "
-        "that only the test part tells what was gained.", **values,
+        "On validation, {measure} went from {before} untuned to {after} in trial {trial}: the best of many is "
+        "flattered, so that only the test part tells what was gained.", **values,
     )  # fmt: skip
 
 
-def _reached(told: _Told, measure: str) -> str:
-    value = told.measures.get(measure)
+def _measure(found: _Summary) -> str:
+    if found.measure == "balanced_accuracy":
+        return tr("balanced accuracy")
+    return tr("the mean squared error of the standardised target")
+
+
+def _reached(trial: _Trial, measure: str) -> str:
+    value = (trial.measures or {}).get(measure)
     return decimal(value) if measure == "balanced_accuracy" else measured(value, 4)
 
 
@@ -208,7 +232,9 @@ def _row(name: str, found: _Summary) -> Row:
         where = tr("{low} to {high}", low=_value(space.low), high=_value(space.high))
         where += tr(", logarithmic") if space.log else ""
     share = found.importance.get(name)
-    return Row(name, where, _value(space.default), _value(found.best.settings.get(name)), percent(share, 0))
+    return Row(
+        name, where, _value(space.default), _value(found.trial(found.best).settings.get(name)), percent(share, 0)
+    )
 
 
 def _value(value: object) -> str:
@@ -224,17 +250,14 @@ def _by_importance(found: _Summary) -> list[str]:
 _Plot = tuple[tuple[float, float], tuple[float, float, float, float], Callable[[Any], Any], str]
 
 
-def _plots(found: _Summary, trials: pd.DataFrame) -> dict[str, _Plot]:
+def _plots(found: _Summary) -> dict[str, _Plot]:
     """Each figure by its name: size in inches, place of the axes, how to plot it, and what it shows."""
-    measure = trials[f"validation_{found.measure}"]
     better = 1 if found.measure == "balanced_accuracy" else -1
-    title = tr("balanced accuracy on validation") if better > 0 else tr("mean squared error on validation")
-    reached = [
-        Point(int(trial), float(value), outcome in ("complete", "repeated"))
-        for trial, value, outcome in zip(trials["trial"], measure, trials["outcome"], strict=True)
-        if is_number(value)
-    ]
-    untuned = None if found.untuned is None else found.untuned.measures.get(found.measure)
+    where = tr("over inner folds") if found.folds else tr("on validation")
+    title = tr("{measure}, {where}", measure=_measure(found), where=where)
+    measures = [(trial, (trial.measures or {}).get(found.measure)) for trial in found.trials]
+    reached = [Point(trial.number, value, trial.score is not None) for trial, value in measures if value is not None]
+    untuned = None if found.untuned is None else (found.trial(found.untuned).measures or {}).get(found.measure)
     plots: dict[str, _Plot] = {
         "history": (
             (5.6, 2.9),
@@ -250,9 +273,9 @@ def _plots(found: _Summary, trials: pd.DataFrame) -> dict[str, _Plot]:
             (5.6, height),
             (0.36, 0.5 / height, 0.6, 1 - 0.85 / height),
             lambda axes: plot_importance(axes, shares),
-            tr("How much of the differences each setting explains"),
+            tr("How much the best trials differ from all, setting by setting"),
         )
-    lines = _lines(found, trials)
+    lines = _lines(found)
     if len(lines) > 1:
         names = _by_importance(found)[:MOST_AXES]
         axes_of = [_axis(name, found.spaces[name]) for name in names]
@@ -266,15 +289,15 @@ def _plots(found: _Summary, trials: pd.DataFrame) -> dict[str, _Plot]:
     return plots
 
 
-def _lines(found: _Summary, trials: pd.DataFrame) -> list[Line]:
+def _lines(found: _Summary) -> list[Line]:
     """Trials that have a score, the best last, so that they are drawn on top."""
-    scored = trials[[is_number(score) for score in trials["score"]]]
-    scored = scored.sort_values(["score", "trial"], ascending=[True, False])  # of equals, the first is the best
+    scored = [trial for trial in found.trials if trial.score is not None]
+    scored.sort(key=lambda trial: (trial.score, -trial.number))  # of equals, the first is the best
     bold = max(1, round(BEST_SHARE * len(scored)))
     names = _by_importance(found)[:MOST_AXES]
     return [
-        Line([_place(row[name], found.spaces[name]) for name in names], number >= len(scored) - bold)
-        for number, (_, row) in enumerate(scored.iterrows())
+        Line([_place(trial.settings[name], found.spaces[name]) for name in names], number >= len(scored) - bold)
+        for number, trial in enumerate(scored)
     ]
 
 

@@ -93,14 +93,14 @@ def _leave_out_the_far(axes: Axes, values: Sequence[float], better: int) -> None
 
 
 def plot_importance(axes: Axes, shares: Mapping[str, float]) -> Axes:
-    """Plot how much of the differences in score each setting explains, the most important first."""
+    """Plot how much the best trials differ from all, setting by setting, as shares of 1; the largest first."""
     rows = np.arange(len(shares))
     axes.barh(rows, [100 * share for share in shares.values()], height=0.62, color=SERIES[0])
     axes.set_yticks(rows, labels=[short(name, _NAME_LENGTH) for name in shares])
     axes.set_ylim(len(shares) - 0.4, -0.6)
     axes.set_xlim(left=0)
     axes.set_xlabel("%")
-    put_title(axes, tr("share of the differences"))
+    put_title(axes, tr("where the best trials differ from all"))
     return finished(axes)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from clearmargin.contest import first_network, learn
+from clearmargin.contest import first_network, learn, work_of
 from clearmargin.entrants import Views, own_preprocessing, seen_as
 from clearmargin.errors import DivergenceError, RecipeError
-from clearmargin.recipe_spaces import Scalar
 from clearmargin.records import Inputs, Progress, Split
 from clearmargin.task import Classification, Task
+from clearmargin.training.threads import threads_for
 from clearmargin.tuning.plan import Plan
-from clearmargin.tuning.search import Asked
+from clearmargin.tuning.search import MOST_BEGINS, Asked
 from clearmargin.tuning.trials import Trial
 
 LARGEST_LOSS = 1e3  # of which the score takes notice
@@ -66,7 +64,12 @@ class Ground:
             measures = dict(same.measures or {})
             asked.tell("repeated", same.score, measures=measures, note=f"the settings of trial {same.number}")
             return
-        folder = self.folder / _digest(asked.settings)
+        folder = self.folder / f"{asked.number:05d}"
+        if asked.begins > MOST_BEGINS:
+            note = f"it ended its process {MOST_BEGINS} times: it may need more memory than there is"
+            asked.tell("failed", None, note=note)
+            shutil.rmtree(folder, ignore_errors=True)
+            return
         rows: list[Mapping[str, float]] = []
         epochs: list[int] = []
         try:
@@ -75,7 +78,7 @@ class Ground:
                 rows.append(history[best - 1])
                 epochs.append(len(history))
                 score = float(np.mean([score_of(row, self.task) for row in rows]))
-                if len(self.splits) > 1 and asked.hopeless(score, number) and number < len(self.splits):
+                if len(self.splits) > 1 and number < len(self.splits) and asked.hopeless(score, number):
                     raise _GivenUp
         except _GivenUp as pruned:
             rows += [pruned.row] if pruned.row is not None else []
@@ -84,6 +87,8 @@ class Ground:
             asked.tell("diverged", None, note=str(error))
         except RecipeError as error:
             asked.tell("refused", None, note=" ".join(str(error).split()))
+        except MemoryError:
+            asked.tell("failed", None, note="it needs more memory than there is")
         else:
             asked.tell("complete", score, **_facts(rows, epochs))
         shutil.rmtree(folder, ignore_errors=True)
@@ -107,7 +112,8 @@ class Ground:
                 if asked.hopeless(scores[best], told):
                     raise _GivenUp(history[best], told)
 
-        learned = learn(contender, network, self.task, inputs, split, folder, seed, progress, judged)
+        with threads_for(work_of(contender, network)):
+            learned = learn(contender, network, self.task, inputs, split, folder, seed, progress, judged)
         return learned.fitted.history, learned.fitted.best_epoch
 
 
@@ -129,8 +135,3 @@ def _facts(rows: Sequence[Mapping[str, float]], epochs: Sequence[int]) -> dict[s
         "epochs_run": sum(epochs),
         "best_epoch": float(np.mean([row["epoch"] for row in rows])) if rows else 0.0,
     }
-
-
-def _digest(settings: Mapping[str, Scalar]) -> str:
-    """A folder name for settings: a trial that is begun anew finds its checkpoint."""
-    return hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()[:20]

@@ -9,21 +9,26 @@ from clearmargin.recipe_layers import Conv, Dense, Dropout, Layer
 from clearmargin.recipe_mistakes import Place
 from clearmargin.recipe_spaces import Choices, Range, Scalar, Space
 
-OPTIMIZERS = ("adamw", "adam", "sgd", "adadelta")
-DECAYS = (0.0, 1e-4, 1e-3, 1e-2, 5e-2)
+ALIKE = ("adamw", "adam", "rmsprop")  # optimisers for which the same learning rates make sense
+DECAYS = {  # decoupled from the gradient, or added to it, where so much would be too much
+    True: (0.0, 1e-3, 1e-2, 5e-2),
+    False: (0.0, 1e-5, 1e-4, 1e-3),
+}
 SMOOTHING = (0.0, 0.05, 0.1, 0.2)
 MOST_DROPOUT = 0.7
 RATE_FACTORS = (0.1, 10.0)  # around the recipe's own learning rate
+MOST_IN_A_BATCH = 65_536
 MOST_RATE = 1000.0  # that a recipe may ask for
 
 
 def default_spaces(contender: Contender, *, classes: bool) -> dict[Place, Space]:
     """Spaces by their place within a contender; the default of each is what the contender has.
 
-    How it learns is searched for every contender: learning rate, optimiser, weight decay, batch size and, of
-    ``classes``, label smoothing. Of the layers that a recipe lists (of VGG16, those of the head), widths and dropout
-    are searched; of a network that learns from the images themselves, how strongly they are changed. Behind frozen
-    layers that would mean to compute those anew for every trial.
+    How it learns is searched for every contender: learning rate, weight decay, batch size and, of ``classes``, label
+    smoothing; the optimiser among those that take the same learning rates, where the contender has one of them. Of the
+    layers that a recipe lists (of VGG16, those of the head), widths and dropout are searched; of a network that learns
+    from the images themselves, how strongly they are changed. Behind frozen layers that would mean to compute those
+    anew for every trial.
     """
     return {
         **dict(_training(contender, classes)),
@@ -37,9 +42,11 @@ def _training(contender: Contender, classes: bool) -> Iterator[tuple[Place, Spac
     has = contender.training
     low, high = (has.learning_rate * factor for factor in RATE_FACTORS)
     yield ("training", "learning_rate"), Range(low, min(high, MOST_RATE), True, None, False, has.learning_rate)
-    yield ("training", "optimizer"), _with(has.optimizer, OPTIMIZERS)
-    yield ("training", "weight_decay"), _with(has.weight_decay, DECAYS)
-    yield ("training", "batch_size"), _with(has.batch_size, (max(2, has.batch_size // 2), has.batch_size * 2))
+    if has.optimizer in ALIKE:
+        yield ("training", "optimizer"), _with(has.optimizer, ALIKE)
+    yield ("training", "weight_decay"), _with(has.weight_decay, DECAYS[has.optimizer in ("adamw", "muon")])
+    sizes = (max(2, has.batch_size // 2), min(has.batch_size * 2, MOST_IN_A_BATCH))
+    yield ("training", "batch_size"), _with(has.batch_size, sizes)
     if classes:
         yield ("training", "label_smoothing"), _with(has.label_smoothing, SMOOTHING)
 

@@ -12,7 +12,7 @@ from clearmargin.errors import RecipeError
 from clearmargin.recipe import Contender, Recipe, check_recipe, read_recipe, slug
 from clearmargin.recipe_mistakes import Place
 from clearmargin.recipe_overrides import inherit_training
-from clearmargin.recipe_spaces import Choices, Range, Scalar, Space, named, put, take_spaces
+from clearmargin.recipe_spaces import MOST_SPACES, Choices, Range, Scalar, Space, named, put, take_spaces
 from clearmargin.tuning.default_spaces import default_spaces
 
 TUNED = ", tuned"
@@ -37,6 +37,8 @@ class Plan:
         By the same names.
     own
         True when the recipe names the spaces, false when they are the shipped ones.
+    repeats
+        Over how many seeds the recipe would do the study; a search, and what follows from it, is on one split.
     """
 
     recipe: Recipe
@@ -45,6 +47,7 @@ class Plan:
     places: Mapping[str, Place]
     spaces: Mapping[str, Space]
     own: bool
+    repeats: int = 1
 
     @property
     def contender(self) -> Contender:
@@ -83,7 +86,7 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         """What two processes must agree on to search together."""
         return {
-            "recipe": self.recipe.without_paths().model_dump(mode="json", exclude_none=True),
+            "recipe": self.recipe.without_paths().model_dump(mode="json", exclude_none=True, exclude={"report"}),
             "contender": self.contender.name,
             "spaces": {name: _as_json(space) for name, space in self.spaces.items()},
         }
@@ -111,31 +114,58 @@ def make_plan(
     Raises
     ------
     RecipeError
-        Lists every mistake; or there is no such contender, or nothing says which of several is meant.
+        Lists every mistake; or there is no such contender, or nothing says which of several is meant; or the study
+        would test on what the search has learned from.
     """
     content, origin = read_recipe(recipe, overrides, data)
     own = take_spaces(content, origin)[1]
     plain, found = take_spaces(inherit_training(content), origin)
     settings = check_recipe(plain, origin)
+    repeats = _on_one_split(plain)
+    settings = check_recipe(plain, origin) if repeats > 1 else settings
+    _refuse_folds(settings)
     number = _chosen(settings, own, contender)
-    places = {_name(place): place for place in found if place[:2] == ("contender", number) or place[0] == "data"}
+    chosen = settings.contender[number]
+    assert isinstance(chosen, Contender)  # `_chosen` chose it so
+    places: dict[str, Place] = {}
+    for place in found:
+        if place[:2] == ("contender", number):
+            places[named(place[2:])] = place
+    if ("data", "size_px") in found and chosen.size_px is None:
+        places["size_px"] = ("data", "size_px")
     spaces = {name: found[place] for name, place in places.items()}
-    if "size_px" in places and places["size_px"][0] == "data":
+    if "size_px" in places:
         places["size_px"] = ("contender", number, "size_px")  # the others see what they saw
-    if not spaces:
-        chosen = settings.contender[number]
-        assert isinstance(chosen, Contender)
+    is_own = bool(spaces)
+    if not is_own:
         shipped = default_spaces(chosen, classes=settings.task == "classification")
         places = {named(place): ("contender", number, *place) for place in shipped}
         spaces = {named(place): space for place, space in shipped.items()}
-        return Plan(settings, plain, number, places, spaces, own=False)
-    plan = Plan(settings, plain, number, places, spaces, own=True)
-    return replace(plan, spaces=_checked(plan, origin))
+    if len(spaces) > MOST_SPACES:
+        raise RecipeError(f"{origin} has {len(spaces)} spaces for '{chosen.name}', expected at most {MOST_SPACES}.")
+    plan = Plan(settings, plain, number, places, spaces, is_own, repeats)
+    plan = replace(plan, spaces=_checked(plan, origin))
+    plan.recipe_with(plan.untuned)  # whether the two names go together is said before, and not after the search
+    return plan
 
 
-def _name(place: Place) -> str:
-    """The name of a setting: its place within the contender."""
-    return named(place[2:] if place[0] == "contender" else place[1:])
+def _refuse_folds(recipe: Recipe) -> None:
+    """Refuse a study over folds: what one of them tests, the search would have learned from in another."""
+    if recipe.split.folds:
+        raise RecipeError(
+            "Settings are searched on one split, and the other folds of this study test samples that the search has "
+            "seen: set split.folds=0. (The option --folds judges each trial over inner folds.)"
+        )
+
+
+def _on_one_split(content: dict[str, Any]) -> int:
+    """Let a study be done once, and not over seeds, whose test parts the search has seen; return how often it asked."""
+    table = content.get("evaluation")
+    repeats = table.get("repeats", 1) if isinstance(table, dict) else 1
+    if isinstance(table, dict) and isinstance(repeats, int) and repeats > 1:
+        table["repeats"] = 1
+        return repeats
+    return 1
 
 
 def _chosen(recipe: Recipe, own: Mapping[Place, Space], wanted: str | None) -> int:
@@ -150,6 +180,7 @@ def _chosen(recipe: Recipe, own: Mapping[Place, Space], wanted: str | None) -> i
         raise RecipeError(f"There is no contender {wanted!r} to tune: expected {names}.")
     with_own = sorted({int(place[1]) for place in own if place[0] == "contender"})
     if len(with_own) > 1:
+        names = " or ".join(repr(learners[number].name) for number in with_own)
         raise RecipeError(f"Several contenders have spaces, and one is tuned at a time: say --contender {names}.")
     if with_own:
         return with_own[0]

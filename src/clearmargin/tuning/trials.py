@@ -14,8 +14,8 @@ from clearmargin.files import write_table
 from clearmargin.recipe_spaces import Scalar
 
 # complete: trained to its end; pruned: given up early; repeated: the settings of an earlier one, whose score it takes;
-# diverged: its loss was no number any more; refused: its settings do not go together
-Outcome = Literal["complete", "pruned", "repeated", "diverged", "refused"]
+# diverged: its loss was no number any more; refused: its settings do not go together; failed: it ended its process
+Outcome = Literal["complete", "pruned", "repeated", "diverged", "refused", "failed"]
 
 
 @dataclass(frozen=True)

@@ -5,25 +5,28 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from clearmargin.cache import cache_limit, trim_cache
 from clearmargin.claim import TUNING, check_apart, check_search_folder
 from clearmargin.errors import RunFolderError, UsageError, WorkError
-from clearmargin.files import sealed, write_json
+from clearmargin.files import is_sealed, sealed, write_json
 from clearmargin.judgement import check_asked
+from clearmargin.leakage import require_groups
 from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs
 from clearmargin.records import Progress, Source
 from clearmargin.runs import Run, is_finished, open_run, read_json
 from clearmargin.sources import Table
-from clearmargin.split import inner_folds
+from clearmargin.split import MOST_FOLDS, inner_folds
 from clearmargin.study import Study, shown_progress, views_of
 from clearmargin.task import Classification, task_of
 from clearmargin.tuning.attempt import Ground
 from clearmargin.tuning.plan import TUNED, Plan, make_plan
-from clearmargin.tuning.search import WAIT_SECONDS, Search, only_one
+from clearmargin.tuning.search import WAIT_SECONDS, Search, load_optuna, only_one
 from clearmargin.tuning.trials import Trial, best_of, write_trials
 
 MOST_TRIALS = 100_000
@@ -90,12 +93,17 @@ def tune(
         raise UsageError(f"The number of trials must be from 1 to {MOST_TRIALS:,}, got {trials}.")
     if minutes is not None and not minutes > 0:
         raise UsageError(f"The minutes must be more than 0, got {minutes:g}.")
+    if folds and not 2 <= folds <= MOST_FOLDS:
+        raise UsageError(f"The inner folds must be 0, for none, or from 2 to {MOST_FOLDS}, got {folds}.")
+    load_optuna()
     plan = make_plan(recipe, overrides, named(data) if data is not None else None, contender)
     folder = Path(out) if out is not None else Path("runs") / f"{Path(recipe).stem}-tuned"
     check_search_folder(folder, resume)
     check_apart(folder, plan.recipe.data.source)
     limit = cache_limit()
     with shown_progress(progress) as shown:
+        if plan.repeats > 1:
+            shown(f"Searching on one split, not over the {plan.repeats} seeds of the recipe", 0, 0, "")
         done = _Tuning(plan, folder, folds, shown).run(trials, minutes)
     trim_cache(limit)
     return done
@@ -115,20 +123,20 @@ class _Tuning:
         return self.folder / TUNING
 
     def run(self, trials: int, minutes: float | None) -> Tuned:
-        until = None if minutes is None else time.monotonic() + 60 * minutes
         ground = self._ground()
         if is_finished(self.folder):
             return self._opened()
+        until = None if minutes is None else time.monotonic() + 60 * minutes
         first = self.plan.untuned
         with Search(self.own, self.plan.spaces, first, self.plan.recipe.seed, ground.steps) as search:
             self._try(search, ground, trials, until)
             with only_one(self.own / "report.lock") as first_to_end:
                 if not first_to_end:
                     return Tuned(self.folder, tuple(search.finished()), None, {})
-                while search.waiting():
+                while not search.close():
                     self.progress("Waiting for trials of other processes", 0, 0, "")
                     time.sleep(WAIT_SECONDS)
-                    self._try(search, ground, trials, until)  # what a process that was stopped left undone
+                    self._try(search, ground, trials, None, left_behind=True)  # of a process that was stopped
                 if is_finished(self.folder):
                     return self._opened()
                 best = self._sum_up(search, ground)
@@ -139,12 +147,14 @@ class _Tuning:
     def _ground(self) -> Ground:
         """Read, audit and divide, as the study itself does."""
         asked = self.plan.recipe
-        inputs, source = read_inputs(asked.data, self.progress, own_column(asked.split))
-        self._agree(source)
-        found = audit_inputs(inputs, source, asked.split, progress=self.progress)
-        inputs, split = divide(inputs, found.copies, asked.split, asked.seed)
+        all_inputs, source = read_inputs(asked.data, self.progress, own_column(asked.split))
+        found = audit_inputs(all_inputs, source, asked.split, progress=self.progress)
+        inputs, split = divide(all_inputs, found.copies, asked.split, asked.seed)
         task = task_of(split, asked.data.target)
         check_asked(asked.evaluation, task, inputs)
+        if asked.audit.leakage:
+            require_groups(all_inputs.samples, found.units)
+        self._agree(source)
         splits = inner_folds(split, folds=self.folds, seed=asked.seed) if self.folds else [split]
         views = views_of(source, self.progress)
         return Ground(self.plan, task, inputs, splits, views, self.own / "trials")
@@ -152,27 +162,31 @@ class _Tuning:
     def _agree(self, source: Source | Table) -> None:
         """Write down what is searched, or refuse to go on with a search for something else."""
         path = self.own / "search.json"
-        asked = {**self.plan.as_json(), "folds": self.folds, "data_sha256": source.fingerprint()}
-        if not path.is_file():
-            write_json(path, asked)
-            return
-        stored = read_json(path)
-        # JSON has no tuples, and keeps what both were made of
-        differing = [key for key in asked if stored.get(key) != asked[key]] if isinstance(stored, dict) else ["all"]
+        asked = {**self.plan.as_json(), "folds": self.folds, "data": source.fingerprint()}
+        self.own.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.own / "asking.lock"):
+            if not path.is_file():
+                write_json(path, asked)
+                return
+            stored = read_json(path)
+        differing = [key for key in asked if stored.get(key) != asked[key]] if isinstance(stored, dict) else ["content"]
         if differing:
             raise RunFolderError(
-                f"The search in {self.folder} was started with another {' and '.join(differing)}: resume with the "
+                f"The search in {self.folder} was started with other {' and '.join(differing)}: resume with the "
                 "same recipe, settings, seed, folds and data, or choose another folder with --out."
             )
 
-    def _try(self, search: Search, ground: Ground, most: int, until: float | None) -> None:
+    def _try(
+        self, search: Search, ground: Ground, most: int, until: float | None, *, left_behind: bool = False
+    ) -> None:
         while until is None or time.monotonic() < until:
-            asked = search.ask(most)
+            asked = search.ask(most, left_behind=left_behind)
             if asked is None:
                 return
             known = search.finished()
             ground.attempt(asked, known, self._told(asked.number, most, known))
-            write_trials(self.own / "trials.csv", search.finished(), list(self.plan.spaces))
+            with search.alone():
+                write_trials(self.own / "trials.csv", search.finished(), list(self.plan.spaces))
 
     def _told(self, number: int, most: int, known: Sequence[Trial]) -> Progress:
         best = best_of(known)
@@ -200,7 +214,7 @@ class _Tuning:
             first = next((f" The first: {trial.note}" for trial in done if trial.note), "")
             raise WorkError(f"No trial was trained to its end ({said}).{first}")
         write_trials(self.own / "trials.csv", done, list(self.plan.spaces))
-        untuned = next((trial for trial in done if trial.settings == self.plan.untuned), None)
+        untuned = (trial for trial in done if trial.settings == self.plan.untuned and trial.score is not None)
         content = {
             "contender": self.plan.contender.name,
             "tuned": None if best.settings == self.plan.untuned else self.plan.contender.name + TUNED,
@@ -208,26 +222,18 @@ class _Tuning:
             "folds": self.folds,
             "own_spaces": self.plan.own,
             "spaces": self.plan.as_json()["spaces"],
-            "outcomes": dict(Counter(trial.outcome for trial in done)),
             "seconds": round(sum(trial.seconds for trial in done), 3),
-            "best": _told(best),
-            "untuned": None if untuned is None else _told(untuned),
+            "best": best.number,
+            "untuned": next((trial.number for trial in untuned), None),
             "importance": search.importance(),
+            "trials": [asdict(trial) for trial in done],
         }
         write_json(self.own / "tuning.json", sealed(content))
         return best
 
     def _opened(self) -> Tuned:
-        seed = self.plan.recipe.seed
-        with Search(self.own, self.plan.spaces, self.plan.untuned, seed, 1) as search:
-            done = tuple(search.finished())
-        return Tuned(self.folder, done, open_run(self.folder), read_json(self.own / "tuning.json"))
-
-
-def _told(trial: Trial) -> dict[str, Any]:
-    return {
-        "trial": trial.number,
-        "score": trial.score,
-        "settings": dict(trial.settings),
-        "measures": dict(trial.measures or {}),
-    }
+        path = self.own / "tuning.json"
+        found = read_json(path)
+        if not (isinstance(found, dict) and is_sealed(found)):
+            raise RunFolderError(f"{path} was edited or damaged: its content_sha256 is that of other figures.")
+        return Tuned(self.folder, tuple(Trial(**one) for one in found["trials"]), open_run(self.folder), found)
