@@ -101,6 +101,19 @@ class Training(Settings):
         return self
 
 
+class Window(Settings):
+    """Values of a grey DICOM image that are shown from black to white, in the unit of its modality."""
+
+    center: float
+    width: float = Field(ge=1)
+
+
+AnyWindow = Annotated[
+    Annotated[Literal["file", "auto"], Tag("word")] | Annotated[Window, Tag("table")],
+    Discriminator(lambda value: "table" if isinstance(value, Window | Mapping) else "word"),
+]
+
+
 class Data(Settings):
     """Where the samples come from and how an image becomes a square.
 
@@ -115,12 +128,14 @@ class Data(Settings):
     color: Literal["rgb", "gray"] = "rgb"
     trim: bool = False
     intensity: Literal["as-is", "standardised"] = "as-is"
+    window: AnyWindow = "file"
     group_pattern: str | None = None
 
     @property
     def preprocessing(self) -> Preprocessing:
         """What travels with the weights."""
-        return Preprocessing(self.size_px, self.fit, self.color, self.trim, self.intensity)
+        window = (self.window.center, self.window.width) if isinstance(self.window, Window) else self.window
+        return Preprocessing(self.size_px, self.fit, self.color, self.trim, self.intensity, window)
 
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]

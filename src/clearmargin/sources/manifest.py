@@ -14,8 +14,9 @@ from clearmargin.errors import NotImagesError, SourceError
 from clearmargin.records import Finding, Sample, Severity
 from clearmargin.sources.container import counted, damaged, quoted
 from clearmargin.sources.delimited import LONGEST_HEADER, find_delimiter
+from clearmargin.sources.dicom_files import survey
 from clearmargin.sources.folder import Folder
-from clearmargin.sources.image_files import ImageFiles
+from clearmargin.sources.image_files import ImageFiles, image_files
 from clearmargin.sources.layout import refuse_spelling_twins
 from clearmargin.sources.layout_findings import uneven_classes
 from clearmargin.sources.names import PART_NAMES
@@ -54,7 +55,7 @@ def open_manifest(path: Path) -> ImageFiles:
     refuse_spelling_twins({str(sample.label) for sample in samples}, path)
     findings = (*rows.findings(), *uneven_classes(samples))
     folder = Folder(path.parent, tuple(sample.name for sample in samples))
-    return ImageFiles("manifest", folder, samples, findings)
+    return image_files("manifest", folder, samples, findings, survey(folder, folder.entries))
 
 
 def _delimiter(path: Path) -> str:
