@@ -19,7 +19,7 @@ ROOMS = (
     ("downloads", "transfer"),
     (
         *("recipe", "recipe_layers", "recipe_mistakes", "recipe_conflicts", "recipe_overrides"),
-        *("recipe_evaluation", "recipe_foreign"),
+        *("recipe_evaluation", "recipe_foreign", "recipe_window"),
     ),
     ("dicom",),
     ("sources",),

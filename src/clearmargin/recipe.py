@@ -31,6 +31,7 @@ from clearmargin.recipe_foreign import ForeignContender, is_foreign
 from clearmargin.recipe_layers import Layer, Settings
 from clearmargin.recipe_mistakes import mistake_in_words
 from clearmargin.recipe_overrides import inherit_training, is_inherited, put_override
+from clearmargin.recipe_window import AnyWindow, Window
 from clearmargin.records import Preprocessing
 
 Cut = Literal["none", "block1", "block2", "block3", "block4", "block5"]
@@ -99,19 +100,6 @@ class Training(Settings):
     def _settings_go_together(self) -> Training:
         refuse(training_conflicts(dict(self)))
         return self
-
-
-class Window(Settings):
-    """Values of a grey DICOM image that are shown from black to white, in the unit of its modality."""
-
-    center: float
-    width: float = Field(ge=1)
-
-
-AnyWindow = Annotated[
-    Annotated[Literal["file", "auto"], Tag("word")] | Annotated[Window, Tag("table")],
-    Discriminator(lambda value: "table" if isinstance(value, Window | Mapping) else "word"),
-]
 
 
 class Data(Settings):

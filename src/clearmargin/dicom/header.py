@@ -13,6 +13,7 @@ from typing import IO, NamedTuple
 from clearmargin.dicom.elements import IMPLICIT, PIXEL_DATA, Encoding, Forward, Inflating, elements
 from clearmargin.errors import ImageError
 
+_PIECE_BYTES = 1 << 20
 PREAMBLE_BYTES, MAGIC = 128, b"DICM"
 HEAD_BYTES = PREAMBLE_BYTES + len(MAGIC)
 IMPLICIT_SYNTAX, EXPLICIT_SYNTAX = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
@@ -288,10 +289,9 @@ class _Rest:
         return piece
 
     def seek(self, offset: int, _whence: int, /) -> int:
-        passed = min(offset, len(self._front))
-        self._front = self._front[passed:]
-        self._stream.seek(offset - passed, 1)
-        self.taken += offset
+        """Pass over ``offset`` bytes by reading them: the stream of a tar can't do it in another way."""
+        while offset > 0 and (passed := len(self.read(min(offset, _PIECE_BYTES)))):
+            offset -= passed
         return self.taken
 
 
