@@ -169,6 +169,20 @@ def test_a_decoder_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
     assert decoding_process._idle == []
 
 
+def test_a_decoder_that_nobody_asks_ends_itself(dicom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = decoding_process._PROGRAM.read_text(encoding="utf-8")
+    (tmp_path / "soon.py").write_text(program.replace("4 << 30, 30.0", "4 << 30, 0.2"), encoding="utf-8")
+    decoding_process.end_processes()
+    monkeypatch.setattr(decoding_process, "_PROGRAM", tmp_path / "soon.py")
+    content = dicom(RAMP)
+    expected = levels(content)
+    (process,) = decoding_process._idle
+    assert process._running.wait(timeout=10) == 0
+    assert np.array_equal(levels(content), expected)
+    assert decoding_process._idle != [process]
+    decoding_process.end_processes()
+
+
 def test_a_decoder_that_was_ended_from_outside_is_asked_again(dicom) -> None:
     content = dicom(RAMP)
     expected = levels(content)

@@ -193,6 +193,29 @@ def test_a_manifest_names_dicom_files(folder: Path) -> None:
     assert [sample.group for sample in open_source(str(folder / "named.csv")).samples][:3] == ["p1"] * 3
 
 
+def test_a_manifest_names_single_frames(folder: Path) -> None:
+    rows = ["path,label", "glioma/cine.IMA#2,glioma", "glioma/cine.IMA#1,healthy", "healthy/20,healthy"]
+    rows += ["glioma/cine.IMA#9,glioma", "healthy/a.png#1,healthy", "glioma/gone.dcm#1,glioma"]
+    (folder / "frames.csv").write_text("\n".join(rows), encoding="ascii")
+    source = open_source(str(folder / "frames.csv"))
+    assert [(sample.name, sample.label) for sample in source.samples] == [
+        ("glioma/cine.IMA#1", "healthy"),
+        ("glioma/cine.IMA#2", "glioma"),
+        ("glioma/cine.IMA#9", "glioma"),
+        ("healthy/20", "healthy"),
+    ]
+    (missing,) = [finding for finding in source.findings if finding.kind == "missing-files"]
+    assert missing.samples == ("healthy/a.png#1", "glioma/gone.dcm#1")
+    contents = list(source.read())
+    whole = dict(zip(NAMES, open_source(str(folder)).read(), strict=True))
+    assert contents[:2] == [whole["glioma/cine.IMA#1"], whole["glioma/cine.IMA#2"]]
+    assert str(contents[2]) == "the file has 3 frames, and no frame 9"
+    assert source.samples[0].group == source.samples[1].group != source.samples[3].group
+    (folder / "both.csv").write_text("\n".join([*rows, "glioma/cine.IMA,glioma"]), encoding="ascii")
+    with pytest.raises(SourceError, match=r"'glioma/cine.IMA#1' twice"):
+        open_source(str(folder / "both.csv"))
+
+
 def test_damaged_files_are_samples_that_can_not_be_read(folder: Path) -> None:
     (folder / "healthy" / "broken.dcm").write_bytes(b"")
     sound = (folder / "healthy" / "20").read_bytes()
@@ -209,7 +232,7 @@ def test_a_file_called_like_a_frame_is_refused(folder: Path) -> None:
     shutil.copy(folder / "healthy" / "20", folder / "glioma" / "cine#4")
     assert len(open_source(str(folder)).samples) == len(NAMES) + 1
     (folder / "glioma" / "cine#4").rename(folder / "glioma" / "cine#2")
-    with pytest.raises(SourceError, match="like a frame of another"):
+    with pytest.raises(SourceError, match="twice: as a frame"):
         open_source(str(folder))
 
 

@@ -1,18 +1,19 @@
 """Reads coded frames from standard input and writes them decoded: run as a program, see `decoding_process`.
 
-It imports nothing of this package, and ends when its input does.
+It imports nothing of this package, and ends when its input does, or when nothing has come for a while.
 """
 
 import json
 import logging
 import os
+import select
 import struct
 import sys
 import warnings
 from typing import IO, Any
 
 REQUEST, ANSWER = struct.Struct("<LQ"), struct.Struct("<LQ")
-MEMORY_BYTES = 4 << 30
+MEMORY_BYTES, IDLE_SECONDS = 4 << 30, 30.0
 _LIBRARIES = {  # by the end of the transfer syntax; pydicom's own for the others
     **dict.fromkeys(("4.50", "4.51"), ("pillow",)),
     **dict.fromkeys(("4.57", "4.70", "4.80", "4.81"), ("gdcm",)),
@@ -52,8 +53,15 @@ def _decoded(asked: dict[str, Any], frame: bytes) -> tuple[dict[str, Any], bytes
     return {"kind": values.dtype.str, "shape": values.shape, "photometric": photometric}, values.tobytes()
 
 
+def _asked(requests: IO[bytes]) -> bool:
+    """Wait for the next frame; whether it came in time, since a process takes 70 MB."""
+    if sys.platform == "win32":  # where pipes can't be waited for so
+        return True
+    return bool(select.select([requests], [], [], IDLE_SECONDS)[0])
+
+
 def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
-    while len(head := requests.read(REQUEST.size)) == REQUEST.size:
+    while _asked(requests) and len(head := requests.read(REQUEST.size)) == REQUEST.size:
         about, size = REQUEST.unpack(head)
         asked = json.loads(requests.read(about))
         frame = requests.read(size)

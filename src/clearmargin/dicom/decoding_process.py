@@ -1,7 +1,8 @@
 """Coded frames decoded in processes of their own, since the libraries that do it may crash on a damaged frame.
 
 GDCM ends the whole program on some frames with a single changed byte; here it ends a process that is started anew.
-Processes are kept for the next frame, one for each thread that decodes at the same time.
+Processes are kept for the next frame, one for each thread that decodes at the same time; they end themselves when
+none comes.
 """
 
 from __future__ import annotations
@@ -156,10 +157,14 @@ _lock = threading.Lock()
 
 
 def _take() -> _Process:
-    with _lock:
-        if _idle:
-            return _idle.pop()
-    return _Process()
+    while True:
+        with _lock:
+            process = _idle.pop() if _idle else None
+        if process is None:
+            return _Process()
+        if process.alive:
+            return process
+        process.end()
 
 
 def _put_back(process: _Process) -> None:

@@ -153,6 +153,8 @@ def frame_file(file: DicomFile, number: int) -> bytes:
         When the frame is not all there.
     """
     header = file.header
+    if not 0 <= number < header.frames:
+        raise ImageError(f"the file has {header.frames:,} frames, and no frame {number + 1:,}")
     syntax = EXPLICIT_SYNTAX if header.syntax == DEFLATED_SYNTAX else header.syntax
     kept = {tag: raw for tag, raw in header.values.items() if tag in STORING | SHOWING and tag != FRAMES}
     values = {**kept, **header.shared, **header.per_frame.get(number, {})}

@@ -84,10 +84,9 @@ def decode_dicom(content: bytes, max_pixels: int, window: Window) -> Picture:
     if shown_as == "PALETTE COLOR":
         return Picture(colours(stored, header), mode)
     if shown_as == "RGB" and stored.dtype.kind == "u":
-        bits = header.integer(STORED)
-        if bits == 8 and stored.dtype == np.uint8:
-            return Picture(stored, mode)
-        return Picture(np.round(np.clip(stored / ((1 << bits) - 1), 0, 1) * 255).astype(np.uint8), mode)
+        brightest = (1 << header.integer(STORED)) - 1
+        shades = np.round(np.minimum(np.arange(1 << 8 * stored.dtype.itemsize) / brightest, 1) * 255).astype(np.uint8)
+        return Picture(shades[stored], mode)
     raise ImageError("its DICOM colours are coded in a way that is not read here")
 
 

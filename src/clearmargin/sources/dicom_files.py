@@ -10,7 +10,7 @@ import hmac
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -148,29 +148,36 @@ class Expanded:
     findings: tuple[Finding, ...]
 
 
-def expanded(samples: Sequence[Sample], entries: Mapping[str, DicomEntry]) -> Expanded:
+def expanded(
+    samples: Sequence[Sample], entries: Mapping[str, DicomEntry], single: Mapping[str, tuple[str, int]]
+) -> Expanded:
     """Samples with each frame of a DICOM file by itself, named ``FILE#1``, ``FILE#2`` …
 
     Parameters
     ----------
     samples
-        One for each file that holds an image.
+        One for each file that holds an image, or for one of its frames.
+    single
+        Of a sample that is one frame: its file and the number of the frame, counted from 0.
     """
     kinds = hashed_groups(entries)
     listed: list[Sample] = []
     frames: dict[str, tuple[str, int]] = {}
     groups: dict[str, str] = {}
+    used: dict[str, DicomEntry] = {}
     for sample in samples:
-        entry = entries.get(sample.name)
-        count = 1 if entry is None else max(1, entry.frames)
-        names = [sample.name] if count == 1 else [f"{sample.name}#{number}" for number in range(1, count + 1)]
-        for number, name in enumerate(names):
-            listed.append(Sample(name, sample.label, sample.group, sample.part, sample.attributes))
-            if count > 1:
-                frames[name] = (sample.name, number)
-            if sample.name in kinds:
-                groups[name] = kinds[sample.name]
-    used = {name: entries[name] for name in (sample.name for sample in samples) if name in entries}
+        file, number = single.get(sample.name, (sample.name, None))
+        if file in entries:
+            used[file] = entries[file]
+        count = entries[file].frames if file in entries else 1
+        numbers = [number] if number is not None else range(count) if count > 1 else [None]
+        for place in numbers:
+            name = file if place is None else f"{file}#{place + 1}"
+            listed.append(replace(sample, name=name))
+            if place is not None:
+                frames[name] = (file, place)
+            if file in kinds:
+                groups[name] = kinds[file]
     return Expanded(tuple(listed), frames, groups, (*_about_headers(used), *_classes_are_patients(listed, groups)))
 
 

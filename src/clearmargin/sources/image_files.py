@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from types import MappingProxyType
 
 from clearmargin.dicom import frame_file, open_dicom
 from clearmargin.errors import ImageError, SourceError
@@ -92,22 +93,23 @@ def image_files(
     samples: Sequence[Sample],
     findings: tuple[Finding, ...],
     dicom: Mapping[str, DicomEntry],
+    single: Mapping[str, tuple[str, int]] = MappingProxyType({}),
 ) -> ImageFiles:
-    """Source of one sample for each file, or for each frame of one.
+    """Source of one sample for each file, or for each frame of one; ``single`` as `expanded` takes it.
 
     Raises
     ------
     SourceError
-        When a file is called like a frame of another.
+        When a file is called like a frame of another, or a manifest names a file and one of its frames.
     """
-    if not dicom:
+    if not dicom and not single:
         return ImageFiles(kind, container, tuple(samples), findings)
-    each = expanded(samples, dicom)
+    each = expanded(samples, dicom, single)
     names = Counter(sample.name for sample in each.samples)
     twice = next((name for name, count in names.items() if count > 1), None)
     if twice is not None:
         raise SourceError(
-            f"{container.path} has a file called {twice!r}, like a frame of another: give it another name."
+            f"{container.path} has {twice!r} twice: as a frame of a file, and as a file or a row of its own."
         )
     return ImageFiles(kind, container, each.samples, findings + each.findings, False, each.frames, each.groups)
 
