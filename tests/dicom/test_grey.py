@@ -215,6 +215,7 @@ def test_the_key_of_decoded_pixels_is_what_it_was_before_there_was_a_window() ->
         ({"RescaleSlope": "1e308", "RescaleIntercept": "1e308"}, "beyond all measure"),
         ({"PhotometricInterpretation": "CMYK"}, "photometric interpretation is not read"),
         ({"PhotometricInterpretation": "RGB"}, "RGB with 1 samples a pixel, expected 3"),
+        ({"BitsStored": 12, "HighBit": 15}, "do not begin at the lowest bit"),
         ({"BitsStored": 17}, "17 bits stored in 16"),
         ({"BitsAllocated": 12, "BitsStored": 12}, "12 bits stored in 12"),
         ({"Rows": 0}, "it has no pixels: 64 x 0"),
@@ -224,6 +225,17 @@ def test_the_key_of_decoded_pixels_is_what_it_was_before_there_was_a_window() ->
 def test_a_header_that_fits_no_image_is_refused(dicom, values, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         levels(dicom(RAMP, **values))
+
+
+@pytest.mark.parametrize("tag", [0x00281052, 0x00281053])
+def test_a_rescale_that_is_no_number_is_refused_and_such_a_window_is_none(dataset, written, tag: int) -> None:
+    made = dataset(RAMP)
+    made.add_new(tag, "LO", "1,5")
+    with pytest.raises(ImageError, match="rescale slope or intercept is no number"):
+        levels(written(made))
+    made = dataset(RAMP, WindowWidth=400)
+    made.add_new(0x00281050, "LO", "brain")
+    assert np.array_equal(levels(written(made)), levels(written(dataset(RAMP)), "auto"))
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,20 @@ def test_a_decoder_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
     assert decoding_process._idle == []
 
 
+def test_after_an_interruption_no_answer_goes_to_another_frame(dicom, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = dicom(np.full((16, 16), 7, np.uint8)), dicom(np.full((16, 16), 9, np.uint8))
+    assert levels(one)[0, 0] == 7
+    with monkeypatch.context() as patched:
+
+        def interrupted(text: str) -> None:
+            raise KeyboardInterrupt
+
+        patched.setattr(decoding_process.json, "loads", interrupted)  # asked, and its answer half read
+        with pytest.raises(KeyboardInterrupt):
+            levels(one)
+    assert levels(other)[0, 0] == 9
+
+
 def test_a_decoder_that_nobody_asks_ends_itself(dicom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = decoding_process._PROGRAM.read_text(encoding="utf-8")
     (tmp_path / "soon.py").write_text(program.replace("4 << 30, 30.0", "4 << 30, 0.2"), encoding="utf-8")

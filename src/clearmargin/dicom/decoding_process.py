@@ -63,13 +63,7 @@ def decode_frame(asked: Mapping[str, Any], frame: bytes, pixels: int) -> tuple[n
     require_dicom()
     seconds = _SECONDS + pixels / _PIXELS_A_SECOND
     for _ in range(_TRIES):
-        process = _take()
-        try:
-            answer = process.ask(asked, frame, seconds)
-        except TimeoutError:
-            raise ImageError(f"damaged DICOM: a frame that is not decoded in {seconds:.0f} seconds") from None
-        finally:
-            _put_back(process)
+        answer = _answered(asked, frame, seconds)
         if answer is not None:
             said, values = answer
             if "error" in said:
@@ -77,6 +71,25 @@ def decode_frame(asked: Mapping[str, Any], frame: bytes, pixels: int) -> tuple[n
                 raise ImageError(f"damaged or unsupported DICOM: {words}")
             return np.frombuffer(values, said["kind"]).reshape(said["shape"]), str(said["photometric"])
     raise ImageError("damaged DICOM: a frame on which the decoder breaks down")
+
+
+def _answered(asked: Mapping[str, Any], frame: bytes, seconds: float) -> tuple[dict[str, Any], bytes] | None:
+    """What a process says of a frame; None when it broke down. It is kept only when it said all it had to say."""
+    process = _take()
+    try:
+        answer = process.ask(asked, frame, seconds)
+    except TimeoutError:
+        process.end()
+        raise ImageError(f"damaged DICOM: a frame that is not decoded in {seconds:.0f} seconds") from None
+    except BaseException:  # interrupted: what it would say next belongs to nobody
+        process.end()
+        raise
+    if answer is None:
+        process.end()
+    else:
+        with _lock:
+            _idle.append(process)
+    return answer
 
 
 class _Process:
@@ -102,7 +115,7 @@ class _Process:
         Raises
         ------
         TimeoutError
-            When it takes too long; it is ended.
+            When it takes too long.
         """
         late = threading.Event()
 
@@ -121,8 +134,6 @@ class _Process:
             clock.cancel()
         if late.is_set():
             raise TimeoutError
-        if answer is None:
-            self.end()
         return answer
 
     def _answer(self, about: bytes, frame: bytes) -> tuple[dict[str, Any], bytes] | None:
@@ -140,7 +151,8 @@ class _Process:
             return None
         said = json.loads(answers.read(length))
         values = answers.read(size)
-        return (said, values) if "error" in said or said["kind"] in _KINDS else None
+        whole = len(values) == size and ("error" in said or said["kind"] in _KINDS)
+        return (said, values) if whole else None
 
     def end(self) -> None:
         """End it, if it has not ended, and forget it."""
@@ -165,14 +177,6 @@ def _take() -> _Process:
         if process.alive:
             return process
         process.end()
-
-
-def _put_back(process: _Process) -> None:
-    if not process.alive:
-        process.end()
-        return
-    with _lock:
-        _idle.append(process)
 
 
 @atexit.register

@@ -170,6 +170,8 @@ def _rescaled(stored: np.ndarray, header: Header) -> np.ndarray:
     if MODALITY_LUT in header.tables:
         return _table(header.tables[MODALITY_LUT], LUT_DESCRIPTOR, LUT_DATA, header).look_up(stored)
     slope, intercept = header.numbers(SLOPE), header.numbers(INTERCEPT)
+    if (header.text(SLOPE) and not slope) or (header.text(INTERCEPT) and not intercept):
+        raise ImageError("damaged DICOM: its rescale slope or intercept is no number")
     with np.errstate(over="ignore"):
         values = stored * (slope[0] if slope else 1.0) + (intercept[0] if intercept else 0.0)
     if not np.isfinite(values).all():

@@ -15,6 +15,7 @@ from clearmargin.dicom.grey import colours, grey_levels
 from clearmargin.dicom.header import (
     ALLOCATED,
     COLUMNS,
+    HIGH_BIT,
     PHOTOMETRIC,
     PLANAR,
     ROWS,
@@ -117,7 +118,14 @@ def _checked(header: Header, max_pixels: int) -> str:
     allocated, bits = header.integer(ALLOCATED), header.integer(STORED, 0)
     if allocated not in _ALLOCATED or not 1 <= bits <= allocated or (samples == 3 and allocated not in (8, 16)):
         raise ImageError(f"damaged or unsupported DICOM: {bits} bits stored in {allocated}, of {samples} samples")
+    if header.integer(HIGH_BIT, bits - 1) != bits - 1 and not _packs_bits(header):
+        raise ImageError("unsupported DICOM: its values do not begin at the lowest bit")
     return kind
+
+
+def _packs_bits(header: Header) -> bool:
+    """Whether a coding holds the bits that are stored and no others."""
+    return header.compressed and SYNTAXES[header.syntax][0] != "RLE"
 
 
 def _stored(file: DicomFile, header: Header, kind: str) -> tuple[np.ndarray, str]:
