@@ -19,7 +19,7 @@ ROOMS = (
     ("downloads", "transfer"),
     (
         *("recipe", "recipe_layers", "recipe_mistakes", "recipe_conflicts", "recipe_overrides"),
-        *("recipe_evaluation", "recipe_foreign", "recipe_window"),
+        *("recipe_evaluation", "recipe_foreign", "recipe_spaces", "recipe_window"),
     ),
     ("dicom",),
     ("sources",),
@@ -51,6 +51,7 @@ ROOMS = (
     ("console",),
     ("external",),
     ("study", "splitting"),
+    ("tuning",),
 )
 DOORS = (
     *(
@@ -61,6 +62,7 @@ DOORS = (
         "data_commands",
         "split_command",
         "evaluate_command",
+        "tune_command",
         "outcome",
         "check",
     ),

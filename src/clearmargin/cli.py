@@ -19,9 +19,10 @@ from clearmargin.data_commands import app as data_app
 from clearmargin.errors import ClearmarginError, UsageError
 from clearmargin.evaluate_command import evaluate
 from clearmargin.split_command import GroupPatternOption, split
+from clearmargin.tune_command import tune
 
 if TYPE_CHECKING:
-    from clearmargin.description import NetworkDescription, StudyDescription
+    from clearmargin.description import NetworkDescription
     from clearmargin.prediction import FilePredictions
 
 app = typer.Typer(
@@ -232,10 +233,10 @@ def describe(
         typer.echo(json.dumps(described.as_json(), ensure_ascii=False, indent=1))
         return
     for network in described.contenders:
-        _print_network(network, described)
+        _print_network(network)
 
 
-def _print_network(network: NetworkDescription, study: StudyDescription) -> None:
+def _print_network(network: NetworkDescription) -> None:
     from rich.table import Table
 
     if not network.layers:
@@ -250,8 +251,8 @@ def _print_network(network: NetworkDescription, study: StudyDescription) -> None
     def parameters(trained: int, frozen: int) -> list[str]:
         return [f"{trained:,}", *([f"{frozen:,}"] if network.frozen else [])]
 
-    image = len(study.input) == 3
-    table.add_row("input", _sides(study.input))
+    image = len(network.input) == 3
+    table.add_row("input", _sides(network.input))
     for row in network.layers:
         split = (row.parameters, 0) if row.trained else (0, row.parameters)
         seen = f"{row.receptive_field}x{row.receptive_field}" if image else str(row.receptive_field)
@@ -292,6 +293,7 @@ def audit(
 
 app.command("split")(split)
 app.command("evaluate")(evaluate)
+app.command("tune")(tune)
 
 
 @app.command("leakage")

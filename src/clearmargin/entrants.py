@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from clearmargin.files import write_bytes, write_json
 from clearmargin.foreign import ForeignModel, foreign_preprocessing, open_foreign
 from clearmargin.judgement import point_figures
 from clearmargin.models import Network, Pretraining
+from clearmargin.preparation import only
 from clearmargin.recipe import AnyContender, Contender
 from clearmargin.recipe_evaluation import EvaluationSettings
 from clearmargin.recipe_foreign import ForeignContender
@@ -55,25 +56,57 @@ def entrant(
         When its layers, its pretrained weights or its file can't work.
     """
     if isinstance(contender, Contender):
-        network, pretraining = first_network(contender, inputs.preprocessing.shape, task.outputs, seed)
-        return Learner(contender, network, pretraining, seed, asked)
+        how = own_preprocessing(contender, inputs.preprocessing)
+        network, pretraining = first_network(contender, how.shape, task.outputs, seed)
+        return Learner(contender, network, pretraining, seed, asked, how, views)
     if not isinstance(task, Classification) or isinstance(inputs.preprocessing, Columns):
         raise UsageError(f"'{contender.name}' takes images, and this study learns numbers from a table.")
     return Published(contender, open_foreign(contender, task.classes), inputs.preprocessing, asked, views)
 
 
+def own_preprocessing(contender: Contender, how: Preprocessing | Columns) -> Preprocessing | Columns:
+    """How a contender sees the samples of a study: in its own size, if it has one."""
+    if contender.size_px is None or isinstance(how, Columns):
+        return how
+    return replace(how, size_px=contender.size_px)
+
+
+def seen_as(how: Preprocessing | Columns, inputs: Inputs, views: Views) -> Inputs:
+    """The same samples, decoded in another way where that differs.
+
+    Raises
+    ------
+    WorkError
+        When an image could be decoded for the study, and not in this way.
+    """
+    if isinstance(how, Columns) or how == inputs.preprocessing:
+        return inputs
+    pixels = views(how)
+    place = {sample.name: row for row, sample in enumerate(pixels.samples)}
+    names = [sample.name for sample in inputs.samples]
+    lacking = [name for name in names if name not in place]
+    if lacking:
+        raise WorkError(f"{lacking[0]!r} could be decoded for the study, but not at {how.size_px} px.")
+    seen = only(pixels, np.array([place[name] for name in names], dtype=np.int64))
+    # who belongs together does not change with the size
+    return replace(seen, samples=inputs.samples, facts=inputs.facts, together=inputs.together)
+
+
 @dataclass(frozen=True)
 class Learner:
-    """A contender that is trained here."""
+    """A contender that is trained here, on the samples as it sees them."""
 
     contender: Contender
     network: Network
     pretraining: Pretraining | None
     seed: int
     asked: EvaluationSettings
+    how: Preprocessing | Columns
+    views: Views
 
     def contend(self, task: Task, inputs: Inputs, split: Split, folder: Path, progress: Progress) -> None:
         """Train it, then show it the test part."""
+        inputs = seen_as(self.how, inputs, self.views)
         train_contender(
             self.contender, self.network, self.pretraining, task, inputs, split, folder, self.seed, self.asked, progress
         )

@@ -159,10 +159,11 @@ class AuditSettings(Settings):
 
 
 class Contender(Settings):
-    """One model in the comparison."""
+    """One model in the comparison; with a ``size_px`` it sees the images in that size, and not in that of [data]."""
 
     name: str = Field(min_length=1, max_length=100, pattern=r"\S")
     architecture: Literal["cnn", "vgg16", "resnet18"] = "cnn"
+    size_px: int | None = Field(default=None, ge=8, le=2048)
     layers: list[Layer] | None = None
     head: list[Layer] | None = None
     weights: str | None = Field(default=None, min_length=1)
@@ -270,6 +271,19 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = (), data: str | N
     RecipeError
         Lists every mistake, with the nearest valid name.
     """
+    return check_recipe(*read_recipe(recipe, overrides, data))
+
+
+def read_recipe(
+    recipe: str | Path, overrides: Sequence[str] = (), data: str | None = None
+) -> tuple[dict[str, Any], str]:
+    """What `load_recipe` checks, unchecked: parsed TOML with the overrides put in, and what to call it in messages.
+
+    Raises
+    ------
+    RecipeError
+        When it can't be read, or an override leads nowhere.
+    """
     text, origin, folder = _read(recipe)
     content = _parse(text, origin)
     if folder is not None:
@@ -279,7 +293,7 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = (), data: str | N
     table = content.setdefault("data", {}) if data is not None else None
     if isinstance(table, dict):
         table["source"] = data
-    return check_recipe(content, origin)
+    return content, origin
 
 
 def load_stored_recipe(path: Path) -> Recipe:

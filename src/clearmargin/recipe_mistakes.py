@@ -59,7 +59,14 @@ def mistake_in_words(mistake: Mapping[str, Any], content: Mapping[str, Any], rec
         return sentence(said, place[:-2] if place[-2] == "layers" else place[:-1], content, _near_layer(mistake))
     expected, hint = _expected(mistake)
     above = place[:-2] if isinstance(place[-1], int) else place[:-1]
+    if not hint and _looks_like_a_space(mistake["input"]) and kind not in ("list_type", "too_short", "too_long"):
+        hint = "; several choices, or a range, are for `clearmargin tune`"
     return sentence(f"{_subject(place)} {expected}, got {_got(mistake)}", above, content, hint)
+
+
+def _looks_like_a_space(value: Any) -> bool:
+    """Whether a wrong value could be meant for a search (`recipe_spaces` reads them)."""
+    return bool({"low", "high", "choices"} & value.keys()) if isinstance(value, Mapping) else isinstance(value, list)
 
 
 def _expected(mistake: Mapping[str, Any]) -> tuple[str, str]:

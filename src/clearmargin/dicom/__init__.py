@@ -1,7 +1,7 @@
 """DICOM files as pictures: recognised by content, read with a bound on everything, shown as a viewer shows them.
 
 Nothing but what decides about pixels is read of a file, and whose it is while data are listed: names, dates and
-private elements are passed over and kept nowhere. What may crash, the decoders of compressed frames, runs in a process of its own.
+private elements are passed over and kept nowhere. What may crash, the decoders of frames, runs in a process of its own.
 """
 
 from clearmargin.dicom.decoding_process import require_dicom

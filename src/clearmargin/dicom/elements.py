@@ -1,8 +1,8 @@
 """The elements of a DICOM file, walked from front to back: only those on a list are read, the rest is passed over.
 
 A reader of its own, because a file may come from anywhere and is full of what nobody here may see. Nothing but the
-listed elements is ever looked at or kept; nesting is followed in a loop, not by recursion; and the number of elements is
-bounded, so that a file can neither fill the memory nor keep a processor busy. After PS3.5 of the standard, chapter 7.
+listed elements is ever looked at or kept; nesting is followed in a loop, not by recursion; and the number of elements
+is bounded, so that a file can neither fill the memory nor keep a processor busy. After PS3.5 of the standard, chapter 7.
 """
 
 from __future__ import annotations

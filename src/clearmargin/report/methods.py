@@ -117,7 +117,7 @@ def _preprocessing(run: RunFiles) -> str:
             tr("Grey levels were stretched so that the 1st and 99th percentile of each image became black and white.")
         )
     told += window_words(done.get("window", "file"))
-    size = done.get("size_px")
+    size = run.recipe.get("data", {}).get("size_px") or done.get("size_px")
     colors = tr("three colour channels") if done.get("color") == "rgb" else tr("one grey channel")
     squared = tr(
         "Each image was {fit}, brought to {size} × {size} pixels with {colors}.",
@@ -251,6 +251,8 @@ def _contender(run: RunFiles, contender: ContenderFiles) -> str:
     if frozen and frozen != "none":
         told.append(tr("Everything through {layer} stayed frozen; its activations were computed once.", layer=frozen))
     done = contender.model.get("preprocessing", {})
+    if asked.get("size_px"):
+        told.append(tr("It saw the images in {size} × {size} pixels.", size=asked["size_px"]))
     if done.get("mean"):
         mean, spread = (", ".join(decimal(v) for v in done[key]) for key in ("mean", "std"))
         told.append(

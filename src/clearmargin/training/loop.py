@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from clearmargin.training.feeds import Chance, Feed, Report
 from clearmargin.training.objectives import ClassLabels, Numbers, Objective
 from clearmargin.training.optimizers import build_optimizer, set_learning_rate
 
+AfterEpoch = Callable[[Sequence[Mapping[str, float]]], None]  # rows of the history, one an epoch
 CHECKPOINT_SECONDS = 1.0  # what a kill may cost; epochs of milliseconds must not wait for the disk
 
 
@@ -64,6 +66,7 @@ def fit(
     checkpoint: Path,
     resume: bool = False,
     report: Report | None = None,
+    after_epoch: AfterEpoch | None = None,
 ) -> Fitted:
     """Train ``model`` in place; afterwards it holds the weights of the best epoch (or the last).
 
@@ -81,6 +84,8 @@ def fit(
         File that is rewritten after an epoch, at most once a second.
     resume
         Go on from ``checkpoint`` when it is there.
+    after_epoch
+        Called with the history so far, also with that of a checkpoint; what it raises ends the training.
 
     Raises
     ------
@@ -101,6 +106,8 @@ def fit(
     if resume and checkpoint.exists():
         progress, best = load_checkpoint(checkpoint, progress.settings, model, optimizer)
         precision = getattr(torch, progress.precision.removeprefix("torch."))
+        if after_epoch is not None and progress.history:
+            after_epoch(progress.history)
 
     for epoch in range(progress.epochs_done, settings.epochs):
         if _out_of_patience(progress, settings):
@@ -120,6 +127,8 @@ def fit(
         if time.perf_counter() - saved >= CHECKPOINT_SECONDS or progress.epochs_done == settings.epochs:
             save_checkpoint(checkpoint, progress, model, best, optimizer)
             saved = time.perf_counter()
+        if after_epoch is not None:
+            after_epoch(progress.history)
 
     model.load_state_dict(best)
     stopped = progress.epochs_done < settings.epochs
