@@ -2,7 +2,7 @@
 
 A reader of its own, because a file may come from anywhere and is full of what nobody here may see. Nothing but the
 listed elements is ever looked at or kept; nesting is followed in a loop, not by recursion; and the number of elements
-is bounded, so that a file can neither fill the memory nor keep a processor busy. After PS3.5 of the standard, chapter 7.
+is bounded, so that a file can neither fill the memory nor keep a processor busy. After PS3.5, chapter 7.
 """
 
 from __future__ import annotations
