@@ -22,9 +22,9 @@ from clearmargin.files import table_text
 from clearmargin.records import Columns, Preprocessing
 from clearmargin.sources.cells import table_numbers
 from clearmargin.sources.delimited import read_rows
-from clearmargin.sources.dicom_directory import is_dicomdir, list_dicomdir
-from clearmargin.sources.dicom_files import count_frames, may_be_dicom
-from clearmargin.sources.names import DICOM_EXTENSIONS, IMAGE_EXTENSIONS, extension
+from clearmargin.sources.dicom_directory import listed_or_itself
+from clearmargin.sources.dicom_files import count_frames, is_dicom_image
+from clearmargin.sources.names import IMAGE_EXTENSIONS
 from clearmargin.trained import BATCH, TrainedContender, read_image_file
 
 SEPARATOR = " | "
@@ -184,16 +184,10 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
 def _below(path: Path) -> Iterator[Path]:
     if path.is_dir():
         inside = sorted(entry for entry in path.rglob("*") if entry.is_file() and not entry.name.startswith("."))
-        yield from (entry for entry in inside if entry.suffix.lower() in IMAGE_EXTENSIONS or _is_dicom_image(entry))
+        yield from (entry for entry in inside if entry.suffix.lower() in IMAGE_EXTENSIONS or is_dicom_image(entry))
     elif path.is_file():
-        listed = list_dicomdir(path) if is_dicomdir(path) else None
-        yield from (path,) if listed is None else (listed.path / name for name in listed.entries)
+        yield from listed_or_itself(path)
     elif path.exists():
         raise SourceError(f"{path} is neither a file nor a folder.")
     else:
         raise SourceError(f"There is no file or folder {path}.")
-
-
-def _is_dicom_image(path: Path) -> bool:
-    """Whether a file is called or begins like DICOM, and is no list of other files."""
-    return may_be_dicom(path.name) and (extension(path.name) in DICOM_EXTENSIONS or count_frames(path) > 0)

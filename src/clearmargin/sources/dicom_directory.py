@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from clearmargin.dicom import HEAD_BYTES, is_dicom, listed_files, read_header
@@ -57,3 +58,18 @@ def list_dicomdir(path: Path) -> Folder:
             ),
         )
     return Folder(folder.path, tuple(found), findings)
+
+
+def listed_or_itself(path: Path) -> Iterator[Path]:
+    """The files that a DICOMDIR lists; of any other file the file itself.
+
+    Raises
+    ------
+    SourceError
+        As `list_dicomdir`.
+    """
+    if not is_dicomdir(path):
+        yield path
+        return
+    folder = list_dicomdir(path)
+    yield from (folder.path / name for name in folder.entries)

@@ -104,6 +104,17 @@ def count_frames(path: Path) -> int:
     return entry.frames
 
 
+def is_dicom_image(path: Path) -> bool:
+    """Whether a file in a folder is called like DICOM, or is DICOM with an image in it.
+
+    Raises
+    ------
+    MissingExtraError
+        As `count_frames`.
+    """
+    return may_be_dicom(path.name) and (extension(path.name) in DICOM_EXTENSIONS or count_frames(path) > 0)
+
+
 def _looked_at(stream: IO[bytes] | ImageError, *, named: bool) -> DicomEntry | None:
     if isinstance(stream, ImageError):
         return DicomEntry(1) if named else None
