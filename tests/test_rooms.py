@@ -20,10 +20,11 @@ ROOMS = (
     ("downloads", "transfer"),
     (
         *("recipe", "recipe_layers", "recipe_mistakes", "recipe_conflicts", "recipe_overrides"),
-        *("recipe_evaluation", "recipe_foreign", "recipe_spaces"),
+        *("recipe_evaluation", "recipe_foreign", "recipe_spaces", "recipe_window"),
     ),
+    ("dicom",),
     ("sources",),
-    ("appearance", "lettering", "jpeg", "miniature", "framing"),
+    ("appearance", "lettering", "pillow", "jpeg", "plain_jpeg", "miniature", "framing"),
     ("decoding", "mapped_rows", "pixels", "columns"),
     ("allotment", "fold_allotment"),
     ("audit",),

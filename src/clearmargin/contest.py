@@ -205,7 +205,7 @@ def _normalisation(network: Network, inputs: Inputs, split: Split) -> tuple[tupl
 def _prepared(inputs: Inputs) -> dict[str, Any]:
     """How a sample becomes an array, as ``model.json`` says it."""
     how = inputs.preprocessing
-    return {"columns": list(how.names)} if isinstance(how, Columns) else asdict(how)
+    return {"columns": list(how.names)} if isinstance(how, Columns) else how.as_json()
 
 
 def _pretraining(pretraining: Pretraining | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -138,7 +138,7 @@ class Published:
             When the network fails on an image.
         """
         check_division(split, inputs)
-        pixels = self.views(foreign_preprocessing(self.settings, self.preprocessing.fit))
+        pixels = self.views(foreign_preprocessing(self.settings, self.preprocessing))
         validation = self._predictions(pixels, split, "validation", progress)
         write_bytes(folder / "model.onnx", self.model.content)
         write_json(folder / "model.json", self._described(task, validation, split))
@@ -164,7 +164,7 @@ class Published:
 
     def _described(self, task: Task, validation: Predictions, split: Split) -> dict[str, Any]:
         """The content of ``model.json``: what is known of a model that nobody here trained."""
-        how = foreign_preprocessing(self.settings, self.preprocessing.fit)
+        how = foreign_preprocessing(self.settings, self.preprocessing)
         mean, std = self.settings.normalisation
         reached = point_figures(validation)
         return {
@@ -173,7 +173,7 @@ class Published:
             "kind": "onnx",
             "architecture": self.settings.without_paths().model_dump(mode="json", exclude_none=True),
             **task.described(),
-            "preprocessing": {**asdict(how), "mean": list(mean), "std": list(std)},
+            "preprocessing": {**how.as_json(), "mean": list(mean), "std": list(std)},
             "pretrained_sha256": None,
             "parameters": {"total": self.model.facts.parameters, "trained": 0},
             "layers": [],

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import FileIO
 from itertools import zip_longest
 from pathlib import Path
@@ -61,7 +61,7 @@ def open_pixels(
     DiskError
         When the store can't be written.
     """
-    content = {"format": _FORMAT, "source": source.fingerprint(), "preprocessing": asdict(preprocessing)}
+    content = {"format": _FORMAT, "source": source.fingerprint(), "preprocessing": preprocessing.as_json()}
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     folder = (cache or cache_folder()) / "pixels" / key
     mark_used(folder)

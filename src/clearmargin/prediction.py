@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ import pandas as pd
 
 from clearmargin.cores import available_cores
 from clearmargin.decoding import prepared_pixels
+from clearmargin.dicom import frame_file, open_dicom
 from clearmargin.errors import ImageError, SourceError
 from clearmargin.files import table_text
 from clearmargin.records import Columns, Preprocessing
 from clearmargin.sources.cells import table_numbers
 from clearmargin.sources.delimited import read_rows
+from clearmargin.sources.dicom_directory import listed_or_itself
+from clearmargin.sources.dicom_files import count_frames, is_dicom_image
 from clearmargin.sources.names import IMAGE_EXTENSIONS
 from clearmargin.trained import BATCH, TrainedContender, read_image_file
 
@@ -92,13 +96,13 @@ def predict_files(contender: TrainedContender, paths: Sequence[Path]) -> FilePre
     failures: dict[str, str] = {}
     judged: list[tuple[np.ndarray, np.ndarray]] = []
     waiting: list[np.ndarray] = []
-    with closing(_decoded_ahead(image_files(paths), how)) as decoded:
-        for path, pixels in decoded:
+    with closing(_decoded_ahead(_contents(image_files(paths)), how)) as decoded:
+        for name, pixels in decoded:
             if isinstance(pixels, ImageError):
-                failures[str(path)] = str(pixels)
+                failures[name] = str(pixels)
                 continue
             waiting.append(pixels)
-            names.append(str(path))
+            names.append(name)
             if len(waiting) == BATCH:
                 judged.append(contender.judged(waiting))
                 waiting = []
@@ -109,13 +113,27 @@ def predict_files(contender: TrainedContender, paths: Sequence[Path]) -> FilePre
     )
 
 
-def _decoded_ahead(paths: Sequence[Path], how: Preprocessing) -> Generator[tuple[Path, np.ndarray | ImageError]]:
+def _contents(files: Sequence[Path]) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """What each image is called, and how to read it; the frames of a DICOM file one by one."""
+    for path in files:
+        frames = count_frames(path) if path.suffix.lower() not in IMAGE_EXTENSIONS else 1
+        if frames <= 1:
+            yield str(path), partial(read_image_file, path)
+            continue
+        file = open_dicom(read_image_file(path))
+        for number in range(frames):
+            yield f"{path}#{number + 1}", partial(frame_file, file, number)
+
+
+def _decoded_ahead(
+    contents: Iterable[tuple[str, Callable[[], bytes]]], how: Preprocessing
+) -> Generator[tuple[str, np.ndarray | ImageError]]:
     """Decode in threads while the network computes: two batches ahead, in the order given."""
-    pending: deque[tuple[Path, Future[np.ndarray | ImageError]]] = deque()
+    pending: deque[tuple[str, Future[np.ndarray | ImageError]]] = deque()
     pool = ThreadPoolExecutor(available_cores())
     try:
-        for path in paths:
-            pending.append((path, pool.submit(_decoded, path, how)))
+        for name, read in contents:
+            pending.append((name, pool.submit(_decoded, read, how)))
             if len(pending) > 2 * BATCH:
                 first, decoded = pending.popleft()
                 yield first, decoded.result()
@@ -126,9 +144,9 @@ def _decoded_ahead(paths: Sequence[Path], how: Preprocessing) -> Generator[tuple
         pool.shutdown(cancel_futures=True)
 
 
-def _decoded(path: Path, how: Preprocessing) -> np.ndarray | ImageError:
+def _decoded(read: Callable[[], bytes], how: Preprocessing) -> np.ndarray | ImageError:
     try:
-        return prepared_pixels(read_image_file(path), how)
+        return prepared_pixels(read(), how)
     except ImageError as error:
         reason = str(error)
     return ImageError(reason)  # the one that was raised holds on to the whole file
@@ -145,17 +163,19 @@ def _predict_tables(contender: TrainedContender, how: Columns, paths: Sequence[P
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
-    """The files among the paths and the images below the folders among them.
+    """The files among the paths, the images below the folders among them, and those that a DICOMDIR lists.
 
     Raises
     ------
     SourceError
         When a path does not exist, or there is no image at all.
+    MissingExtraError
+        When there are DICOM files, and the libraries to read them are not there.
     """
     found = [file for path in paths for file in _below(path)]
     if not found:
         raise SourceError(
-            f"There are no images in {', '.join(map(str, paths))}: expected files that end in "
+            f"There are no images in {', '.join(map(str, paths))}: expected DICOM files, or files that end in "
             f"{', '.join(sorted(IMAGE_EXTENSIONS))}."
         )
     return found
@@ -163,10 +183,10 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
 
 def _below(path: Path) -> Iterator[Path]:
     if path.is_dir():
-        inside = (entry for entry in path.rglob("*") if entry.suffix.lower() in IMAGE_EXTENSIONS)
-        yield from sorted(entry for entry in inside if entry.is_file() and not entry.name.startswith("."))
+        inside = sorted(entry for entry in path.rglob("*") if entry.is_file() and not entry.name.startswith("."))
+        yield from (entry for entry in inside if entry.suffix.lower() in IMAGE_EXTENSIONS or is_dicom_image(entry))
     elif path.is_file():
-        yield path
+        yield from listed_or_itself(path)
     elif path.exists():
         raise SourceError(f"{path} is neither a file nor a folder.")
     else:

@@ -31,6 +31,7 @@ from clearmargin.recipe_foreign import ForeignContender, is_foreign
 from clearmargin.recipe_layers import Layer, Settings
 from clearmargin.recipe_mistakes import mistake_in_words
 from clearmargin.recipe_overrides import inherit_training, is_inherited, put_override
+from clearmargin.recipe_window import AnyWindow, Window
 from clearmargin.records import Preprocessing
 
 Cut = Literal["none", "block1", "block2", "block3", "block4", "block5"]
@@ -115,12 +116,14 @@ class Data(Settings):
     color: Literal["rgb", "gray"] = "rgb"
     trim: bool = False
     intensity: Literal["as-is", "standardised"] = "as-is"
+    window: AnyWindow = "file"
     group_pattern: str | None = None
 
     @property
     def preprocessing(self) -> Preprocessing:
         """What travels with the weights."""
-        return Preprocessing(self.size_px, self.fit, self.color, self.trim, self.intensity)
+        window = (self.window.center, self.window.width) if isinstance(self.window, Window) else self.window
+        return Preprocessing(self.size_px, self.fit, self.color, self.trim, self.intensity, window)
 
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]

@@ -10,7 +10,7 @@ from typing import Any
 from clearmargin.recipe_foreign import foreign_conflicts, is_foreign
 from clearmargin.recipe_mistakes import Place, sentence, shown
 
-IMAGE_SETTINGS = ("size_px", "fit", "color", "trim", "intensity", "group_pattern")
+IMAGE_SETTINGS = ("size_px", "fit", "color", "trim", "intensity", "window", "group_pattern")
 FOREIGN = {  # settings that an architecture does not have
     "cnn": ("head", "weights", "freeze_through"),
     "vgg16": ("layers",),

@@ -52,6 +52,8 @@ def mistake_in_words(mistake: Mapping[str, Any], content: Mapping[str, Any], rec
     kind, place = mistake["type"], mistake["loc"]
     if place[:1] == ("contender",) and len(place) == 3:
         place = place[:2]  # pydantic's tag is no place of the page
+    if place[:2] == ("data", "window"):
+        place = (*place[:2], *place[3:])  # nor is this one
     if kind == "extra_forbidden":
         return _unknown_setting(place, content, recipe)
     if kind == "missing" or (kind == "too_short" and place == ("contender",)):

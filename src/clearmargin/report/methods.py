@@ -24,6 +24,7 @@ from clearmargin.report.wording import (
     retold_text,
     seconds,
     sentences,
+    window_words,
     without_folders,
 )
 
@@ -117,6 +118,7 @@ def _preprocessing(run: RunFiles) -> str:
         told.append(
             tr("Grey levels were stretched so that the 1st and 99th percentile of each image became black and white.")
         )
+    told += window_words(done.get("window", "file"))
     size = run.recipe.get("data", {}).get("size_px") or done.get("size_px")
     colors = tr("three colour channels") if done.get("color") == "rgb" else tr("one grey channel")
     squared = tr(
