@@ -24,6 +24,7 @@ HELPED = (
     ["run"],
     ["describe"],
     ["predict"],
+    ["export"],
     ["cache"],
     ["cache", "trim"],
     ["data"],

@@ -12,6 +12,7 @@ from clearmargin.console import ConsoleProgress
 from clearmargin.errors import UsageError
 
 if TYPE_CHECKING:
+    from clearmargin.exporting.web_runtime import WebRuntime
     from clearmargin.records import Progress
     from clearmargin.runs import Run
     from clearmargin.trained import TrainedContender
@@ -47,13 +48,18 @@ def export(
     from clearmargin.runs import open_run
 
     _check_options(kind, data, with_preprocessing, int8)
+    shell = _web_runtime(kind, runtime)
     opened = open_run(run)
     chosen = opened.contender(contender)
-    path = out or opened.folder / "exported" / f"{chosen.folder.name}{SUFFIXES[kind]}"
+    path = out or opened.folder / "exported" / f"{chosen.folder.name}{'.int8' if int8 else ''}{SUFFIXES[kind]}"
     _check_source(chosen, path)
     with ConsoleProgress() as progress:
         if kind == "onnx":
             said = _onnx(opened, chosen, path, data, with_preprocessing, int8, progress)
+        elif shell is None:
+            said = _torch(opened, chosen, path, data, progress)
+        else:
+            said = _html(opened, chosen, path, data, shell, progress)
     typer.echo(json.dumps(said, ensure_ascii=False, indent=1) if as_json else "\n".join(map(_shown, said["notes"])))
 
 
@@ -70,6 +76,17 @@ def _check_options(kind: str, data: str | None, with_preprocessing: bool, int8: 
             "--int8 takes images of the training part to find the ranges of values, and compares both files on the "
             "validation part: say with --data PATH what the run was trained with."
         )
+
+
+def _web_runtime(kind: str, runtime: Path | None) -> WebRuntime | None:
+    """What a page needs besides the network; None for the other formats."""
+    if kind != "html":
+        if runtime is not None:
+            raise UsageError("--runtime is for --format html.")
+        return None
+    from clearmargin.exporting.web_runtime import read_web_runtime
+
+    return read_web_runtime(runtime)
 
 
 def _check_source(chosen: TrainedContender, path: Path) -> None:
@@ -100,8 +117,29 @@ def _onnx(
     progress("Exporting", 0, 0, "")
     made = make_onnx(run, chosen, path, own, with_preprocessing=with_preprocessing)
     if int8 and own is not None:
-        raise UsageError("not yet")
+        from clearmargin.exporting.quantised import write_quantised
+
+        return write_quantised(run, made[0], path, own, progress)
     return write_onnx(made)
+
+
+def _torch(run: Run, chosen: TrainedContender, path: Path, data: str | None, progress: Progress) -> dict[str, Any]:
+    from clearmargin.exporting.samples import open_run_data
+    from clearmargin.exporting.torch_file import export_torch
+
+    own = None if data is None else open_run_data(run, chosen, data, progress)
+    return export_torch(run, chosen, path, own)
+
+
+def _html(
+    run: Run, chosen: TrainedContender, path: Path, data: str | None, shell: WebRuntime, progress: Progress
+) -> dict[str, Any]:
+    from clearmargin.exporting.page import export_page
+    from clearmargin.exporting.samples import open_run_data
+
+    own = None if data is None else open_run_data(run, chosen, data, progress)
+    progress("Exporting", 0, 0, "")
+    return export_page(run, chosen, path, own, shell)
 
 
 def _shown(line: str) -> str:

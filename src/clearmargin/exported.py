@@ -190,7 +190,7 @@ class ExportedContender(TrainedContender):
         WorkError
             When the network fails, or gives no finite numbers of this shape.
         """
-        return self._run(self._fed(pixels), len(self.classes))
+        return self._run(self.fed(pixels), len(self.classes))
 
     def outputs_of(self, fed: np.ndarray) -> np.ndarray:
         """What comes out when just this goes in: float64 (samples, outputs)."""
@@ -224,8 +224,8 @@ class ExportedContender(TrainedContender):
         said = [self._run(portion, 1)[:, 0] for portion in portions]
         return np.concatenate([np.empty(0), *said]) * target.std + target.mean
 
-    def _fed(self, pixels: np.ndarray) -> np.ndarray:
-        """Images as the graph takes them."""
+    def fed(self, pixels: np.ndarray) -> np.ndarray:
+        """Prepared images, uint8 (images, size_px, size_px, channels), as the graph takes them."""
         if self.about.input == "normalised":
             scale = np.array([1 / (255 * s) for s in self.about.std], dtype=np.float32)
             shift = np.array([m / s for m, s in zip(self.about.mean, self.about.std, strict=True)], dtype=np.float32)

@@ -31,7 +31,9 @@ def tiny(class_folder: Path, tiny_recipe: Path, tmp_path_factory: pytest.TempPat
 def untrained(tmp_path: Path) -> Callable[..., TrainedContender]:
     """Build a contender from its architecture, with first weights from a seed: of images, or of a table's columns."""
 
-    def build(size_px: int = 32, color: str = "rgb", columns: int = 0, **architecture: Any) -> TrainedContender:
+    def build(
+        size_px: int = 32, color: str = "rgb", columns: int = 0, place: Path = tmp_path, **architecture: Any
+    ) -> TrainedContender:
         channels = 3 if color == "rgb" else 1
         shape = (1, columns) if columns else (channels, size_px, size_px)
         named = {"name": "untrained", **architecture}
@@ -43,7 +45,7 @@ def untrained(tmp_path: Path) -> Callable[..., TrainedContender]:
         for name, buffer in network.named_buffers():
             if name.endswith("running_var"):
                 buffer.uniform_(0.5, 2, generator=torch.Generator().manual_seed(2))
-        write_tensors(tmp_path / "model.safetensors", network.state_dict())
+        write_tensors(place / "model.safetensors", network.state_dict())
         answer = {"target": {"name": "y", "mean": 20.0, "std": 4.0}} if columns else {"classes": ["a", "b", "=c"]}
         inputs = columns or channels
         framing = (
@@ -57,8 +59,8 @@ def untrained(tmp_path: Path) -> Callable[..., TrainedContender]:
             **answer,
             "preprocessing": pre,
             "training": {"precision": "float32"},
-            "weights_sha256": file_sha256(tmp_path / "model.safetensors"),
+            "weights_sha256": file_sha256(place / "model.safetensors"),
         }
-        return TrainedContender("untrained", tmp_path, description)
+        return TrainedContender("untrained", place, description)
 
     return build

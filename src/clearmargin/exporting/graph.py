@@ -44,7 +44,7 @@ def onnx_bytes(contender: TrainedContender, about: About) -> bytes:
     _forget_origin(model)
     if about.input != "normalised":
         prepend_preprocessing(model, about)
-    _describe(model, about)
+    describe_model(model, about)
     return bytes(model.SerializeToString())
 
 
@@ -112,7 +112,8 @@ def _forget_origin(model: Any) -> None:
     graph.name = "network"
 
 
-def _describe(model: Any, about: About) -> None:
+def describe_model(model: Any, about: About) -> None:
+    """Write into ONNX's ModelProto what a file says of itself, in place of what it said before."""
     model.producer_name, model.producer_version = "clearmargin", about.version
     model.doc_string = "Research use only, not a medical device."
     model.ir_version = IR_VERSION
