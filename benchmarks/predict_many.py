@@ -93,8 +93,8 @@ def rates(run: Path, contender: str | None, files: list[Path], folder: Path) -> 
     ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
     how = chosen.preprocessing
     print(
-        f"{chosen.name}, {how.size_px} px, {said['training']['precision']}, {os.cpu_count()} cores: {len(files)} images "
-        f"in {len(ours)} turns of {PORTION}"
+        f"{chosen.name}, {how.size_px} px, {said['training']['precision']}, {os.cpu_count()} cores: "
+        f"{len(files)} images in {len(ours)} turns of {PORTION}"
     )
     print(f"  predict, from files to CSV: {spread(ours, ',.1f')} images/s")
     print(f"  the bare network:           {spread(theirs, ',.1f')} images/s")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,30 @@ from clearmargin.models.layers import initialise
 from clearmargin.recipe import Contender
 from clearmargin.trained import TrainedContender
 
-for _needed in ("onnx", "onnxruntime", "onnxscript"):
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+for _needed in ("onnxruntime", "onnxscript"):
     pytest.importorskip(_needed, reason=f"{_needed} is not installed")
+
+
+_traced: dict[Any, bytes] = {}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _trace_once() -> Iterator[None]:
+    """Tracing a network takes a second and more: the same weights are traced once for all tests."""
+    from clearmargin.exporting import graph
+
+    trace = graph._traced
+
+    def traced(contender: TrainedContender) -> Any:
+        key = (contender.description["weights_sha256"], graph.plain_network)
+        if key not in _traced:
+            _traced[key] = trace(contender).SerializeToString()
+        return onnx.load_model_from_string(_traced[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "_traced", traced)
+        yield
 
 
 @pytest.fixture(scope="session")
