@@ -22,6 +22,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from interleaved import Side, busy_processors, one_turn, spread
 
@@ -33,15 +34,18 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--data", type=Path, required=True, help="a zip of images")
+    parser.add_argument("--data", type=Path, help="a zip of images; made-up ones of 64 px when left out")
     parser.add_argument("--contender")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--many", type=int, default=20_000, help="0: leave memory out")
+    parser.add_argument("--no-rates", dest="rates", action="store_false", help="memory only")
     asked = parser.parse_args()
     print(f"{busy_processors():.2f} processors busy with other work before the start")
     with tempfile.TemporaryDirectory() as folder:
-        files = unpacked(asked.data, Path(folder) / "images", asked.images)
-        rates(asked.run, asked.contender, files, Path(folder))
+        place = Path(folder) / "images"
+        files = unpacked(asked.data, place, asked.images) if asked.data else made(place, asked.images)
+        if asked.rates:
+            rates(asked.run, asked.contender, files, Path(folder))
         if asked.many:
             memory(asked.run, asked.contender, files, asked.many, Path(folder))
 
@@ -55,6 +59,15 @@ def unpacked(archive: Path, folder: Path, images: int) -> list[Path]:
         for number in range(images):
             name = names[number * step % len(names)]
             (folder / f"{number:06d}{Path(name).suffix}").write_bytes(opened.read(name))
+    return sorted(folder.iterdir())
+
+
+def made(folder: Path, images: int) -> list[Path]:
+    """So many JPEG files of noise, 64 pixels a side."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(images):
+        Image.fromarray(random.integers(0, 256, (64, 64), dtype=np.uint8)).save(folder / f"{number:06d}.jpg")
     return sorted(folder.iterdir())
 
 
