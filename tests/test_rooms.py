@@ -45,11 +45,11 @@ ROOMS = (
     ("entrants",),
     ("report",),
     ("environment",),
-    ("trained", "published"),
+    ("trained", "published", "exported"),
     ("runs",),
     ("repetition", "inside"),
     ("claim", "journal"),
-    ("prediction",),
+    ("image_listing", "prediction", "prediction_file"),
     ("console",),
     ("external",),
     ("study", "splitting"),
@@ -68,7 +68,7 @@ DOORS = (
         "outcome",
         "check",
     ),
-    *("estimators", "serving", "cluster", "learn"),
+    *("estimators", "serving", "cluster", "learn", "exporting", "export_command", "predict_command"),
 )
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
 HEAVY = ("torch", "numpy", "pandas", "matplotlib", "sklearn", "scipy", "PIL", "pydantic", "rich", "jinja2")

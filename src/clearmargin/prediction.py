@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,16 @@ import pandas as pd
 
 from clearmargin.cores import available_cores
 from clearmargin.decoding import prepared_pixels
-from clearmargin.dicom import frame_file, open_dicom
-from clearmargin.errors import ImageError, SourceError
+from clearmargin.errors import ImageError
 from clearmargin.files import table_text
-from clearmargin.records import Columns, Preprocessing
+from clearmargin.image_listing import Listed, count_images, images
+from clearmargin.records import Columns, Preprocessing, Progress
 from clearmargin.sources.cells import table_numbers
 from clearmargin.sources.delimited import read_rows
-from clearmargin.sources.dicom_directory import listed_or_itself
-from clearmargin.sources.dicom_files import count_frames, is_dicom_image
-from clearmargin.sources.names import IMAGE_EXTENSIONS
-from clearmargin.trained import BATCH, TrainedContender, read_image_file
+from clearmargin.trained import BATCH, TrainedContender
 
 SEPARATOR = " | "
+MOST_FAILURES = 256  # in one portion
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,29 @@ class FilePredictions:
         return table_text(pd.concat(columns, axis=1) if columns else self.table)
 
 
-def predict_files(contender: TrainedContender, paths: Sequence[Path]) -> FilePredictions:
+@dataclass(frozen=True)
+class Answers:
+    """What a contender says about some files, in the order given.
+
+    Attributes
+    ----------
+    files
+        Their paths as given.
+    failures
+        Reasons by path, of those that could not be decoded.
+    probabilities, distances
+        Of the others, as `TrainedContender.judged` returns them.
+    """
+
+    files: tuple[str, ...]
+    failures: dict[str, str]
+    probabilities: np.ndarray
+    distances: np.ndarray
+
+
+def predict_files(
+    contender: TrainedContender, paths: Sequence[Path], progress: Progress = lambda *_: None
+) -> FilePredictions:
     """Predict images and all images in folders, at any depth, in the order of their names; or the rows of tables.
 
     Raises
@@ -92,48 +111,51 @@ def predict_files(contender: TrainedContender, paths: Sequence[Path]) -> FilePre
     how = contender.preprocessing
     if isinstance(how, Columns):
         return FilePredictions(contender.name, _predict_tables(contender, how, paths), {})
-    names: list[str] = []
-    failures: dict[str, str] = {}
-    judged: list[tuple[np.ndarray, np.ndarray]] = []
-    waiting: list[np.ndarray] = []
-    with closing(_decoded_ahead(_contents(image_files(paths)), how)) as decoded:
-        for name, pixels in decoded:
-            if isinstance(pixels, ImageError):
-                failures[name] = str(pixels)
-                continue
-            waiting.append(pixels)
-            names.append(name)
-            if len(waiting) == BATCH:
-                judged.append(contender.judged(waiting))
-                waiting = []
-    judged.append(contender.judged(waiting))
-    probabilities, distances = (np.concatenate(column) for column in zip(*judged, strict=True))
+    total, done = count_images(paths), 0
+    said = []
+    for answers in answer_files(contender, how, images(paths)):
+        said.append(answers)
+        done += len(answers.files)
+        progress("Predicting", done, total, "")
+    probabilities, distances = (
+        np.concatenate([getattr(answers, key) for answers in said]) for key in ("probabilities", "distances")
+    )
+    failures = {path: reason for answers in said for path, reason in answers.failures.items()}
+    names = [path for answers in said for path in answers.files if path not in answers.failures]
     return FilePredictions(
         contender.name, contender.table(names, probabilities, distances), failures, contender.classes
     )
 
 
-def _contents(files: Sequence[Path]) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """What each image is called, and how to read it; the frames of a DICOM file one by one."""
-    for path in files:
-        frames = count_frames(path) if path.suffix.lower() not in IMAGE_EXTENSIONS else 1
-        if frames <= 1:
-            yield str(path), partial(read_image_file, path)
-            continue
-        file = open_dicom(read_image_file(path))
-        for number in range(frames):
-            yield f"{path}#{number + 1}", partial(frame_file, file, number)
+def answer_files(contender: TrainedContender, how: Preprocessing, images: Iterable[Listed]) -> Generator[Answers]:
+    """Answers for images, a batch at a time; what follows is decoded meanwhile.
+
+    Memory does not grow with the number of images.
+    """
+    names: list[str] = []
+    failures: dict[str, str] = {}
+    waiting: list[np.ndarray] = []
+    with closing(_decoded_ahead(images, how)) as decoded:
+        for name, pixels in decoded:
+            names.append(name)
+            if isinstance(pixels, ImageError):
+                failures[name] = str(pixels)
+            else:
+                waiting.append(pixels)
+            if len(waiting) == BATCH or len(failures) == MOST_FAILURES:
+                yield Answers(tuple(names), failures, *contender.judged(waiting))
+                names, failures, waiting = [], {}, []
+    if names:
+        yield Answers(tuple(names), failures, *contender.judged(waiting))
 
 
-def _decoded_ahead(
-    contents: Iterable[tuple[str, Callable[[], bytes]]], how: Preprocessing
-) -> Generator[tuple[str, np.ndarray | ImageError]]:
+def _decoded_ahead(images: Iterable[Listed], how: Preprocessing) -> Generator[tuple[str, np.ndarray | ImageError]]:
     """Decode in threads while the network computes: two batches ahead, in the order given."""
     pending: deque[tuple[str, Future[np.ndarray | ImageError]]] = deque()
     pool = ThreadPoolExecutor(available_cores())
     try:
-        for name, read in contents:
-            pending.append((name, pool.submit(_decoded, read, how)))
+        for image in images:
+            pending.append((image.name, pool.submit(_decoded, image.read, how)))
             if len(pending) > 2 * BATCH:
                 first, decoded = pending.popleft()
                 yield first, decoded.result()
@@ -160,34 +182,3 @@ def _predict_tables(contender: TrainedContender, how: Columns, paths: Sequence[P
         named = [f"row {number}" if len(paths) == 1 else f"{path}, row {number}" for number in range(1, len(rows) + 1)]
         frames.append(pd.DataFrame({"row": named, "predicted": contender.estimates(values)}))
     return pd.concat(frames, ignore_index=True)
-
-
-def image_files(paths: Sequence[Path]) -> list[Path]:
-    """The files among the paths, the images below the folders among them, and those that a DICOMDIR lists.
-
-    Raises
-    ------
-    SourceError
-        When a path does not exist, or there is no image at all.
-    MissingExtraError
-        When there are DICOM files, and the libraries to read them are not there.
-    """
-    found = [file for path in paths for file in _below(path)]
-    if not found:
-        raise SourceError(
-            f"There are no images in {', '.join(map(str, paths))}: expected DICOM files, or files that end in "
-            f"{', '.join(sorted(IMAGE_EXTENSIONS))}."
-        )
-    return found
-
-
-def _below(path: Path) -> Iterator[Path]:
-    if path.is_dir():
-        inside = sorted(entry for entry in path.rglob("*") if entry.is_file() and not entry.name.startswith("."))
-        yield from (entry for entry in inside if entry.suffix.lower() in IMAGE_EXTENSIONS or is_dicom_image(entry))
-    elif path.is_file():
-        yield from listed_or_itself(path)
-    elif path.exists():
-        raise SourceError(f"{path} is neither a file nor a folder.")
-    else:
-        raise SourceError(f"There is no file or folder {path}.")

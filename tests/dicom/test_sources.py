@@ -16,7 +16,7 @@ from PIL import Image
 from clearmargin.decoding import prepare
 from clearmargin.dicom import decoding_process
 from clearmargin.errors import ImageError, MissingExtraError, SourceError
-from clearmargin.prediction import _contents, image_files
+from clearmargin.image_listing import image_files, images
 from clearmargin.records import Preprocessing
 from clearmargin.sources import open_source
 
@@ -241,7 +241,7 @@ def test_without_the_libraries_a_study_says_what_to_install(folder: Path, monkey
     with pytest.raises(MissingExtraError, match=r'pip install "clearmargin\[dicom\]"'):
         open_source(str(folder))
     with pytest.raises(MissingExtraError, match=r'pip install "clearmargin\[dicom\]"'):
-        image_files([folder])
+        list(image_files([folder]))
 
 
 @pytest.fixture
@@ -263,7 +263,7 @@ def test_a_dicomdir_is_the_files_it_lists(disc: Path) -> None:
     assert [str(path.relative_to(disc)) for path in image_files([disc / "DICOMDIR"])] == [
         sample.name for sample in source.samples
     ]
-    assert len(image_files([disc])) == 31  # the folder: the file that is not listed too, the list itself not
+    assert len(list(image_files([disc]))) == 31  # the folder: the file that is not listed too, the list itself not
 
 
 def test_a_dicomdir_leads_nowhere_else(disc: Path) -> None:
@@ -296,8 +296,7 @@ def test_one_file_is_no_study(folder: Path) -> None:
 
 
 def test_images_to_predict(folder: Path) -> None:
-    found = image_files([folder])
-    names = [name.removeprefix(f"{folder}/") for name, _ in _contents(found)]
+    names = [image.name.removeprefix(f"{folder}/") for image in images([folder])]
     assert sorted(names) == sorted([*NAMES, "healthy/report.dcm"])
-    (first, *_) = [read() for name, read in _contents(found) if name.endswith("cine.IMA#2")]
+    (first, *_) = [image.read() for image in images([folder]) if image.name.endswith("cine.IMA#2")]
     assert prepare(first, Preprocessing(16)).facts.format == "DICOM"
