@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clearmargin import prediction
+from clearmargin import image_listing, prediction
 from clearmargin.errors import ImageError
 from clearmargin.prediction import predict_files
 from clearmargin.records import Preprocessing
@@ -56,8 +56,8 @@ def test_files_are_answered_in_order_in_full_batches(folder: Path) -> None:
 
 def test_few_files_are_decoded_ahead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    original = prediction.read_image_file
-    monkeypatch.setattr(prediction, "read_image_file", lambda path: read.append(path) or original(path))
+    original = image_listing.read_image_file
+    monkeypatch.setattr(image_listing, "read_image_file", lambda path: read.append(path) or original(path))
     model = Echo()
     monkeypatch.setattr(model, "judged", lambda pixels: pytest.fail("stopped"))
     with pytest.raises(pytest.fail.Exception, match="stopped"):

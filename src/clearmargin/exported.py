@@ -66,6 +66,7 @@ class About(Settings):
     color: Literal["rgb", "gray"] | None = None
     trim: bool | None = None
     intensity: Literal["as-is", "standardised"] | None = None
+    window: Literal["file", "auto"] | list[float] | None = None  # of DICOM files; None as "file"
     columns: list[Name] | None = Field(default=None, min_length=1, max_length=100_000)
     mean: list[float] = Field(min_length=1, max_length=100_000)
     std: list[Deviation] = Field(min_length=1, max_length=100_000)
@@ -85,6 +86,8 @@ class About(Settings):
         inputs = self.channels if self.columns is None else len(self.columns)
         if len(self.mean) != inputs or len(self.std) != inputs:
             raise ValueError(f"'mean' and 'std' need {inputs} numbers")
+        if isinstance(self.window, list) and not (len(self.window) == 2 and self.window[1] >= 1):
+            raise ValueError("'window' needs a center, and a width of at least 1")
         if self.columns is None and (self.input == "values" or 0 in self.std):
             raise ValueError("'input' and 'std' do not fit images")
         if self.columns is not None and self.input not in ("normalised", "values"):
@@ -118,9 +121,7 @@ def describe_contender(contender: TrainedContender, *, version: str, leaky: bool
     said = contender.description
     pre, decision = said["preprocessing"], contender.decision
     how = contender.preprocessing
-    framing: dict[str, Any] = {"columns": list(how.names)} if isinstance(how, Columns) else {
-        "size_px": how.size_px, "fit": how.fit, "color": how.color, "trim": how.trim, "intensity": how.intensity,
-    }  # fmt: skip
+    framing: dict[str, Any] = {"columns": list(how.names)} if isinstance(how, Columns) else how.as_json()
     return About(
         format=1,
         version=version,
@@ -330,7 +331,7 @@ def _shapes(kind: str, taken: Sequence[int | None], made: Sequence[int | None]) 
 def _description(about: About) -> dict[str, Any]:
     """The same as a ``model.json`` has it."""
     said = about.model_dump(exclude_none=True)
-    framing = ("size_px", "fit", "color", "trim", "intensity", "columns", "mean", "std")
+    framing = ("size_px", "fit", "color", "trim", "intensity", "window", "columns", "mean", "std")
     pre = {key: said[key] for key in framing if key in said}
     answer: dict[str, Any] = {key: said[key] for key in ("classes", "target") if key in said}
     training = {"precision": "float32"}
