@@ -60,6 +60,7 @@ DOORS = (
         "data_commands",
         "split_command",
         "evaluate_command",
+        "serve_command",
         "outcome",
         "check",
     ),

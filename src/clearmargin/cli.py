@@ -18,6 +18,7 @@ from clearmargin.console import say as _say
 from clearmargin.data_commands import app as data_app
 from clearmargin.errors import ClearmarginError, UsageError
 from clearmargin.evaluate_command import evaluate
+from clearmargin.serve_command import serve
 from clearmargin.split_command import GroupPatternOption, split
 
 if TYPE_CHECKING:
@@ -292,6 +293,7 @@ def audit(
 
 app.command("split")(split)
 app.command("evaluate")(evaluate)
+app.command("serve")(serve)
 
 
 @app.command("leakage")

@@ -30,7 +30,7 @@ from PIL import (  # isort: skip
 )
 
 from clearmargin.appearance import Appearance, appearance, appearances, pixels_of
-from clearmargin.errors import ImageError
+from clearmargin.errors import ImageError, ImageFormatError, ImageSizeError
 from clearmargin.framing import framed
 from clearmargin.jpeg import jpeg_quality, plain_jpeg
 from clearmargin.miniature import MOST_TOGETHER_PX, miniature, miniatures
@@ -306,7 +306,7 @@ def _from_array(content: np.ndarray, max_pixels: int) -> tuple[Image.Image, str,
 def _from_file(content: bytes, max_pixels: int) -> tuple[Image.Image, str, str, int]:
     """Image (L or RGB), mode, format, JPEG quality."""
     if not content:
-        raise ImageError("the file is empty")
+        raise ImageFormatError("the file is empty")
     plain = _from_plain_jpeg(content, max_pixels)
     if plain is not None:
         return plain
@@ -319,11 +319,11 @@ def _from_file(content: bytes, max_pixels: int) -> tuple[Image.Image, str, str, 
             image.load()
             return _opaque(_upright(image)), mode, file_format, jpeg_quality(getattr(image, "quantization", None))
     except UnidentifiedImageError:
-        raise ImageError(
+        raise ImageFormatError(
             f"not an image in an accepted format ({', '.join(FORMATS)}), or its first bytes are damaged"
         ) from None
     except Image.DecompressionBombError:
-        raise ImageError(f"too large: more than the limit of {max_pixels:,} pixels") from None
+        raise ImageSizeError(f"too large: more than the limit of {max_pixels:,} pixels") from None
     except _DAMAGE as error:
         # Pillow quotes bytes of the file in some messages; they must not reach a terminal as they are.
         words = "".join(letter if letter.isprintable() else "?" for letter in str(error))[:200]
@@ -349,7 +349,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"it has no pixels: {width} x {height}")
     if width * height > max_pixels:
-        raise ImageError(f"too large: {width} x {height} pixels, the limit is {max_pixels:,} pixels")
+        raise ImageSizeError(f"too large: {width} x {height} pixels, the limit is {max_pixels:,} pixels")
 
 
 _quiet_lock = threading.Lock()

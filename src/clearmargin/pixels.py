@@ -146,6 +146,36 @@ def stored_miniatures(key: str, *, cache: Path | None = None) -> StoredMiniature
     return StoredMiniatures(names, miniatures)
 
 
+@dataclass(frozen=True)
+class StoredPixels:
+    """Pixels of a store, uint8 of shape (images, size_px, size_px, channels), and the names of their images."""
+
+    names: tuple[str, ...]
+    pixels: Rows
+
+
+def stored_pixels(key: str, *, cache: Path | None = None) -> StoredPixels | None:
+    """Pixels of a store by its key, whatever source it was made from; None when it is not whole or not there.
+
+    Nothing is written, not even that it was used.
+
+    Parameters
+    ----------
+    key
+        That of `records.Inputs`.
+    """
+    if _KEY.fullmatch(key) is None:
+        return None  # it comes from a file, and must not lead elsewhere
+    folder = (cache or cache_folder()) / "pixels" / key
+    try:
+        page = json.loads((folder / "facts.json").read_bytes())
+        names = tuple(page["facts"]["name"])
+        pixels = MappedRows(folder / "pixels.bin", page["shape"], np.uint8)
+    except (OSError, ValueError, LookupError, TypeError, WorkError):
+        return None
+    return StoredPixels(names, pixels) if len(names) == pixels.shape[0] else None
+
+
 def _unreadable_finding(unreadable: dict[str, str], found: int) -> tuple[Finding, ...]:
     if not unreadable:
         return ()
