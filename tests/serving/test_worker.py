@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from tests.serving.conftest import Echo, number_image
 
 from clearmargin.serving.limits import Limits
 from clearmargin.serving.metrics import Metrics
 from clearmargin.serving.problems import Problem
 from clearmargin.serving.worker import Worker
-from tests.serving.conftest import Echo, number_image
 
 
 @contextmanager

@@ -98,9 +98,10 @@ def _page(
     explicit = f"?lang={asked}" if "lang" in request.query_params else ""
     with using(asked):
         html = _templates().get_template(template).render(
-            service=service, study=service.model.run.recipe.name, contender=service.model.contender.name,
-            classes=service.model.contender.classes, limits=service.limits, here=request.url.path, query=explicit, address=str(request.base_url),
-            leaky=bool(service.model.run.evaluation.get("leaky")), columns=columns(service.model), **values,
+            study=service.model.run.recipe.name, contender=service.model.contender.name,
+            classes=service.model.contender.classes, columns=columns(service.model), limits=service.limits,
+            leaky=bool(service.model.run.evaluation.get("leaky")), here=request.url.path, query=explicit,
+            address=str(request.base_url), **values,
         )  # fmt: skip
     status, headers = (200, {}) if problem is None else (problem.status, problem.headers)
     return HTMLResponse(html, status, headers)
