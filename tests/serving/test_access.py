@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.serving.conftest import TOKEN
+from tests.serving.conftest import TOKEN, awaited
 
 from clearmargin.errors import UsageError
 from clearmargin.serving.access import Access, access_to, read_token
@@ -55,7 +55,7 @@ def ask(gate: Gate, method: str, path: str, headers: list[tuple[str, str]], serv
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(gate(scope, receive, send))
+    awaited(gate(scope, receive, send))
     return sent[0]["status"]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from tests.serving.conftest import Echo, number_image
+from tests.serving.conftest import Echo, awaited, number_image
 
 from clearmargin.serving.limits import Limits
 from clearmargin.serving.metrics import Metrics
@@ -37,7 +37,7 @@ def test_a_thousand_images_at_once_get_their_own_answers() -> None:
 
     echo = Echo()
     with working(echo) as worker:
-        assert asyncio.run(ask(worker)) == list(range(1000))
+        assert awaited(ask(worker)) == list(range(1000))
     assert sum(echo.batches) == 1000
     assert max(echo.batches) == Limits().batch
     assert len(echo.batches) < 100
@@ -49,7 +49,7 @@ def test_views_and_answers_do_not_mix() -> None:
         return await asyncio.gather(*(worker.ask(number_image(n), later(), wants_view=n % 3 == 0) for n in range(200)))
 
     with working(Echo()) as worker:
-        assert asyncio.run(ask(worker)) == [(n, -n) if n % 3 == 0 else n for n in range(200)]
+        assert awaited(ask(worker)) == [(n, -n) if n % 3 == 0 else n for n in range(200)]
 
 
 def test_a_batch_waits_only_for_what_is_on_its_way() -> None:
@@ -61,11 +61,11 @@ def test_a_batch_waits_only_for_what_is_on_its_way() -> None:
 
     patient, alone = Echo(), Echo()
     with working(patient, Limits(window_seconds=5.0)) as worker:
-        asyncio.run(ask(worker, 4))
+        awaited(ask(worker, 4))
     assert patient.batches == [4]
     with working(alone, Limits(window_seconds=5.0)) as worker:
         began = time.monotonic()
-        asyncio.run(ask(worker, 1))
+        awaited(ask(worker, 1))
         assert time.monotonic() - began < 2
 
 
@@ -73,7 +73,7 @@ def test_whoever_is_expected_and_does_not_come_is_waited_for_no_longer_than_the_
     with working(Echo(), Limits(window_seconds=0.05)) as worker:
         worker.expect(2)
         began = time.monotonic()
-        assert asyncio.run(worker.ask(number_image(7), later())) == 7
+        assert awaited(worker.ask(number_image(7), later())) == 7
         assert 0.04 < time.monotonic() - began < 2
 
 
@@ -86,7 +86,7 @@ def test_one_bad_image_spoils_no_other() -> None:
     echo = Echo()
     echo.poison = 13
     with working(echo) as worker:
-        found = asyncio.run(ask(worker))
+        found = awaited(ask(worker))
     assert isinstance(found.pop(13), ArithmeticError)
     assert found == [number for number in range(20) if number != 13]
 
@@ -101,7 +101,7 @@ def test_what_is_too_late_is_said_and_not_computed() -> None:
 
     echo = Echo(seconds=0.3)
     with working(echo) as worker:
-        answer, problem = asyncio.run(ask(worker))
+        answer, problem = awaited(ask(worker))
     assert answer == 1
     assert isinstance(problem, Problem)
     assert (problem.kind, problem.status, problem.headers["Retry-After"]) == ("deadline", 503, "1")
@@ -120,4 +120,4 @@ def test_the_end_waits_for_what_was_accepted() -> None:
 
     worker = Worker(Echo(seconds=0.02), Limits(batch=8), Metrics())
     worker.start()
-    assert asyncio.run(ask(worker)) == list(range(50))
+    assert awaited(ask(worker)) == list(range(50))

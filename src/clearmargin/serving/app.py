@@ -120,8 +120,8 @@ def _say_where(error: Exception) -> None:
 def build_app(service: Service) -> Gate:
     """The application of a service.
 
-    Its OpenAPI lists the routes for programs; those for people are beside them. ``/docs`` is left out: it would load
-    scripts from elsewhere.
+    Nothing is told to OpenTelemetry, whatever the environment asks for. The OpenAPI document lists the routes for
+    programs; those for people are beside them. ``/docs`` is left out: it would load scripts from elsewhere.
     """
     app = FastAPI(
         title=f"clearmargin: {service.model.run.recipe.name}",
@@ -130,6 +130,7 @@ def build_app(service: Service) -> Gate:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     add_interface(app, service)
     add_pages(app, service)

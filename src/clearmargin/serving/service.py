@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 Seen = tuple[Answer, View]
+SOON_PARSED = 200_000  # bytes of a body: two milliseconds, and handing it to a thread takes as long
 
 
 class Service:
@@ -90,18 +91,21 @@ class Service:
                 body = await read_body(request.stream(), declared, self.limits, share)
             deadline = time.monotonic() + self.limits.seconds
             kind = request.headers.get("content-type", "")
-            contents = await loop.run_in_executor(self._threads, images_of, kind, body, self.limits)
+            if len(body) <= SOON_PARSED:
+                contents = images_of(kind, body, self.limits)
+            else:
+                contents = await loop.run_in_executor(self._threads, images_of, kind, body, self.limits)
             del body
             with self._accept(len(contents)):
                 self.worker.expect(len(contents))
-                jobs = (self._answer(content, deadline, wants_view) for content in contents)
-                found = await asyncio.gather(*jobs)
+                jobs = [self._answer(content, deadline, wants_view) for content in contents]
+                found = await asyncio.gather(*jobs) if len(jobs) > 1 else [await jobs[0]]
         self._count(found, wants_view)
         return found
 
     @contextmanager
     def _reading_one(self) -> Iterator[None]:
-        if self.reading >= self.limits.reading:
+        if self.reading >= self.limits.reading or self.accepted >= self.limits.waiting:
             raise Problem("overloaded", "Too many requests are on their way: try again later.")
         self.reading += 1
         try:

@@ -51,6 +51,8 @@ class Card:
         A data URI; None when there is no map.
     near
         None when the pixels of the training images are not here.
+    compared
+        How many training images were compared with, while that is not all of them; else empty.
     """
 
     number: int
@@ -64,6 +66,7 @@ class Card:
     tiny: bool
     heat: str | None
     near: tuple[Near, ...] | None
+    compared: str
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,15 @@ def _card(model: ServedModel, number: int, answer: Answer, view: View) -> Card:
         tiny=model.preprocessing.size_px <= 96,
         heat=None if view.heat is None else _data_uri(view.heat, "webp"),
         near=near or None,
+        compared=_compared(model),
     )
+
+
+def _compared(model: ServedModel) -> str:
+    images = model.training_images
+    if images is None or images.done >= images.total:
+        return ""
+    return tr("{n} of {all} looked at", n=count(images.done), all=count(images.total))
 
 
 def headline(answer: Answer) -> str:
