@@ -132,8 +132,8 @@ def load(subject: Subject, port: int, process: int, minutes: float) -> None:
     wrong, _ = subject.mixed_up(found)
     print(
         f"\nLoad of {minutes:g} minutes: {len(found.seconds):,} requests, statuses {found.statuses}, "
-        f"{found.lost} lost, {wrong} mixed up; memory {first / 1e6:.0f} MB in the first tenth, {last / 1e6:.0f} MB in the last: "
-        f"{last / first - 1:+.1%}."
+        f"{found.lost} lost, {wrong} mixed up; memory {first / 1e6:.0f} MB in the first tenth, {last / 1e6:.0f} MB "
+        f"in the last: {last / first - 1:+.1%}."
     )
 
 
