@@ -14,8 +14,10 @@ import itertools
 import statistics
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -181,19 +183,23 @@ def schema(_subject: Subject, port: int, _process: int, _minutes: float) -> None
 
     document = get_json(port, "/openapi.json")
     wanted = [checks.not_a_server_error, checks.status_code_conformance, checks.response_schema_conformance]
+
+    def examine(path: str, method: str) -> Counter[int]:
+        operation, statuses = schemathesis.openapi.from_dict(document)[path][method], Counter[int]()
+
+        @settings(max_examples=500, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(case=operation.as_strategy())
+        def each(case: Any) -> None:
+            response = case.call(base_url=f"http://127.0.0.1:{port}")
+            statuses[response.status_code] += 1
+            case.validate_response(response, checks=wanted)
+
+        each()
+        return statuses
+
     for path, methods in document["paths"].items():
         for method in methods:
-            operation, statuses = schemathesis.openapi.from_dict(document)[path][method.upper()], dict[int, int]()
-
-            @settings(max_examples=500, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-            @given(case=operation.as_strategy())
-            def examine(case, statuses=statuses) -> None:  # type: ignore[no-untyped-def]
-                response = case.call(base_url=f"http://127.0.0.1:{port}")
-                statuses[response.status_code] = statuses.get(response.status_code, 0) + 1
-                case.validate_response(response, checks=wanted)
-
-            examine()
-            print(f"{method.upper()} {path}: statuses {statuses}")
+            print(f"{method.upper()} {path}: statuses {dict(examine(path, method.upper()))}", flush=True)
 
 
 PARTS = {"throughput": throughput, "latency": latency, "load": load, "known": known, "floods": floods, "schema": schema}

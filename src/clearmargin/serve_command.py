@@ -11,6 +11,7 @@ import typer
 
 from clearmargin.console import say
 from clearmargin.errors import MissingExtraError
+from clearmargin.evaluate_command import plain_text
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart")
 
@@ -61,7 +62,10 @@ def serve(
             say("Careful: the split of this run leaks: on new patients, expect less than its figures promise.")
         if access.token is not None and host not in ("127.0.0.1", "::1", "localhost"):
             say("The token and the images travel unencrypted: put a proxy with TLS before this server.")
-        address = f"[{host}]" if ":" in host else host
-        typer.echo(f"Serving '{service.model.contender.name}' on http://{address}:{listening.getsockname()[1]}/")
-        say("Research use only, not a medical device. Ctrl-C ends it.")
-        run_server(service, listening)
+        address = f"{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+
+        def announce() -> None:
+            typer.echo(f"Serving '{plain_text(service.model.contender.name)}' on http://{address}/")
+            say("Research use only, not a medical device. Ctrl-C ends it.")
+
+        run_server(service, listening, announce)

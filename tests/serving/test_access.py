@@ -139,6 +139,7 @@ def test_a_server_on_all_addresses_is_called_by_the_one_that_was_reached() -> No
     assert refuses(access, "192.168.0.8:8000", "192.168.0.7")
     assert refuses(access, "evil.example", "192.168.0.7")
     assert not refuses(access_to("::", TOKEN), "[fe80::1]:8000", "fe80::1")
+    assert not refuses(access_to("::", TOKEN), "192.168.0.7:8000", "::ffff:192.168.0.7")
     assert refuses(access_to("192.168.0.7", TOKEN), "192.168.0.9", "192.168.0.9")
 
 

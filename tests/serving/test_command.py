@@ -9,15 +9,17 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 from tests.serving.conftest import TOKEN
 
 from clearmargin import serve_command
+from clearmargin.errors import UsageError
+from clearmargin.records import Columns
 from clearmargin.runs import Run, open_run
 from clearmargin.serving.model import ServedModel
 
@@ -64,6 +66,12 @@ def test_a_port_that_is_taken_is_named(clearmargin: Command, finished_run: Run) 
 def test_what_is_no_run_is_refused(clearmargin: Command, tmp_path: Path, finished_run: Run) -> None:
     assert clearmargin("serve", tmp_path)[0] == 2
     assert clearmargin("serve", finished_run.folder, "--contender", "none such", "--port", 0)[0] == 2
+
+
+def test_a_model_of_a_table_is_not_served() -> None:
+    contender = SimpleNamespace(name="1-D CNN", preprocessing=Columns(("rooms",)), classes=())
+    with pytest.raises(UsageError, match="'1-D CNN' takes rows of a table"):
+        ServedModel(SimpleNamespace(contender=lambda name: contender))
 
 
 @pytest.mark.parametrize("change", ["classes", "size_px", "mean"])
@@ -114,12 +122,10 @@ def test_it_serves_and_ends_when_it_is_told_to(process: tuple[subprocess.Popen[s
     started, address = process
     image = sorted(images_folder.rglob("*.png"))[0]
     with httpx.Client(base_url=address, trust_env=False, timeout=30) as client:
-        deadline = time.monotonic() + 30
         assert client.get("/health").status_code == 401
         client.headers["Authorization"] = f"Bearer {TOKEN}"
-        while client.get("/ready").status_code != 200 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert client.post("/v1/predict", files={"files": image.open("rb")}).status_code == 200
+        assert client.get("/ready").status_code == 200
+        assert client.post("/v1/predict", files={"files": image.read_bytes()}).status_code == 200
         started.send_signal(signal.SIGTERM)
         assert started.wait(20) == 0
     said = started.stderr.read() if started.stderr else ""

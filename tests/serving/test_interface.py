@@ -157,6 +157,10 @@ def test_other_formats_are_not_decoded_whatever_they_are_called(client: httpx.Cl
     ({"Content-Type": "multipart/form-data; boundary=x"}, b"--x\r\n" + b"A: b\r\n" * 50 + b"\r\nx\r\n--x--\r\n", 400),
     ({"Content-Type": "multipart/form-data; boundary=x"}, b"--x\r\nA: " + b"b" * 9000 + b"\r\n\r\nx\r\n--x--\r\n", 400),
     ({"Content-Type": "multipart/form-data; boundary=" + "x" * 5000}, b"x", 400),
+    ({"Content-Type": "multipart/form-data; boundary*=none''%ff"}, b"--x", 400),
+    ({"Content-Type": "multipart/form-data; boundary*0*=a; boundary*2=b; =;;="}, b"--x", 400),
+    ({"Content-Type": "multipart/form-data; boundary=x"},
+     b"--x\r\nContent-Disposition: form-data; name*=none''%ff\r\n\r\nx\r\n--x--\r\n", 422),
 ])  # fmt: skip
 def test_other_bodies_are_refused(client: httpx.Client, headers: dict[str, str], body: bytes, status: int) -> None:
     response = client.post("/v1/predict", content=body, headers=headers)
@@ -186,8 +190,11 @@ def test_nothing_personal_in_answers_or_words(
     told += [client.get(f"/{CANARY}").text, client.get(f"/?lang={CANARY}").text]
     told += [client.post("/", files={"files": (f"{CANARY}.png", image)}).text]
     told += [client.get(path).text for path in ("/metrics", "/v1/model", "/openapi.json", "/model", "/report")]
+    broken = {"Content-Type": "multipart/form-data; boundary=x"}
+    told += [client.post("/v1/predict", content=f"--x\r\n{CANARY}".encode(), headers=broken).text]
     captured = capfd.readouterr()
-    for text in (*told, captured.out, captured.err):
+    assert captured.out + captured.err == ""
+    for text in told:
         assert CANARY not in text
         assert str(finished_run.folder.parent) not in text
         assert str(Path.home()) not in text or str(Path.home()) == "/"

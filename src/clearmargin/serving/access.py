@@ -94,9 +94,15 @@ class Access:
 def _reaches(name: str, reached: Any) -> bool:
     """Whether an address is the one that the connection came to: an address can't be rebound as names can."""
     try:
-        return bool(reached) and ipaddress.ip_address(name) == ipaddress.ip_address(reached[0])
+        return bool(reached) and _address(name) == _address(reached[0])
     except ValueError:
         return False
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address; one of IPv4 that a socket of IPv6 calls ``::ffff:…`` as what it is."""
+    address = ipaddress.ip_address(text)
+    return (isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped) or address
 
 
 def _said_token(value: bytes) -> bytes:

@@ -68,9 +68,12 @@ class PatientProtocol(H11Protocol):
         headers = [("content-type", MEDIA_TYPE), ("content-length", str(len(problem.body))), ("connection", "close")]
         pairs = [(name.encode(), value.encode()) for name, value in headers]
         events = h11.Response(status_code=400, headers=pairs), h11.Data(data=problem.body), h11.EndOfMessage()
-        for event in events:
-            self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
+        try:
+            for event in events:
+                self.transport.write(self.conn.send(event) or b"")
+            self.transport.close()
+        except h11.LocalProtocolError:  # an answer was begun already
+            self.cut()
 
     def cut(self) -> None:
         """End the connection at once."""

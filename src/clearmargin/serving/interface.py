@@ -157,7 +157,7 @@ def add_interface(app: FastAPI, service: Service) -> None:
 
     async def ready() -> Response:
         """The server takes images."""
-        if service.ending:
+        if service.ending or not service.worker.alive:
             raise Problem("not-ready", "The server is about to end.")
         return _json({"status": "ready"})
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from clearmargin.language import LANGUAGES, language, tr, trn, using
 from clearmargin.report import wording
 from clearmargin.serving.card import card_html
 from clearmargin.serving.problems import Problem
-from clearmargin.serving.service import Service
+from clearmargin.serving.service import Seen, Service
 from clearmargin.serving.shown import Card, columns, csv_uri, refused, shown
 
 if TYPE_CHECKING:
@@ -48,10 +49,7 @@ def add_pages(app: FastAPI, service: Service) -> None:
             with using(_asked_language(request)):
                 alone = refused(problem, service.limits)
             return _page(request, service, "images.html", problem, cards=[alone], csv=None)
-        with using(_asked_language(request)):
-            cards, csv = shown(service.model, found, service.limits), csv_uri(service.model, found)
-        only = found[0] if len(found) == 1 and isinstance(found[0], Problem) else None
-        return _page(request, service, "images.html", only, cards=cards, csv=csv)
+        return await asyncio.to_thread(_answered, request, service, found)
 
     async def report_page(request: Request) -> Response:
         return _page(request, service, "report.html")
@@ -77,6 +75,14 @@ def add_pages(app: FastAPI, service: Service) -> None:
     app.add_route("/model", model_page, methods=["GET"], include_in_schema=False)
     for name in _STATIC:
         app.add_route(f"/static/{name}", static, methods=["GET"], include_in_schema=False)
+
+
+def _answered(request: Request, service: Service, found: Sequence[Seen | Problem]) -> Response:
+    """The page with answers: many pictures, which take their time."""
+    with using(_asked_language(request)):
+        cards, csv = shown(service.model, found, service.limits), csv_uri(service.model, found)
+    only = found[0] if len(found) == 1 and isinstance(found[0], Problem) else None
+    return _page(request, service, "images.html", only, cards=cards, csv=csv)
 
 
 async def _pieces(content: bytes) -> AsyncIterator[bytes]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import signal
 import socket
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -49,7 +50,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
 class Server(uvicorn.Server):
     """uvicorn's, which ends with status 0 when it is told to end, having answered what was accepted."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, announce: Callable[[], None] | None = None) -> None:
         limits = service.limits
         super().__init__(
             uvicorn.Config(
@@ -68,7 +69,14 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=math.ceil(limits.seconds) + END_SECONDS,
             )
         )
-        self._service = service
+        self._service, self._announce = service, announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen; what goes wrong with a connection is no news, and its words may hold addresses."""
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        await super().startup(sockets)
+        if self._announce is not None:
+            self._announce()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to end; a second Ctrl-C does not wait."""
@@ -89,12 +97,18 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def run_server(service: Service, listening: socket.socket) -> None:
-    """Serve until a signal comes; what was accepted by then is answered."""
+def run_server(service: Service, listening: socket.socket, announce: Callable[[], None]) -> None:
+    """Serve until a signal comes; what was accepted by then is answered.
+
+    Parameters
+    ----------
+    announce
+        Called as soon as it answers.
+    """
     _allow_many_connections()
     service.start()
     try:
-        Server(service).run(sockets=[listening])
+        Server(service, announce).run(sockets=[listening])
     finally:
         service.stop()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -11,6 +12,8 @@ from clearmargin.serving.problems import Problem
 
 FIELDS = (b"files", b"file")
 MOST_HEADERS, LONGEST_HEADER = 8, 4096
+# The parser tells of every broken form; without a handler Python would print it.
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 _IMAGE_TYPES = ("image/", "application/octet-stream", "application/dicom")
 
 
@@ -180,19 +183,16 @@ def _parts(content_type: str, body: bytes, limits: Limits) -> list[bytes]:
     from python_multipart.multipart import MultipartParser, parse_options_header
 
     broken = Problem("bad-request", "The body is not a whole form: multipart/form-data with a boundary is expected.")
-    _, options = parse_options_header(content_type)
-    boundary = options.get(b"boundary")
-    if not boundary:
-        raise broken
     form = _Form(limits)
     callbacks = {name: getattr(form, name) for name in _REPORTS}
     try:
+        boundary = parse_options_header(content_type)[1][b"boundary"]
         parser = MultipartParser(
             boundary, callbacks, max_header_count=MOST_HEADERS, max_header_size=LONGEST_HEADER  # type: ignore[arg-type]
         )  # fmt: skip
         parser.write(body)
         parser.finalize()
-    except (FormParserError, ValueError):
+    except (FormParserError, ValueError, LookupError, TypeError, AttributeError):  # headers go through email's parser
         raise broken from None
     if not form.finished:
         raise broken

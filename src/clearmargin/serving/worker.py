@@ -67,6 +67,11 @@ class Worker:
         self._expected, self._closing, self._more = 0, False, True
         self._thread = threading.Thread(target=self._run, name="clearmargin-worker", daemon=True)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin."""
         self._thread.start()
