@@ -50,7 +50,9 @@ def _table(rows: list[list[str]]) -> Markup:
     head = Markup("<tr>{}</tr>").format(_joined('th scope="col"', rows[0]))
     lines = (Markup("<tr>{}{}</tr>").format(_joined('th scope="row"', row[:1]), _joined("td", row[1:])) for row in body)
     table = Markup("<table><thead>{}</thead><tbody>{}</tbody></table>").format(head, Markup("").join(lines))
-    return Markup('<div class="scroller" tabindex="0" role="region" aria-label="{}">{}</div>').format(rows[0][0], table)
+    return Markup('<div class="scroller" tabindex="0" role="region" aria-label="{}">{}</div>').format(
+        ", ".join(rows[0]), table
+    )
 
 
 def _cells(line: str) -> list[str]:
