@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from clearmargin.prediction import image_files
+from clearmargin.records import Preprocessing
 from clearmargin.runs import open_run, read_json
+from clearmargin.sources.image_files import image_files
 from clearmargin.trained import TrainedContender
 from interleaved import busy_processors, spread
 from serving_client import (
@@ -49,7 +50,9 @@ class Subject:
 
     def __init__(self, run: Path, contender: str, folder: Path | None) -> None:
         self.model: TrainedContender = open_run(run).contender(contender)
-        contents = [path.read_bytes() for path in image_files([folder])] if folder else _training_images(run)
+        contents = (
+            [path.read_bytes() for path in image_files([folder])] if folder else _training_images(run, self.model)
+        )
         self.requests = [request_of(content) for content in contents[:MOST_IMAGES]]
         self.pixels = [self.model.prepare(content, "image") for content in contents[:MOST_IMAGES]]
         self.expected = self.model.probabilities(self.pixels)
@@ -77,13 +80,14 @@ class Subject:
         return sum(each > ALIKE for each in off), max((each for each in off if each <= ALIKE), default=0.0)
 
 
-def _training_images(run: Path) -> list[bytes]:
+def _training_images(run: Path, model: TrainedContender) -> list[bytes]:
     from clearmargin.pixels import stored_pixels
 
-    stored = stored_pixels(read_json(run / "training_summary.json")["pixels_key"])
+    assert isinstance(model.preprocessing, Preprocessing)
+    stored = stored_pixels(read_json(run / "training_summary.json")["pixels_key"], model.preprocessing)
     if stored is None:
         raise SystemExit("The training images are not in the cache of this machine: give --images FOLDER.")
-    rows = stored.pixels.read(np.arange(min(MOST_IMAGES, len(stored.names))))
+    rows = stored[1].read(np.arange(min(MOST_IMAGES, len(stored[0]))))
     return [png(row) for row in rows]
 
 

@@ -7,9 +7,11 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +26,7 @@ HELPED = (
     ["run"],
     ["describe"],
     ["predict"],
+    ["export"],
     ["cache"],
     ["cache", "trim"],
     ["data"],
@@ -330,8 +333,11 @@ def test_a_picture_with_a_strange_mode_is_predicted(clearmargin: Command, finish
     assert len(json.loads(out)["predictions"]) == 2
 
 
-def test_ctrl_c_says_how_to_go_on(class_folder: Path, tiny_recipe: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(
+    class_folder: Path, tiny_recipe: Path, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    out = tmp_path / "a run"
     words = ["run", str(tiny_recipe), "--data", str(class_folder), "--out", str(out), "--set", "training.epochs=500"]
     started = subprocess.Popen(
         [sys.executable, "-m", "clearmargin", *words],
@@ -345,13 +351,20 @@ def test_ctrl_c_says_how_to_go_on(class_folder: Path, tiny_recipe: Path, tmp_pat
         for line in started.stderr:
             if "epoch" in line:
                 break
-        started.send_signal(signal.SIGINT)
+        started.send_signal(number)
+        asked = time.monotonic()
         _, err = started.communicate(timeout=60)
     finally:
         started.kill()
-    assert started.returncode == 130
-    assert "give the same command again with --resume" in err
+    assert started.returncode == status
+    assert time.monotonic() - asked < 10
+    told = err.splitlines()[-2:]
+    assert told[0] == "Stopped. What is done is kept. Go on with:"
+    assert shlex.split(told[1]) == ["python", "-m", "clearmargin", *words, "--resume"]
     assert "Traceback" not in err
+    left = [path.name for path in out.rglob("*") if path.is_file()]
+    assert "state.safetensors" in left
+    assert not [name for name in left if name.endswith(".tmp") or name == ".lock"]
 
 
 @pytest.mark.parametrize("command", ["audit", "leakage", "split"])
@@ -366,6 +379,7 @@ def test_ctrl_c_says_what_is_kept(
     status, said, err = clearmargin(command, class_folder, *out)
     assert (status, said) == (130, "")
     assert "Stopped. The steps that were done" in err
+    assert f"\n  clearmargin {command} " in err
     assert not (tmp_path / "new").exists()
 
 

@@ -273,6 +273,7 @@ def file_problems(study: Study) -> Iterator[str]:
         rounds += study.rounds[1:]
     if set(study.names) != set(study.evaluation.get("contenders", {})):
         yield f"evaluation.json speaks of {list(study.evaluation.get('contenders', {}))}, the folders of {study.names}."
+    yield from divergence_problems(study)
     for told, one in rounds:
         for problem in [*split_problems(one), *prediction_problems(one), *weight_problems(one)]:
             yield f"{told}: {problem}"
@@ -280,6 +281,26 @@ def file_problems(study: Study) -> Iterator[str]:
         yield f"split.csv has groups in two parts: {study.leaky}; evaluation.json says leaky: {not study.leaky}."
     yield from hash_problems(study)
     yield from ledger_problems(study, [one for _, one in rounds])
+
+
+def divergence_problems(study: Study) -> Iterator[str]:
+    """Contenders of the recipe that have neither a result nor a record of having diverged, and the other way round."""
+    asked = {str(one["name"]) for one in study.recipe.get("contender", [])}
+    recorded = {str(read_json(path)["name"]) for path in study.folder.glob("contenders/*/diverged.json")}
+    said = set(study.evaluation.get("diverged", {}))
+    if not asked - set(study.names) == said == recorded:
+        yield f"evaluation.json says that {sorted(said)} diverged; the folders say so of {sorted(recorded)}."
+    over_rounds = set(study.evaluation.get("repeats", {}).get("diverged", {}))
+    if over_rounds != set(diverged_in_rounds(study)):
+        yield f"evaluation.json says that {sorted(over_rounds)} diverged in a round; the folders say otherwise."
+
+
+def diverged_in_rounds(study: Study) -> list[str]:
+    """Contenders that diverged in the run or in one of its repeats."""
+    if "repeats" not in study.evaluation:
+        return []
+    paths = (path for _, one in study.rounds for path in sorted(one.folder.glob("contenders/*/diverged.json")))
+    return [str(read_json(path)["name"]) for path in paths]
 
 
 def split_problems(one: Round) -> Iterator[str]:
@@ -1855,7 +1876,9 @@ def repeats_block(study: Study) -> Tree:
     # What weights are learned from is the training part alone; splits may differ by a sample or a group.
     learned, tested = (sum(own.count(part) for own in parts) / len(parts) for part in ("train", "test"))
     extra = tested / learned
-    names = {"contenders": study.names, "baselines": list(study.evaluation.get("baselines", {}))}
+    lost = diverged_in_rounds(study)
+    names = {"contenders": [name for name in study.names if name not in lost]}
+    names |= {"baselines": list(study.evaluation.get("baselines", {}))}
     names["baselines"] = names["baselines"] if study.baselines else []
     return {
         "rounds": len(study.rounds) if on_one_split(study) else len(study.rounds) // trained,

@@ -10,22 +10,26 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from clearmargin.errors import DiskError, RunFolderError
+from clearmargin.files import is_unfinished
 from clearmargin.recipe import Recipe, ReportSettings, load_stored_recipe
 from clearmargin.runs import is_finished
 
 LOCK = ".lock"
+TUNING = "tuning"  # folder of a search for settings, within that of the run that is made of it
 AUDIT_FILES = {"audit.json", "audit.html", "figures", "figures/audit"}
 
 
-def check_claim(folder: Path, recipe: Recipe, resume: bool) -> None:
+def check_claim(folder: Path, recipe: Recipe, resume: bool, *, tuned: bool = False) -> None:
     """Refuse a folder that holds something which this run would spoil or could not go on with.
+
+    With ``tuned``, a search for settings lies there already: it is what the run is made of.
 
     Raises
     ------
     RunFolderError
         When the folder can't be made or read, holds other files, or holds a run that may not be gone on with.
     """
-    holds = _holds(folder)
+    holds = _holds(folder) - ({TUNING} if tuned else set())
     if not holds:
         _check_makeable(folder)
         return
@@ -39,6 +43,25 @@ def check_claim(folder: Path, recipe: Recipe, resume: bool) -> None:
         raise RunFolderError(
             f"The run in {folder} was started with another recipe: resume with the same recipe, settings and seed, "
             "or choose another folder with --out."
+        )
+
+
+def check_search_folder(folder: Path, resume: bool) -> None:
+    """Refuse a folder in which a search for settings can't be begun, or gone on with.
+
+    Raises
+    ------
+    RunFolderError
+        When the folder can't be made or read, holds other files, or holds a search and ``resume`` is False.
+    """
+    holds = _holds(folder)
+    if not holds:
+        _check_makeable(folder)
+    elif TUNING not in holds:
+        raise RunFolderError(f"{folder} holds other files: choose a new or empty folder with --out.")
+    elif not resume:
+        raise RunFolderError(
+            f"{folder} holds a search: go on with it by --resume, or choose another folder with --out."
         )
 
 
@@ -59,9 +82,10 @@ def check_audit_folder(folder: Path) -> None:
 
 
 def _holds(folder: Path) -> set[str]:
-    """Names of what is in a folder, the lock aside; nothing when it is not there."""
+    """Names of what is in a folder, the lock and what was never finished aside; nothing when it is not there."""
     try:
-        return {entry.name for entry in folder.iterdir()} - {LOCK} if folder.exists() else set()
+        names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+        return {name for name in names if name != LOCK and not is_unfinished(name)}
     except NotADirectoryError as error:
         raise RunFolderError(f"{folder} is a file: --out needs a folder that is new or empty.") from error
     except (OSError, ValueError) as error:  # ValueError: a null character

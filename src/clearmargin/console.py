@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+
+from clearmargin.interruption import Stopped, stoppable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -74,16 +78,32 @@ class ConsoleProgress:
 
 
 @contextmanager
-def stopping(notice: str) -> Iterator[None]:
-    """Work that Ctrl-C may end: it then leaves with status 130, having said what is kept and how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        say(f"Stopped. {notice}")
-        sys.exit(130)
+def stopping(notice: str, *further: str) -> Iterator[None]:
+    """Work that Ctrl-C and SIGTERM may end: with status 130 or 143, having said what is kept and how to go on.
+
+    Parameters
+    ----------
+    further
+        Words that the command needs to go on, beside those it was given.
+    """
+    with stoppable():
+        try:
+            yield
+        except KeyboardInterrupt as stopped:
+            say(f"Stopped. {notice} Go on with:\n  {_command(further)}")
+            sys.exit(stopped.exit_status if isinstance(stopped, Stopped) else 130)
 
 
-STEPS_KEPT = "The steps that were done (decoded images, features) are kept: the same command goes on from there."
+RUN_KEPT = "What is done is kept."
+STEPS_KEPT = "The steps that were done (decoded images, features) are kept."
+
+
+def _command(further: tuple[str, ...]) -> str:
+    """The same command, as a shell takes it."""
+    program = Path(sys.argv[0])
+    called = ["python", "-m", "clearmargin"] if program.name == "__main__.py" else [program.name]
+    words = [*sys.argv[1:], *(word for word in further if word not in sys.argv[1:])]
+    return shlex.join([*called, *words])
 
 
 def _bar() -> Progress:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clearmargin.console import plain, print_table, say
+from clearmargin.console import plain, print_table, stopping
 from clearmargin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -84,17 +84,13 @@ def get_data(
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: --out needs a folder, which may be new.")
     dataset, fetched = named(name), set()
-    try:
-        with ConsoleProgress() as progress:
+    with stopping("What has come is kept."), ConsoleProgress() as progress:
 
-            def show(file: str, done: int, total: int) -> None:
-                fetched.add(file)
-                progress(f"{file}, kB", done // 1000, total // 1000, "")
+        def show(file: str, done: int, total: int) -> None:
+            fetched.add(file)
+            progress(f"{file}, kB", done // 1000, total // 1000, "")
 
-            copy = fetch(dataset, out=out, progress=show)
-    except KeyboardInterrupt:
-        say("Stopped. What has come is kept: the same command goes on from there.")
-        raise typer.Exit(130) from None
+        copy = fetch(dataset, out=out, progress=show)
     how = "Fetched and verified" if fetched else f"On this machine already, {verify(copy).state}"
     typer.echo(f"{how}: {copy.path}")
     if out is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from clearmargin.errors import DivergenceError
 from clearmargin.evaluation.calibration import fit_temperature
 from clearmargin.evaluation.decision import Decision, fit_decision
 from clearmargin.evaluation.gate import (
@@ -118,7 +119,13 @@ class Deciding:
         return torch.cat(pieces)
 
     def _pass(self, rows: np.ndarray) -> torch.Tensor:
-        return forward(self.feeds.model, self.feeds.plain(rows, self.report), self.precision)
+        outputs = forward(self.feeds.model, self.feeds.plain(rows, self.report), self.precision)
+        if not bool(torch.isfinite(outputs).all()):
+            raise DivergenceError(
+                "After training, some of its answers are no numbers: the weights have become too large. The learning "
+                "rate is probably too high: try a tenth of it."
+            )
+        return outputs
 
     def _distances_of(self, pixels: np.ndarray, known: TrainingFeatures) -> np.ndarray:
         self.network.eval()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -56,6 +58,17 @@ class Journal:
         finally:
             self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - started
 
+    @contextmanager
+    def keeping_warnings(self) -> Iterator[None]:
+        """What the program warns of inside, on the terminal too, stands in ``run.log``."""
+        handler = _IntoJournal(self)
+        logger = logging.getLogger("clearmargin")
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+
     def log(self, message: str) -> None:
         """Add a line to ``run.log``."""
         try:
@@ -63,6 +76,19 @@ class Journal:
                 log.write(f"{_now()} {message}\n")
         except OSError as error:
             raise DiskError(f"Could not write run.log in {self.folder}: {error.strerror or error}.") from error
+
+
+class _IntoJournal(logging.Handler):
+    """Adds warnings to a run's log, and shows them, as Python does where nobody listens."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__(logging.WARNING)
+        self._journal = journal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = "".join(character if character.isprintable() else "�" for character in record.getMessage())
+        self._journal.log(f"warning: {message}")
+        print(message, file=sys.stderr, flush=True)  # noqa: T201 (the console is a later room)
 
 
 def _now() -> str:

@@ -32,12 +32,22 @@ def print_outcome(finished: Run) -> None:
         _print_classification(figures)
     for comparison in figures["comparisons"]:
         typer.echo(alone(figures, comparison["sentence"]))
+    _print_diverged(figures)
     _print_foreign(figures)
     _print_price(finished.report.with_name("leakage.json"))
     warning = too_few_groups(figures)
     if warning:
         typer.echo(f"Careful: {warning}")
     typer.echo(f"Report: {finished.report}")
+
+
+def _print_diverged(figures: dict[str, Any]) -> None:
+    """Name those that have no result, and those that have none over the rounds."""
+    for name, reason in figures.get("diverged", {}).items():
+        typer.echo(f"{plain(name)}: diverged, no result. {plain(reason)}")
+    for name, reason in figures.get("repeats", {}).get("diverged", {}).items():
+        if name in figures["contenders"]:
+            typer.echo(f"{plain(name)}: diverged in a round, no result over the rounds. {plain(reason)}")
 
 
 def _print_foreign(figures: dict[str, Any]) -> None:

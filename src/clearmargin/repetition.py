@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clearmargin.contest import forget_checkpoint
-from clearmargin.entrants import Views, entrant, forget_weights
+from clearmargin.diverged import require_results
+from clearmargin.entrants import Views, contend, entrant, forget_weights
 from clearmargin.evaluation.estimates import write_estimates
 from clearmargin.evaluation.ledger import enter, evaluated
 from clearmargin.evaluation.repeats import summarise_repeats
@@ -46,19 +46,29 @@ def repeat(
     the predictions, from which all figures can be computed again, and not the weights. Further initialisations of the
     same split lie in ``init-M`` below it. What has predictions there is not trained again. ``views`` gives the images
     in the size of a contender that was trained elsewhere.
+
+    A contender that diverges in one round is not trained in those that follow and has no figures over the rounds: the
+    others alone would be the ones in which it went well. ``diverged`` of the summary says why, by name.
+
+    Raises
+    ------
+    DivergenceError
+        When none is left.
     """
     folds = recipe.split.folds
     rounds = _rounds(recipe)
     rows: list[dict[str, Any]] = []
     sizes: list[tuple[int, int]] = []
+    diverged: dict[str, str] = {}
     for number, one in enumerate(rounds):
         place = folder if number == 0 else folder / "repeats" / one.place(folds)
         shown = partial(_shown, progress, number, len(rounds), one.told(folds))
-        figures, own_sizes = _one(recipe, one, inputs, copies, place, folder / "ledger.jsonl", shown, views)
+        ledger = folder / "ledger.jsonl"
+        figures, own_sizes = _one(recipe, one, inputs, copies, place, ledger, shown, views, diverged)
         rows += figures
         sizes += [own_sizes] if one.initialisation == 1 else []
     progress("Repeats", len(rounds), len(rounds), "")
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame([row for row in rows if row["contender"] not in diverged])
     write_table(folder / "repeats.csv", frame)
     kind = "classification" if isinstance(task, Classification) else "regression"
     n_train, n_test = np.mean(sizes, axis=0).tolist()  # splits may differ by a sample or a group
@@ -73,7 +83,8 @@ def repeat(
         tested=[tested for _, tested in sizes],
         fixed=[contender.name for contender in recipe.contender if isinstance(contender, ForeignContender)],
     )
-    return called_foreign(called_leaky(summary, split), recipe)
+    told = {"diverged": diverged} if diverged else {}
+    return {**called_foreign(called_leaky(summary, split), recipe), **told}
 
 
 @dataclass(frozen=True)
@@ -131,8 +142,12 @@ def _one(
     ledger: Path,
     progress: Progress,
     views: Views,
+    diverged: dict[str, str],
 ) -> tuple[list[dict[str, Any]], tuple[int, int]]:
-    """The figures of one round, a row for each contender and baseline; and its samples to train on and to test."""
+    """The figures of one round, a row for each contender and baseline; and its samples to train on and to test.
+
+    Those that ``diverged`` before are left out, and those that do now are added to them.
+    """
     seed, which = this.training_seed, _named(this, recipe)
     inputs, split = divide(inputs, copies, recipe.split, this.seed, this.fold)
     task = task_of(split, recipe.data.target)
@@ -140,16 +155,20 @@ def _one(
     require_same_split(place, split)
     write_split(place, split)
     for contender in recipe.contender:
+        if contender.name in diverged:
+            continue
         own = place / "contenders" / slug(contender.name)
-        if not (own / "predictions.csv").is_file():
-            ready = entrant(contender, inputs, task, seed, recipe.evaluation, views)
-            ready.contend(task, inputs, split, own, progress)
-        forget_checkpoint(own)
+        make = partial(entrant, contender, inputs, task, seed, recipe.evaluation, views)
+        reason = contend(make, contender.name, task, inputs, split, own, progress)
+        if reason is not None:
+            diverged[contender.name] = reason
+            continue
         if this != Round(recipe.seed):  # the figures are wanted, and twenty VGG16 would fill a disk
             forget_weights(own)
         seen[contender.name] = evaluated(own)
         figures = point_figures(task.read(own / "predictions.csv")["test"])
         rows.append({**which, "contender": contender.name, "kind": "contender", **figures})
+    require_results(seen, diverged)
     enter(ledger, test_content(inputs, split), seen, leaky=crossing_groups(split) > 0)
     if split.numeric:
         for name, estimates in baselines_on_test(inputs, split, seed, list(seen)).items():

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from clearmargin.diverged import read_diverged
 from clearmargin.errors import RecipeError, RunFolderError
 from clearmargin.evaluation.decision import Decision, read_decision
 from clearmargin.files import read_table
@@ -30,7 +31,7 @@ class Run:
     recipe
         What was asked for, defaults filled in.
     contenders
-        Trained models by name.
+        Trained models by name; those that diverged are none.
     evaluation
         The figures of ``evaluation.json``.
     """
@@ -72,6 +73,9 @@ class Run:
         for contender in self.contenders.values():
             if name.casefold() in (contender.name.casefold(), contender.folder.name):
                 return contender
+        for one, reason in self.evaluation.get("diverged", {}).items():
+            if name.casefold() in (one.casefold(), slug(one)):
+                raise RecipeError(f"'{one}' in {self.folder} has no result: {reason}")
         raise RecipeError(f"There is no contender {name!r} in {self.folder}: expected {_listed(self.contenders)}.")
 
     @cached_property
@@ -137,7 +141,7 @@ def read_json(path: Path) -> Any:
 
 
 def stored_decisions(folder: Path, recipe: Recipe) -> dict[str, Decision]:
-    """What each contender of a run folder fixed on its validation part; of an older run, nothing.
+    """What each contender of a run folder that has a result fixed on its validation part; of an older run, nothing.
 
     Raises
     ------
@@ -147,6 +151,8 @@ def stored_decisions(folder: Path, recipe: Recipe) -> dict[str, Decision]:
     found = {}
     for contender in recipe.contender:
         place = folder / "contenders" / slug(contender.name)
+        if read_diverged(place) is not None:
+            continue
         decision = read_decision(read_json(place / "model.json"), place)
         if decision is not None:
             found[contender.name] = decision
@@ -156,6 +162,8 @@ def stored_decisions(folder: Path, recipe: Recipe) -> dict[str, Decision]:
 def _contenders(folder: Path, recipe: Recipe) -> Iterator[TrainedContender]:
     for contender in recipe.contender:
         place = folder / "contenders" / slug(contender.name)
+        if read_diverged(place) is not None:
+            continue
         description = _checked(read_json(place / "model.json"), place)
         kind = PublishedContender if description.get("kind") == "onnx" else TrainedContender
         yield kind(contender.name, place, description, read_decision(description, place))
@@ -190,7 +198,14 @@ def _sound_input(pre: Any) -> bool:
         sound = sound and pre["fit"] in ("pad", "stretch", "crop") and pre["color"] in ("rgb", "gray")
         sound = sound and pre.get("trim", False) in (True, False)
         sound = sound and pre.get("intensity", "as-is") in ("as-is", "standardised")
+        sound = sound and _is_window(pre.get("window", "file"))
     return sound and _are_numbers(pre["mean"], inputs) and _are_numbers(pre["std"], inputs)
+
+
+def _is_window(window: Any) -> bool:
+    if isinstance(window, list):
+        return _are_numbers(window, 2) and window[1] >= 1
+    return window in ("file", "auto")
 
 
 def _sound_task(description: Any) -> bool:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from clearmargin.cache import cache_limit, trim_cache
 from clearmargin.claim import check_apart, check_audit_folder, check_claim, sole_writer
 from clearmargin.console import ConsoleProgress
 from clearmargin.errors import NotImagesError, RunFolderError, UsageError
-from clearmargin.files import atomic_path, is_sealed, json_bytes, sealed, write_json, write_text
+from clearmargin.files import atomic_path, is_sealed, json_bytes, sealed, sweep, write_json, write_text
 from clearmargin.inside import look_inside
 from clearmargin.journal import Journal
 from clearmargin.pixels import open_pixels
@@ -73,8 +74,8 @@ def run(
     check_claim(folder, settings, resume)
     check_apart(folder, settings.data.source)
     limit = cache_limit()
-    with _shown(progress) as shown:
-        finished = _Study(settings, folder, resume, shown).run()
+    with shown_progress(progress) as shown:
+        finished = Study(settings, folder, resume, shown).run()
     trim_cache(limit)
     return finished
 
@@ -111,7 +112,7 @@ def audit_data(
     if out is not None:
         check_audit_folder(out)
         check_apart(out, named(data))
-    with _shown(progress) as shown:
+    with shown_progress(progress) as shown:
         inputs, source = read_inputs(_data(data, target, group_pattern), shown, no_larger=True)
         found = audit_inputs(inputs, source, suspects=not quick, progress=shown)
         if out is not None:
@@ -146,7 +147,7 @@ def leakage_of_data(
     """
     from clearmargin.leakage import leakage
 
-    with _shown(progress) as shown:
+    with shown_progress(progress) as shown:
         try:
             inputs, source = read_inputs(_data(data, None, group_pattern), shown, no_larger=True)
         except NotImagesError as error:
@@ -163,18 +164,20 @@ def _data(data: str | Path, target: str | None, group_pattern: str | None) -> Da
     return Data.model_construct(source=named(data), target=target, group_pattern=group_pattern)
 
 
-def _shown(progress: Progress | None) -> AbstractContextManager[Progress]:
+def shown_progress(progress: Progress | None) -> AbstractContextManager[Progress]:
+    """What is told of the work: by whoever asked, else on stderr."""
     return ConsoleProgress() if progress is None else nullcontext(progress)
 
 
 @dataclass
-class _Study:
-    """One execution of a recipe, room by room."""
+class Study:
+    """One execution of a recipe, room by room; with ``tuned``, in the folder of the search that found its settings."""
 
     recipe: Recipe
     folder: Path
     resume: bool
     progress: Progress
+    tuned: bool = False
 
     def run(self) -> Run:
         """From data to report; reads like the table of contents."""
@@ -199,10 +202,11 @@ class _Study:
             self._require_groups(found, findings)
         task = self._task(split)
         self._require_answers(task, inputs)
-        views = self._views(source)
+        views = views_of(source, self.progress)
         entrants = self._entrants(task, inputs, views)
-        with sole_writer(self.folder):
-            check_claim(self.folder, self.recipe, self.resume)  # again: now nobody else can write
+        with sole_writer(self.folder), journal.keeping_warnings():
+            check_claim(self.folder, self.recipe, self.resume, tuned=self.tuned)  # again: now nobody else can write
+            sweep(self.folder)
             self._begin(journal, findings, split, source)
             self._keep_training_data(found, inputs, split)
             self._contend_all(journal, entrants, task, inputs, split)
@@ -212,7 +216,7 @@ class _Study:
             if not split.numeric:
                 self._control(journal, found, findings, split)
                 with journal.timed("looking inside"):
-                    look_inside(self.folder, inputs, split, self.progress)
+                    look_inside(self.folder, inputs, split, views, self.progress)
             if self.recipe.audit.leakage:
                 with journal.timed("price of leakage"):
                     self._leakage(found, findings)
@@ -229,17 +233,6 @@ class _Study:
         inputs, split = divide(inputs, copies, self.recipe.split, self.recipe.seed)
         require_same_split(self.folder, split)
         return inputs, split
-
-    def _views(self, source: Source | Table) -> Views:
-        """The images in another size, for a contender that was trained on them so."""
-
-        def view(how: Preprocessing) -> Inputs:
-            if isinstance(source, Table):
-                raise NotImagesError("A table holds no images that could be shown in another size.")
-            what = f"Reading images at {how.size_px} px"
-            return open_pixels(source, how, progress=lambda done, total: self.progress(what, done, total, ""))
-
-        return view
 
     def _entrants(self, task: Task, inputs: Inputs, views: Views) -> list[Entrant]:
         """All contenders, made ready: what can't work is said before anything is trained."""
@@ -273,44 +266,52 @@ class _Study:
         inputs: Inputs,
         split: Split,
     ) -> None:
+        """Let all of them learn, then evaluate those that did not diverge."""
+        from clearmargin.diverged import require_results
+        from clearmargin.entrants import contend
+
         said: dict[str, Any] = {}
+        diverged: dict[str, str] = {}
         for contender, entrant in zip(self.recipe.contender, entrants, strict=True):
-            said[contender.name] = self._contend(journal, contender.name, entrant, task, inputs, split)
+            name, folder = contender.name, self.folder / "contenders" / slug(contender.name)
+            if not (folder / "predictions.csv").is_file():
+                journal.log(f"training '{name}'")
+            with journal.timed(f"train {name}"):
+                reason = contend(partial(_ready, entrant), name, task, inputs, split, folder, self.progress)
+            if reason is None:
+                said[name] = task.read(folder / "predictions.csv")["test"]
+            else:
+                diverged[name] = reason
             journal.save()
+        require_results(said, diverged)
         if not (self.folder / "evaluation.json").is_file():  # else it was stopped while writing the report
             with journal.timed("evaluation"):
-                self._evaluate(journal, said, task, inputs, split)
+                self._evaluate(journal, said, diverged, task, inputs, split)
 
-    def _contend(self, journal: Journal, name: str, entrant: Entrant, task: Task, inputs: Inputs, split: Split) -> Any:
-        """Let one contender learn, unless an interrupted run did; then read what it says of the test part."""
-        from clearmargin.contest import forget_checkpoint
-
-        folder = self.folder / "contenders" / slug(name)
-        stored = folder / "predictions.csv"
-        if not stored.is_file():
-            journal.log(f"training '{name}'")
-            with journal.timed(f"train {name}"):
-                entrant.contend(task, inputs, split, folder, self.progress)
-        forget_checkpoint(folder)  # also one that a run left which was stopped in just this moment
-        return task.read(stored)["test"]
-
-    def _evaluate(self, journal: Journal, said: dict[str, Any], task: Task, inputs: Inputs, split: Split) -> None:
+    def _evaluate(
+        self,
+        journal: Journal,
+        said: dict[str, Any],
+        diverged: dict[str, str],
+        task: Task,
+        inputs: Inputs,
+        split: Split,
+    ) -> None:
+        """Judge what each said of the test part, enter it in the ledger, and write ``evaluation.json``."""
         from clearmargin.evaluation.ledger import enter, evaluated
         from clearmargin.judgement import judge_contenders, rests_on_files, test_content
 
         self.progress("Evaluating", 0, 0, "")
         decisions = stored_decisions(self.folder, self.recipe)
         figures = judge_contenders(said, task, inputs, split, self.recipe, self.folder, decisions)
-        places = {
-            contender.name: self.folder / "contenders" / slug(contender.name) for contender in self.recipe.contender
-        }
+        places = {name: self.folder / "contenders" / slug(name) for name in said}
         number = enter(
             self.folder / "ledger.jsonl",
             test_content(inputs, split),
             {name: evaluated(place) for name, place in places.items()},
             leaky=figures["leaky"],
         )
-        rests_on = {"rests_on": rests_on_files(self.folder)}
+        rests_on = {"rests_on": rests_on_files(self.folder), **({"diverged": diverged} if diverged else {})}
         write_json(self.folder / "evaluation.json", {**figures, **number.as_json(), **rests_on})
         for comparison in figures["comparisons"]:
             journal.log(comparison["sentence"])
@@ -383,6 +384,18 @@ class _Study:
         write_report(self.folder, lambda names: _pictures(found, names), language)
 
 
+def views_of(source: Source | Table, progress: Progress) -> Views:
+    """The images in another size, for a contender that sees them so."""
+
+    def view(how: Preprocessing) -> Inputs:
+        if isinstance(source, Table):
+            raise NotImagesError("A table holds no images that could be shown in another size.")
+        what = f"Reading images at {how.size_px} px"
+        return open_pixels(source, how, progress=lambda done, total: progress(what, done, total, ""))
+
+    return view
+
+
 def _require_same_data(folder: Path, source: Source | Table) -> None:
     """Refuse to go on with other data than a run was started with, even under the same names."""
     if not (folder / "audit.json").is_file():
@@ -392,6 +405,10 @@ def _require_same_data(folder: Path, source: Source | Table) -> None:
             f"The data are not those the run in {folder} was started with (another SHA-256): "
             "give the same data, or choose another folder with --out."
         )
+
+
+def _ready(entrant: Entrant) -> Entrant:
+    return entrant
 
 
 def _stored_figures(path: Path) -> Any:

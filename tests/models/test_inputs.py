@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clearmargin.columns import column_statistics
+from clearmargin.models import precision
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics, to_input
 from clearmargin.models.precision import choose_precision, fastest_precision
 
@@ -84,6 +85,25 @@ def test_precision_is_what_was_asked_for_or_measured():
     assert choose_precision("bfloat16") == torch.bfloat16
     assert choose_precision("auto") == fastest_precision() in (torch.float32, torch.bfloat16)
     assert choose_precision("auto") == choose_precision("auto")  # one answer a process
+
+
+def test_a_machine_keeps_its_answer(monkeypatch, tmp_path):
+    monkeypatch.setenv("CLEARMARGIN_CACHE", str(tmp_path))
+    raced = []
+
+    def race() -> torch.dtype:
+        raced.append(torch.bfloat16 if not raced else torch.float32)  # it falls otherwise the second time
+        return raced[-1]
+
+    monkeypatch.setattr(precision, "_measured", race)
+    fastest_precision.cache_clear()
+    for content in (None, None, "damaged", "[]"):
+        if content is not None:
+            (tmp_path / "precision.json").write_text(content)
+        fastest_precision.cache_clear()
+        assert fastest_precision() == (torch.float32 if content else torch.bfloat16)
+    assert len(raced) == 3  # at first, and each time the file was damaged
+    fastest_precision.cache_clear()
 
 
 def test_little_work_is_done_in_float32_unless_told_otherwise(monkeypatch):

@@ -20,7 +20,7 @@ from clearmargin.models.layers import initialise
 from clearmargin.models.whitening import EPSILON, Whitening, fit_whitening
 from clearmargin.recipe import Contender
 from clearmargin.split import read_split
-from clearmargin.training import loop
+from clearmargin.training import keeping
 
 RECIPE = """
 name = "Whitened"
@@ -157,7 +157,7 @@ def test_only_the_training_part_tells_the_filters(draw_images: Callable[..., Pat
 def test_a_study_computes_it_from_the_training_part_and_goes_on_to_the_same_bits(
     draw_images: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(keeping, "CHECKPOINT_SECONDS", 0.0)
     recipe = tmp_path / "whitened.toml"
     recipe.write_text(RECIPE, encoding="utf-8")
     data = draw_images(tmp_path / "data", {"a": 30, "b": 30})

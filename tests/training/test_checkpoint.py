@@ -1,5 +1,6 @@
 import json
 import random
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -12,7 +13,8 @@ from clearmargin.errors import DiskError, RunFolderError
 from clearmargin.models import build_network
 from clearmargin.models.layers import initialise
 from clearmargin.recipe import Augmentation, Contender, Training
-from clearmargin.training import loop
+from clearmargin.training import checkpoint, keeping
+from clearmargin.training.checkpoint import mend_checkpoint
 from clearmargin.training.feeds import CacheFeed, ImageFeed
 from clearmargin.training.loop import Fitted, Labelled, fit
 
@@ -32,7 +34,8 @@ TARGETS = torch.arange(SAMPLES) % CLASSES
 @pytest.fixture(autouse=True)
 def _after_every_epoch(monkeypatch):
     """Epochs of milliseconds are saved too, so that every one can be gone on from."""
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(keeping, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(keeping, "LARGEST_SHARE", 1e9)
 
 
 Study = Callable[[], tuple[nn.Module, Labelled, Labelled]]
@@ -83,13 +86,26 @@ def study(request) -> Study:
     return request.getfixturevalue(request.param)
 
 
-def run(study: Study, folder, stop_at: int | None = None, resume=True, seed=5, precision=torch.float32, **settings):
-    """Train for three epochs; with ``stop_at``, the user stops it at the end of that batch."""
+class Killed(BaseException):
+    """The process is gone: nothing is saved any more."""
+
+
+def run(
+    study: Study,
+    folder,
+    stop_at: int | None = None,
+    resume=True,
+    seed=5,
+    precision=torch.float32,
+    end: type[BaseException] = Killed,
+    **settings,
+):
+    """Train for three epochs; with ``stop_at``, it ends after that batch: it is killed, or the user stops it."""
     model, train, validation = study()
 
     def report(done: int, total: int, note: str) -> None:
         if done == stop_at:
-            raise KeyboardInterrupt
+            raise end
 
     fitted = fit(
         model,
@@ -106,9 +122,9 @@ def run(study: Study, folder, stop_at: int | None = None, resume=True, seed=5, p
     return model, fitted
 
 
-def interrupted(study: Study, folder, stop_at: int, **settings) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        run(study, folder, stop_at, **settings)
+def interrupted(study: Study, folder, stop_at: int, end: type[BaseException] = Killed, **settings) -> None:
+    with pytest.raises(end):
+        run(study, folder, stop_at, end=end, **settings)
 
 
 def require_same(first: tuple[nn.Module, Fitted], second: tuple[nn.Module, Fitted]) -> None:
@@ -127,13 +143,102 @@ def path_of(folder):
 # Resuming
 
 
-def test_stopped_at_any_batch_it_goes_on_to_the_same_bits(study, tmp_path):
+def test_killed_after_any_batch_it_goes_on_to_the_same_bits(study, tmp_path):
     whole = run(study, tmp_path / "whole")
     for stop_at in range(1, 3 * BATCHES + 1):
         folder = tmp_path / str(stop_at)
         interrupted(study, folder, stop_at)
         assert path_of(folder).exists() == (stop_at > BATCHES)
         require_same(run(study, folder), whole)
+
+
+def batches_of(study: Study, folder, **settings) -> tuple[tuple[nn.Module, Fitted], list[int]]:
+    """Train; tell which batches were learned from."""
+    seen: list[int] = []
+    model, train, validation = study()
+    training = Training(**{"epochs": 3, "batch_size": 4, "learning_rate": 0.05, "augmentation": CHANGES, **settings})
+    fitted = fit(
+        model,
+        train,
+        validation,
+        training,
+        classes=CLASSES,
+        precision=torch.float32,
+        seed=5,
+        checkpoint=path_of(folder),
+        resume=True,
+        report=lambda done, total, note: seen.append(done),
+    )
+    return (model, fitted), seen
+
+
+@pytest.mark.parametrize("settings", [{}, {"optimizer": "sgd", "early_stopping": 1}, {"optimizer": "muon"}])
+def test_stopped_after_any_batch_it_goes_on_with_the_next(study, tmp_path, settings):
+    whole, learned = batches_of(study, tmp_path / "whole", **settings)
+    for stop_at in learned:
+        folder = tmp_path / str(stop_at)
+        interrupted(study, folder, stop_at, KeyboardInterrupt, **settings)
+        again, rest = batches_of(study, folder, **settings)
+        require_same(again, whole)
+        assert rest == learned[stop_at:]
+
+
+def test_long_epochs_are_saved_between_batches(study, tmp_path, monkeypatch):
+    whole = run(study, tmp_path / "whole")
+    monkeypatch.setattr(keeping, "BATCH_CHECKPOINT_SECONDS", 0.0)
+    for stop_at in (1, 2, BATCHES + 2):
+        folder = tmp_path / str(stop_at)
+        interrupted(study, folder, stop_at)
+        assert path_of(folder).exists()
+        again, rest = batches_of(study, folder)
+        require_same(again, whole)
+        assert rest[0] == stop_at + 1
+
+
+def test_stopped_while_judging_nothing_is_learned_twice(plain_cnn, tmp_path, monkeypatch):
+    whole = run(plain_cnn, tmp_path / "whole")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("clearmargin.training.loop.judge", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(plain_cnn, tmp_path / "part")
+    again, rest = batches_of(plain_cnn, tmp_path / "part")
+    require_same(again, whole)
+    assert rest[0] == BATCHES + 1
+
+
+def test_a_batch_that_is_cut_in_two_is_not_saved(plain_cnn, tmp_path, monkeypatch):
+    whole = run(plain_cnn, tmp_path / "whole")
+    step, steps = torch.optim.AdamW.step, []
+
+    def cut(self: torch.optim.AdamW, *words: object) -> object:
+        steps.append(step(self, *words))
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+        return steps[-1]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.optim.AdamW, "step", cut)
+        with pytest.raises(KeyboardInterrupt):
+            run(plain_cnn, tmp_path / "part")
+    assert not path_of(tmp_path / "part").exists()
+    require_same(run(plain_cnn, tmp_path / "part"), whole)
+
+
+def test_saving_takes_a_small_share_of_the_time(plain_cnn, tmp_path, monkeypatch):
+    saved, slow = [], keeping.save_checkpoint
+
+    def counted(*words: object) -> None:
+        slow(*words)
+        saved.append(time.sleep(0.2))
+
+    monkeypatch.setattr(keeping, "save_checkpoint", counted)
+    monkeypatch.setattr(keeping, "LARGEST_SHARE", 0.05)
+    run(plain_cnn, tmp_path)
+    assert len(saved) == 2  # after the first epoch and at the end: the second epoch comes too soon
 
 
 def test_stopped_again_and_again(study, tmp_path):
@@ -144,7 +249,7 @@ def test_stopped_again_and_again(study, tmp_path):
 
 
 def test_what_is_not_saved_is_done_again_to_the_same_bits(plain_cnn, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 3600.0)
+    monkeypatch.setattr(keeping, "CHECKPOINT_SECONDS", 3600.0)
     whole = run(plain_cnn, tmp_path / "whole")
     interrupted(plain_cnn, tmp_path / "stopped", 2 * BATCHES + 1)
     assert not path_of(tmp_path / "stopped").exists()
@@ -171,7 +276,7 @@ def test_every_way_of_training_resumes(study, tmp_path, settings):
     whole = run(study, tmp_path / "whole", **settings)
     try:
         run(study, tmp_path / "part", BATCHES + 2, **settings)
-    except KeyboardInterrupt:
+    except Killed:
         assert path_of(tmp_path / "part").exists()
     require_same(run(study, tmp_path / "part", **settings), whole)
 
@@ -191,7 +296,7 @@ def test_what_is_finished_is_not_trained_again(study, tmp_path):
 
 def test_without_resume_it_starts_anew(study, tmp_path):
     whole = run(study, tmp_path)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Killed):
         run(study, tmp_path, stop_at=1, resume=False)
     require_same(run(study, tmp_path, resume=False), whole)
 
@@ -225,32 +330,91 @@ def test_a_checkpoint_of_another_network_is_refused(plain_cnn, cached_views, tmp
         run(cached_views, tmp_path)
 
 
-def test_a_damaged_checkpoint_is_always_noticed(plain_cnn, tmp_path):
-    interrupted(plain_cnn, tmp_path, BATCHES + 1)
-    path = path_of(tmp_path)
-    sound = path.read_bytes()
+def damaged_copies(sound: bytes, flips: int) -> list[bytes]:
+    """Cut, lengthened, of another kind, and with single bits flipped in header and values."""
     header = 8 + int.from_bytes(sound[:8], "little")
     drawn = random.Random(0)
-    places = [*range(8), *drawn.sample(range(8, header), 150), *drawn.sample(range(header, len(sound)), 150)]
+    places = [*range(8), *drawn.sample(range(8, header), flips), *drawn.sample(range(header, len(sound)), flips)]
     damaged = [sound[:cut] for cut in (0, 1, 7, 8, 9, header - 1, header, len(sound) // 2, len(sound) - 1)]
     damaged += [sound + b"\0", b"\0" * len(sound), b"PK\3\4" + sound]
     for place in places:
         flipped = bytearray(sound)
         flipped[place] ^= 1 << drawn.randrange(8)
         damaged.append(bytes(flipped))
-    for content in damaged:
+    return damaged
+
+
+def test_a_damaged_checkpoint_is_always_noticed(plain_cnn, tmp_path, caplog):
+    interrupted(plain_cnn, tmp_path, BATCHES + 1)
+    path = path_of(tmp_path)
+    sound = path.read_bytes()
+    assert mend_checkpoint(path)  # no false alarm
+    assert caplog.text == ""
+    for content in damaged_copies(sound, 150):
         path.write_bytes(content)
-        with pytest.raises(RunFolderError, match=r"state\.safetensors is damaged .*delete it"):
-            run(plain_cnn, tmp_path)
-    path.write_bytes(sound)
-    run(plain_cnn, tmp_path)  # no false alarm
+        assert not mend_checkpoint(path)
+        assert not path.exists()
+        assert "state.safetensors is damaged (" in caplog.text
+        assert "this contender is trained from the start" in caplog.text
+        caplog.clear()
 
 
-def test_a_checkpoint_of_another_format_is_refused(plain_cnn, tmp_path):
+def test_a_damaged_checkpoint_costs_one_interval(study, tmp_path, caplog):
+    whole = run(study, tmp_path / "whole")
+    interrupted(study, tmp_path / "part", 2 * BATCHES + 1)
+    path = path_of(tmp_path / "part")
+    flipped = bytearray(path.read_bytes())
+    flipped[-1] ^= 4
+    path.write_bytes(flipped)
+    again, rest = batches_of(study, tmp_path / "part")
+    require_same(again, whole)
+    assert rest[0] == BATCHES + 1  # the second epoch is done again
+    assert "training goes on from the one before it" in caplog.text
+
+
+def test_with_both_damaged_the_contender_is_trained_from_the_start(study, tmp_path, caplog):
+    whole = run(study, tmp_path / "whole")
+    interrupted(study, tmp_path / "part", 2 * BATCHES + 1)
+    for name in ("state", "previous"):
+        (path_of(tmp_path / "part").with_name(f"{name}.safetensors")).write_bytes(b"nothing")
+    again, rest = batches_of(study, tmp_path / "part")
+    require_same(again, whole)
+    assert rest[0] == 1
+    assert "trained from the start" in caplog.text
+
+
+def test_a_kill_between_the_two_names_leaves_the_one_before(plain_cnn, tmp_path, caplog):
+    whole = run(plain_cnn, tmp_path / "whole")
+    interrupted(plain_cnn, tmp_path / "part", BATCHES + 1)
+    path = path_of(tmp_path / "part")
+    path.rename(path.with_name("previous.safetensors"))
+    path.with_name("next.safetensors").write_bytes(b"half")
+    again, rest = batches_of(plain_cnn, tmp_path / "part")
+    require_same(again, whole)
+    assert (rest[0], caplog.text) == (BATCHES + 1, "")
+
+
+def test_what_the_disk_gives_back_otherwise_replaces_nothing(plain_cnn, tmp_path, monkeypatch):
+    interrupted(plain_cnn, tmp_path, BATCHES + 1)
+    sound, written = path_of(tmp_path).read_bytes(), checkpoint.write_tensors
+
+    def failing(path, *words):
+        written(path, *words)
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+
+    monkeypatch.setattr(checkpoint, "write_tensors", failing)
+    with pytest.raises(DiskError, match=r"can't be read back as it was written .*before it is kept"):
+        run(plain_cnn, tmp_path)
+    assert path_of(tmp_path).read_bytes() == sound
+
+
+def test_a_checkpoint_of_another_format_is_of_no_use(plain_cnn, tmp_path, caplog):
     interrupted(plain_cnn, tmp_path, BATCHES + 1)
     save_file(load_file(path_of(tmp_path)), path_of(tmp_path), metadata={"format": "1", "progress": "{}"})
-    with pytest.raises(RunFolderError, match="it is of format 1, expected"):
-        run(plain_cnn, tmp_path)
+    assert not mend_checkpoint(path_of(tmp_path))
+    assert "it is of format 1, expected" in caplog.text
 
 
 def test_a_disk_that_refuses_leaves_the_last_checkpoint(plain_cnn, tmp_path, monkeypatch):

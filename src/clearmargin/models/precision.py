@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import platform
 import time
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import nn
+
+from clearmargin.cache import cache_folder
+from clearmargin.errors import DiskError
+from clearmargin.files import write_json
 
 # bfloat16 has to be clearly faster: it costs accuracy of the arithmetic, and a close race would fall differently
 # from run to run. Processors with AMX or with two bfloat16 units a core win by two to eight; Sapphire and Emerald
@@ -29,7 +38,39 @@ def choose_precision(setting: str, *, little_work: bool = False) -> torch.dtype:
 
 @cache
 def fastest_precision() -> torch.dtype:
-    """Time one middle-sized convolution in both formats (about 0.1 s, once a process)."""
+    """What is faster on this machine, measured once.
+
+    It is kept in the cache folder: a close race might fall otherwise when a run that was stopped goes on.
+    """
+    machine = f"{_processor()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    path = cache_folder() / "precision.json"
+    stored = _stored(path)
+    if stored.get(machine) not in ("float32", "bfloat16"):
+        stored = {**stored, machine: str(_measured()).removeprefix("torch.")}
+        with suppress(DiskError):  # it is then measured again
+            write_json(path, stored)
+    return torch.bfloat16 if stored[machine] == "bfloat16" else torch.float32
+
+
+def _processor() -> str:
+    """What /proc/cpuinfo says of the first core, as far as it stays the same from start to start."""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0].splitlines()
+        said = "\n".join(line for line in lines if line.startswith(("model name", "Model", "flags", "Features")))
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
+    return platform.machine()
+
+
+def _stored(path: Path) -> dict[str, str]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _measured() -> torch.dtype:
+    """Time one middle-sized convolution in both formats (about 0.1 s)."""
     seconds = {dtype: _seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
     faster = seconds[torch.float32] > CLEARLY_FASTER * seconds[torch.bfloat16]
     return torch.bfloat16 if faster else torch.float32

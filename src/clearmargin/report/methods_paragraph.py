@@ -12,6 +12,7 @@ from typing import Any
 from clearmargin.language import tr
 from clearmargin.report import account
 from clearmargin.report.folder import StudyFiles
+from clearmargin.report.proof import without_result
 from clearmargin.report.verdicts import repeats_sentence, sentence
 from clearmargin.report.wording import count, plural, sentences
 
@@ -207,7 +208,7 @@ def _results(run: StudyFiles) -> list[str]:
         *(repeats_sentence(result, pair) for pair in (result.get("repeats") or {}).get("comparisons", [])),
         *(sentence(result, pair) for pair in result["comparisons"]),
     ]
-    return [*told, *verdicts[:MOST_VERDICTS]]
+    return [*told, *without_result(run), *verdicts[:MOST_VERDICTS]]
 
 
 def _software(run: StudyFiles) -> str:

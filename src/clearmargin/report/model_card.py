@@ -13,6 +13,7 @@ from typing import Any
 from clearmargin.language import tr
 from clearmargin.report import account
 from clearmargin.report.folder import StudyFiles, TrainedFiles
+from clearmargin.report.proof import without_result
 from clearmargin.report.wording import count, decimal, large, retold_text, visible
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&@])")
@@ -139,5 +140,5 @@ def _caveats(run: StudyFiles) -> str:
     told = [retold_text(finding["message"]) for finding in serious[:5]]
     return _asked(
         tr("What else may go wrong when these models meet other data?"),
-        said=(account.simulated(run), account.level(run), account.tested_where(run), *told),
+        said=(account.simulated(run), account.level(run), account.tested_where(run), *without_result(run), *told),
     )

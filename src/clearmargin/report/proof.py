@@ -179,7 +179,7 @@ def _pairs(run: StudyFiles, noun: str) -> set[tuple[str, str]]:
 def standing(run: StudyFiles, checks: Iterable[Check], noun: str = "image") -> list[Standing]:
     """What the first box says of the split: whether it leaks, whether it is by patient, and what was kept together.
 
-    Of a table whose rows nobody says to depend on each other it says nothing more.
+    Of a table whose rows nobody says to depend on each other it says nothing more. Those without a result are named.
     """
     failed = [check.statement for check in checks if not check.holds]
     told = []
@@ -195,7 +195,25 @@ def standing(run: StudyFiles, checks: Iterable[Check], noun: str = "image") -> l
         title = tr("Split by patient or group: none is in more than one part.")
         placed = tr("{n} were placed.", n=count(run.split_rows["group"].nunique()))
         told.append(Standing("sound", title, sentences(placed, kept)))
+    for sentence in without_result(run):
+        told.append(Standing("careful", tr("Not every contender has a result."), sentence))
     return told
+
+
+def without_result(run: StudyFiles) -> list[str]:
+    """Sentences on contenders that have no result, of the study and of its rounds."""
+    of_rounds = (run.evaluation.get("repeats") or {}).get("diverged", {})
+    reasons = {**of_rounds, **run.evaluation.get("diverged", {})}
+    return [
+        tr("{name} diverged in training and has no result. {reason}", name=name, reason=retold_text(reason))
+        if name not in run.evaluation["contenders"]
+        else tr(
+            "{name} diverged in a round and has no result over the rounds. {reason}",
+            name=name,
+            reason=retold_text(reason),
+        )
+        for name, reason in reasons.items()
+    ]
 
 
 def _kept_together(run: StudyFiles, noun: str) -> str:

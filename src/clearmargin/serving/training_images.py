@@ -14,8 +14,8 @@ from clearmargin.external.training_data import SUMMARY
 from clearmargin.files import read_table
 from clearmargin.inside.pictures import picture_png
 from clearmargin.mapped_rows import ArrayRows
-from clearmargin.pixels import StoredPixels, stored_pixels
-from clearmargin.records import Preprocessing
+from clearmargin.pixels import stored_pixels
+from clearmargin.records import Preprocessing, Rows
 from clearmargin.runs import Run, read_json
 from clearmargin.trained import TrainedContender
 from clearmargin.training.feeds import ImageFeed
@@ -52,12 +52,14 @@ class TrainingImages:
     long features, evenly spaced images stand for all.
     """
 
-    def __init__(self, contender: TrainedContender, stored: StoredPixels, names: list[str], labels: list[str]) -> None:
+    def __init__(
+        self, contender: TrainedContender, stored: list[str], pixels: Rows, names: list[str], labels: list[str]
+    ) -> None:
         said = contender.description["preprocessing"]
-        self._network, self._stored = contender.network, stored
+        self._network, self._pixels = contender.network, pixels
         self._normalisation = tuple(said["mean"]), tuple(said["std"])
         self._precision = getattr(torch, contender.description["training"]["precision"])
-        place = {name: row for row, name in enumerate(stored.names)}
+        place = {name: row for row, name in enumerate(stored)}
         here = [(place[name], name, label) for name, label in zip(names, labels, strict=True) if name in place]
         classes = np.array([label for _, _, label in here], dtype=object)
         kept = evenly_spaced(classes, min(MOST_IMAGES, max(1, MOST_VALUES // self._width)))
@@ -73,13 +75,13 @@ class TrainingImages:
 
     @cached_property
     def _width(self) -> int:
-        return len(self._features_of(self._stored.pixels.read(np.zeros(1, np.int64)))[0])
+        return len(self._features_of(self._pixels.read(np.zeros(1, np.int64)))[0])
 
     def add_more(self) -> bool:
         """Compute the features of a few more; False when all are there."""
         rows = self._rows[self.done : self.done + _AT_A_TIME]
         if len(rows):
-            self._features[self.done : self.done + len(rows)] = self._features_of(self._stored.pixels.read(rows))
+            self._features[self.done : self.done + len(rows)] = self._features_of(self._pixels.read(rows))
             self.done += len(rows)
         return self.done < self.total
 
@@ -93,7 +95,7 @@ class TrainingImages:
         """
         alike = self._features[: self.done] @ self._features_of(image[None])[0]
         best = np.argsort(-alike, kind="stable")[:SHOWN]
-        pictures = self._stored.pixels.read(self._rows[best])
+        pictures = self._pixels.read(self._rows[best])
         found = []
         for row, pixels in zip(best, pictures, strict=True):
             name, label = self._named[row]
@@ -114,16 +116,13 @@ def open_training_images(run: Run, contender: TrainedContender) -> TrainingImage
     The pixels stay out of the run folder, which is handed around.
     """
     try:
-        key = read_json(run.folder / SUMMARY)["pixels_key"]
-        stored = stored_pixels(key)
+        key, how = read_json(run.folder / SUMMARY)["pixels_key"], contender.preprocessing
+        stored = stored_pixels(key, how) if isinstance(how, Preprocessing) else None
         split = read_table(run.folder / "split.csv", text=("name", "label", "group", "part"))
         training = split[split["part"] == "train"]
         names, labels = training["name"].tolist(), training["label"].tolist()
     except (ClearmarginError, OSError, ValueError, LookupError, TypeError):
         return None
-    how = contender.preprocessing
-    if stored is None or not isinstance(how, Preprocessing) or not set(names) & set(stored.names):
+    if stored is None or not set(names) & set(stored[0]):
         return None
-    if stored.pixels.shape[1:] != (how.size_px, how.size_px, how.channels):
-        return None
-    return TrainingImages(contender, stored, names, labels)
+    return TrainingImages(contender, *stored, names, labels)

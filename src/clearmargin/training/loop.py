@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
-import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +13,15 @@ import numpy as np
 import torch
 from torch import nn, optim
 
-from clearmargin.errors import DivergenceError
 from clearmargin.recipe import Training
-from clearmargin.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from clearmargin.training.checkpoint import Progress
+from clearmargin.training.divergence import require_finite_loss, require_finite_row
 from clearmargin.training.feeds import Chance, Feed, Report
+from clearmargin.training.keeping import Keeper
 from clearmargin.training.objectives import ClassLabels, Numbers, Objective
 from clearmargin.training.optimizers import build_optimizer, set_learning_rate
 
-CHECKPOINT_SECONDS = 1.0  # what a kill may cost; epochs of milliseconds must not wait for the disk
+AfterEpoch = Callable[[Sequence[Mapping[str, float]]], None]  # rows of the history, one an epoch
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ def fit(
     checkpoint: Path,
     resume: bool = False,
     report: Report | None = None,
+    after_epoch: AfterEpoch | None = None,
 ) -> Fitted:
     """Train ``model`` in place; afterwards it holds the weights of the best epoch (or the last).
 
@@ -78,16 +79,18 @@ def fit(
     precision
         Number format of the arithmetic; weights and optimiser stay float32.
     checkpoint
-        File that is rewritten after an epoch, at most once a second.
+        File that is rewritten as `Keeper` says, and when the work is told to stop.
     resume
-        Go on from ``checkpoint`` when it is there.
+        Go on from ``checkpoint`` when it is there, at the batch that follows.
+    after_epoch
+        Called with the history so far, also with that of a checkpoint; what it raises ends the training.
 
     Raises
     ------
     DivergenceError
-        When a loss is no longer finite.
+        When a loss or a weight is no longer finite.
     RunFolderError
-        When the checkpoint is damaged, or of other settings, another seed, another network or other data.
+        When the checkpoint is of other settings, another seed, another network or other data.
     DiskError
         When the checkpoint can't be written.
     """
@@ -96,32 +99,28 @@ def fit(
     objective = Numbers(settings) if classes is None else ClassLabels(settings, classes, train.targets)
     asked = {"training": settings.model_dump(), "seed": seed, "classes": classes, "samples": len(train.feed)}
     progress = Progress(settings=json.dumps(asked), precision=str(precision))
-    best: dict[str, torch.Tensor] = {}
-    saved = time.perf_counter()
-    if resume and checkpoint.exists():
-        progress, best = load_checkpoint(checkpoint, progress.settings, model, optimizer)
+    keeper = Keeper(checkpoint, model, optimizer, progress)
+    if resume and keeper.restore():
+        progress = keeper.progress
         precision = getattr(torch, progress.precision.removeprefix("torch."))
+        if after_epoch is not None and progress.history:
+            after_epoch(progress.history)
 
-    for epoch in range(progress.epochs_done, settings.epochs):
-        if _out_of_patience(progress, settings):
-            break
-        started = time.perf_counter()
-        row = train_epoch(model, train, objective, optimizer, settings, precision, seed, epoch, report)
-        judged = judge(model, validation, objective, precision)
-        row |= {f"validation_{name}": value for name, value in judged.items()}
-        row = {"epoch": epoch + 1, **row, "seconds": time.perf_counter() - started}
-        _require_finite(row, epoch)
-        progress.history.append(row)
-        progress.epochs_done, progress.seconds = epoch + 1, progress.seconds + row["seconds"]
-        score = objective.score(judged)
-        if settings.keep == "last" or score > progress.best_score:
-            progress.best_epoch, progress.best_score = epoch + 1, score
-            best = copy.deepcopy(model.state_dict())
-        if time.perf_counter() - saved >= CHECKPOINT_SECONDS or progress.epochs_done == settings.epochs:
-            save_checkpoint(checkpoint, progress, model, best, optimizer)
-            saved = time.perf_counter()
+    with keeper.saving_when_stopped():
+        for epoch in range(progress.epochs_done, settings.epochs):
+            if _out_of_patience(progress, settings):
+                break
+            row = train_epoch(model, train, objective, optimizer, settings, precision, seed, epoch, report, keeper)
+            judged = judge(model, validation, objective, precision)
+            row = row | {f"validation_{name}": value for name, value in judged.items()}
+            require_finite_row(row, model, epoch, settings)
+            score = objective.score(judged)
+            better = settings.keep == "last" or score > progress.best_score
+            keeper.epoch_done(epoch, row, score if better else None, last=epoch + 1 == settings.epochs)
+            if after_epoch is not None:
+                after_epoch(progress.history)
 
-    model.load_state_dict(best)
+    model.load_state_dict(keeper.best)
     stopped = progress.epochs_done < settings.epochs
     return Fitted(
         progress.history, progress.best_epoch, progress.epochs_done, progress.seconds, progress.precision, stopped
@@ -138,27 +137,36 @@ def train_epoch(
     seed: int,
     epoch: int,
     report: Report | None,
+    keeper: Keeper | None = None,
 ) -> dict[str, float]:
-    """One pass over the training part; return its rate, loss and shares as they were on the way."""
+    """One pass over the training part; return its rate, loss and shares as they were on the way.
+
+    With a keeper it goes on where that one says, and a signal that comes during a batch waits for its end.
+    """
     chance = seed_epoch(seed, epoch)
     model.train()
     samples = len(train.feed)
     batches = epoch_batches(samples, settings.batch_size, seed, epoch)
-    steps, row = len(batches) * settings.epochs, {"learning_rate": 0.0, "train_loss": 0.0}
-    for step, rows in enumerate(batches, start=epoch * len(batches)):
-        inputs, targets = train.feed.batch(rows, chance), train.targets[torch.from_numpy(rows)]
-        row["learning_rate"] = set_learning_rate(optimizer, settings, step, steps)
-        optimizer.zero_grad(set_to_none=True)
-        with computing_in(precision):
-            outputs = model(inputs)  # (batch, classes)
-        outputs = outputs.float()
-        loss = objective.loss(outputs, targets)
-        loss.backward()
-        optimizer.step()
-        for name, value in {"loss": loss.item(), **objective.shares(outputs, targets)}.items():
-            row[f"train_{name}"] = row.get(f"train_{name}", 0.0) + value * len(rows) / samples
-        if not math.isfinite(row["train_loss"]):
-            break  # `fit` says so in words
+    steps, row, done = len(batches) * settings.epochs, {"learning_rate": 0.0, "train_loss": 0.0}, 0
+    if keeper is not None:
+        row, done = keeper.begin_epoch(row, chance.generator)
+    for number, rows in enumerate(batches[done:], start=done):
+        step = epoch * len(batches) + number
+        with keeper.learning() if keeper is not None else nullcontext():
+            inputs, targets = train.feed.batch(rows, chance), train.targets[torch.from_numpy(rows)]
+            row["learning_rate"] = set_learning_rate(optimizer, settings, step, steps)
+            optimizer.zero_grad(set_to_none=True)
+            with computing_in(precision):
+                outputs = model(inputs)  # (batch, classes)
+            outputs = outputs.float()
+            loss = objective.loss(outputs, targets)
+            require_finite_loss(loss.item(), inputs, targets, step, epoch, settings)
+            loss.backward()
+            optimizer.step()
+            for name, value in {"loss": loss.item(), **objective.shares(outputs, targets)}.items():
+                row[f"train_{name}"] = row.get(f"train_{name}", 0.0) + value * len(rows) / samples
+            if keeper is not None:
+                keeper.batch_done(number + 1, row)
         if report is not None:
             report(step + 1, steps, f"epoch {epoch + 1}/{settings.epochs}, loss {loss.item():.3f}")
     return row
@@ -209,12 +217,3 @@ def computing_in(precision: torch.dtype) -> AbstractContextManager[object]:
 
 def _out_of_patience(progress: Progress, settings: Training) -> bool:
     return 0 < settings.early_stopping <= progress.epochs_done - progress.best_epoch
-
-
-def _require_finite(row: dict[str, float], epoch: int) -> None:
-    wrong = [key for key, value in row.items() if not math.isfinite(value)]
-    if wrong:
-        raise DivergenceError(
-            f"Training diverged in epoch {epoch + 1}: {wrong[0].replace('_', ' ')} is {row[wrong[0]]}. "
-            "The learning rate is probably too high: try a tenth of it."
-        )
