@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from clearmargin.image_listing import image_files
 from clearmargin.records import Preprocessing
 from clearmargin.runs import open_run, read_json
-from clearmargin.sources.image_files import image_files
 from clearmargin.trained import TrainedContender
 from interleaved import busy_processors, spread
 from serving_client import (
