@@ -57,7 +57,7 @@ def all_texts():
     found.update({name: "repeats_verdict.METRICS" for name, _ in METRICS.values()})
     for path in sorted(SOURCE.rglob("*.py")):
         found.update(dict.fromkeys(python_texts(path), path.name))
-    for path in sorted((SOURCE / "report").rglob("*.html")):
+    for path in (path for room in ("report", "serving") for path in sorted((SOURCE / room).rglob("*.html"))):
         found.update(dict.fromkeys(template_texts(path), path.name))
     return found
 

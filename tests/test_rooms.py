@@ -64,6 +64,7 @@ DOORS = (
         "data_commands",
         "split_command",
         "evaluate_command",
+        "serve_command",
         "tune_command",
         "outcome",
         "check",

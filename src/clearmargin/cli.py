@@ -20,6 +20,7 @@ from clearmargin.errors import ClearmarginError
 from clearmargin.evaluate_command import evaluate
 from clearmargin.export_command import export
 from clearmargin.predict_command import predict
+from clearmargin.serve_command import serve
 from clearmargin.split_command import GroupPatternOption, split
 from clearmargin.tune_command import tune
 
@@ -238,6 +239,7 @@ app.command("split")(split)
 app.command("evaluate")(evaluate)
 app.command("tune")(tune)
 app.command("export")(export)
+app.command("serve")(serve)
 
 
 @app.command("leakage")

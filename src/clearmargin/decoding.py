@@ -26,7 +26,7 @@ from PIL import (  # isort: skip
 
 from clearmargin.appearance import Appearance, appearance, appearances, pixels_of
 from clearmargin.dicom import HEAD_BYTES, decode_dicom, dicom_size, is_dicom
-from clearmargin.errors import ImageError, MissingExtraError
+from clearmargin.errors import ImageError, ImageFormatError, ImageSizeError, MissingExtraError
 from clearmargin.framing import framed
 from clearmargin.jpeg import jpeg_quality
 from clearmargin.miniature import MOST_TOGETHER_PX, miniature, miniatures
@@ -284,7 +284,7 @@ def _from_array(content: np.ndarray, max_pixels: int) -> tuple[Image.Image, str,
 def _from_file(content: bytes, max_pixels: int, window: Window) -> tuple[Image.Image, str, str, int]:
     """Image (L or RGB), mode, format, JPEG quality."""
     if not content:
-        raise ImageError("the file is empty")
+        raise ImageFormatError("the file is empty")
     if is_dicom(content[:HEAD_BYTES], named=True):
         try:
             picture = decode_dicom(content, max_pixels, window)
@@ -303,11 +303,11 @@ def _from_file(content: bytes, max_pixels: int, window: Window) -> tuple[Image.I
             image.load()
             return _opaque(_upright(image)), mode, file_format, jpeg_quality(getattr(image, "quantization", None))
     except UnidentifiedImageError:
-        raise ImageError(
+        raise ImageFormatError(
             f"not an image in an accepted format ({', '.join(FORMATS)}, DICOM), or its first bytes are damaged"
         ) from None
     except Image.DecompressionBombError:
-        raise ImageError(f"too large: more than the limit of {max_pixels:,} pixels") from None
+        raise ImageSizeError(f"too large: more than the limit of {max_pixels:,} pixels") from None
     except DAMAGE as error:
         # Pillow quotes bytes of the file in some messages; they must not reach a terminal as they are.
         words = "".join(letter if letter.isprintable() else "?" for letter in str(error))[:200]
@@ -318,7 +318,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"it has no pixels: {width} x {height}")
     if width * height > max_pixels:
-        raise ImageError(f"too large: {width} x {height} pixels, the limit is {max_pixels:,} pixels")
+        raise ImageSizeError(f"too large: {width} x {height} pixels, the limit is {max_pixels:,} pixels")
 
 
 def _upright(image: Image.Image) -> Image.Image:

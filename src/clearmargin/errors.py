@@ -12,6 +12,8 @@ Each says what, where, what was expected, what was found, and what to do.
         · MissingExtraError    an optional dependency is not installed
       x WorkError              exit status 1: the work itself failed
         · ImageError           one image that can't be decoded
+          · ImageFormatError   it is in no format of the allowlist
+          · ImageSizeError     it has too many pixels
         · DownloadError        a file that could not be fetched: no network, refused, not what was expected
         · DiskError            writing failed: full disk, no permission
         · DivergenceError      a loss that is no longer a number
@@ -63,6 +65,14 @@ class WorkError(ClearmarginError):
 
 class ImageError(WorkError):
     """One image can't be decoded; the message is the reason, without the name."""
+
+
+class ImageFormatError(ImageError):
+    """It is in no format of the allowlist, or its first bytes are damaged."""
+
+
+class ImageSizeError(ImageError):
+    """It has too many pixels."""
 
 
 class DownloadError(WorkError):

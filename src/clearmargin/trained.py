@@ -261,12 +261,18 @@ class TrainedContender:
         best = [self.classes[number] for number in probabilities.argmax(axis=1)]
         frame.insert(0, "predicted", np.array(best, dtype=object), allow_duplicates=True)
         frame.insert(0, "image", np.array(names, dtype=object), allow_duplicates=True)
-        for heading, values in self._decided(probabilities, distances).items():
+        for heading, values in self.decided(probabilities, distances).items():
             frame.insert(len(frame.columns), heading, values, allow_duplicates=True)
         return frame
 
-    def _decided(self, probabilities: np.ndarray, distances: np.ndarray) -> dict[str, np.ndarray]:
-        """The columns ``set``, ``abstain`` and ``unlike``, as far as the contender has what they take."""
+    def decided(self, probabilities: np.ndarray, distances: np.ndarray) -> dict[str, np.ndarray]:
+        """The columns ``set``, ``abstain`` and ``unlike``, as far as the contender has what they take.
+
+        Parameters
+        ----------
+        probabilities, distances
+            As `judged` returns them.
+        """
         if self.decision is None:
             return {}
         sets = self.decision.conformal.sets(probabilities, self.classes)

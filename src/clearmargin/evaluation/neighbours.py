@@ -94,7 +94,7 @@ def nearest_of_class(
     -------
     ``rows`` are places among the references.
     """
-    with _output_inputs(model) as features_of:
+    with output_inputs(model) as features_of:
         first = features_of(queries, np.arange(1), precision)
         fitting = max(1, min(len(queries), _MOST_QUERY_VALUES // first.shape[1]))
         size = _batch_size(queries)
@@ -157,7 +157,7 @@ def _batches(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
         yield rows[start : start + size]
 
 
-class _Features:
+class OutputInputs:
     """Passes batches through a network and keeps what entered the dense layer that computed last."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -174,9 +174,10 @@ class _Features:
 
 
 @contextmanager
-def _output_inputs(model: nn.Module) -> Iterator[_Features]:
+def output_inputs(model: nn.Module) -> Iterator[OutputInputs]:
+    """Within it the features of images can be computed; the model is in evaluation mode, channels last."""
     model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    features = _Features(model)
+    features = OutputInputs(model)
     dense = [module for module in model.modules() if isinstance(module, nn.Linear)]
     hooks = [module.register_forward_pre_hook(features.keep) for module in dense]
     try:

@@ -100,14 +100,37 @@ def overlay_jpeg(pixels: np.ndarray, heat: np.ndarray) -> bytes:
     smooth = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST
     gray = np.asarray(image.resize(size, smooth), dtype=np.float64)[..., None]
     largest = heat.max()
-    share = (heat / largest if largest > 0 else heat).astype(np.float32)
-    share = np.asarray(Image.fromarray(share).resize(size, Image.Resampling.BILINEAR), dtype=np.float64).clip(0, 1)
+    share = _enlarged(heat / largest if largest > 0 else heat, size)
     color = _colors("inferno")[np.round(255 * share).astype(int)]
     weight = 0.85 * np.sqrt(share)[..., None]  # what is cold stays clear
     mixed = (1 - weight) * 0.8 * gray + weight * color
     buffer = io.BytesIO()
     Image.fromarray(np.round(mixed).astype(np.uint8)).save(buffer, "JPEG", quality=88, optimize=True)
     return buffer.getvalue()
+
+
+def heat_webp(heat: np.ndarray, size: tuple[int, int]) -> bytes:
+    """A map of heat to lay over a picture: clear where it is cold, over violet and orange to yellow.
+
+    Parameters
+    ----------
+    heat
+        float, not negative, of any smaller size; stretched to its largest value, which must be above zero.
+    size
+        (width, height) of the picture, pixels.
+    """
+    share = _enlarged(heat / heat.max(), size)
+    clear = np.round(255 * np.sqrt(share)).astype(np.uint8)[..., None]
+    color = _colors("inferno")[np.round(255 * share).astype(int)]
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate([color, clear], axis=2)).save(buffer, "WEBP", quality=88)
+    return buffer.getvalue()
+
+
+def _enlarged(share: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A map of values from 0 to 1, smoothly enlarged: float64, (height, width)."""
+    smooth = Image.fromarray(share.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(smooth, dtype=np.float64).clip(0, 1)
 
 
 def _image(pixels: np.ndarray) -> Image.Image:

@@ -1,0 +1,230 @@
+"""The server against a bare loop over the same network, in one run: throughput, latency, load, mix-ups, floods.
+
+    python benchmarks/serving.py RUN --contender vgg16 [--images FOLDER] [--minutes 3] [--only throughput latency …]
+
+Images are those of a folder, or the run's training images where this machine has their pixels. The client shares the
+processors with the server. `schema` makes requests from the OpenAPI document, 500 for each operation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import statistics
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clearmargin.image_listing import image_files
+from clearmargin.records import Preprocessing
+from clearmargin.runs import open_run, read_json
+from clearmargin.trained import TrainedContender
+from interleaved import busy_processors, spread
+from serving_client import (
+    Asked,
+    ask,
+    dribble,
+    endless,
+    get_json,
+    health_seconds,
+    png,
+    request_of,
+    resident_bytes,
+    served,
+)
+
+CONCURRENCIES = (1, 2, 4, 8, 16, 32, 64)
+MOST_IMAGES = 500
+KNOWN = 10_000
+ALIKE = 0.05  # batches move the last digits of bfloat16; another image's answer is far off
+
+
+class Subject:
+    """A model, images with their requests, and the bare loop over its network."""
+
+    def __init__(self, run: Path, contender: str, folder: Path | None) -> None:
+        self.model: TrainedContender = open_run(run).contender(contender)
+        contents = (
+            [path.read_bytes() for path in image_files([folder])] if folder else _training_images(run, self.model)
+        )
+        self.requests = [request_of(content) for content in contents[:MOST_IMAGES]]
+        self.pixels = [self.model.prepare(content, "image") for content in contents[:MOST_IMAGES]]
+        self.expected = self.model.probabilities(self.pixels)
+
+    def bare(self, seconds: float, batch: int = 32) -> float:
+        """Images a second through the network alone, already decoded, in full batches."""
+        began, done = time.perf_counter(), 0
+        for start in itertools.cycle(range(0, max(1, len(self.pixels) - batch), batch)):
+            self.model.judged(self.pixels[start : start + batch])
+            done += len(self.pixels[start : start + batch])
+            if time.perf_counter() - began > seconds:
+                return done / (time.perf_counter() - began)
+        raise AssertionError
+
+    def order(self, count: int | None = None) -> itertools.chain[int] | list[int]:
+        """Which image is asked for when: all of them, over and over."""
+        once = list(range(len(self.requests)))
+        if count is None:
+            return itertools.chain.from_iterable(itertools.repeat(once))
+        return list(itertools.islice(itertools.cycle(once), count))
+
+    def mixed_up(self, found: Asked) -> tuple[int, float]:
+        """Answers that are not those of their image, and the largest deviation of one that is."""
+        off = [float(np.abs(self.expected[number] - said).max()) for number, said in found.answers]
+        return sum(each > ALIKE for each in off), max((each for each in off if each <= ALIKE), default=0.0)
+
+
+def _training_images(run: Path, model: TrainedContender) -> list[bytes]:
+    from clearmargin.pixels import stored_pixels
+
+    assert isinstance(model.preprocessing, Preprocessing)
+    stored = stored_pixels(read_json(run / "training_summary.json")["pixels_key"], model.preprocessing)
+    if stored is None:
+        raise SystemExit("The training images are not in the cache of this machine: give --images FOLDER.")
+    rows = stored[1].read(np.arange(min(MOST_IMAGES, len(stored[0]))))
+    return [png(row) for row in rows]
+
+
+def throughput(subject: Subject, port: int, _process: int, _minutes: float) -> None:
+    """Images a second at each concurrency, in turns with the bare loop."""
+    print("\n| at once | served, images/s | share of the bare loop beside it |\n|---|---|---|")
+    for concurrency in CONCURRENCIES:
+        rates, shares = [], []
+        for _ in range(3):
+            bare = subject.bare(4)
+            began = time.perf_counter()
+            found = asyncio.run(ask(port, subject.requests, subject.order(), concurrency, began + 4))  # type: ignore[arg-type]
+            rates.append(len(found.answers) / (time.perf_counter() - began))
+            shares.append(rates[-1] / bare)
+        print(f"| {concurrency} | {spread(rates, '.1f')} | {spread(shares, '.0%')} |", flush=True)
+
+
+def latency(subject: Subject, port: int, _process: int, _minutes: float) -> None:
+    """What a request takes beyond the network, one at a time."""
+    served_ms, bare_ms = [], []
+    for number in range(100):
+        place = number % len(subject.pixels)
+        began = time.perf_counter()
+        subject.model.judged([subject.pixels[place]])
+        bare_ms.append(1000 * (time.perf_counter() - began))
+        found = asyncio.run(ask(port, subject.requests, [place, place], 1, float("inf")))
+        served_ms.append(1000 * found.seconds[1])  # the first opens the connection
+    bare, whole = statistics.median(bare_ms), statistics.median(served_ms)
+    print(f"\nOne request: {whole:.1f} ms, of them {bare:.1f} ms the network: {whole - bare:.1f} ms added (medians).")
+
+
+def load(subject: Subject, port: int, process: int, minutes: float) -> None:
+    """Memory, lost requests and mix-ups while 16 ask all the time."""
+    memory, ending = [], threading.Event()
+
+    def watch() -> None:
+        while not ending.wait(2):
+            memory.append(resident_bytes(process))
+
+    asyncio.run(ask(port, subject.requests, subject.order(), 16, time.perf_counter() + 20))  # type: ignore[arg-type]
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    found = asyncio.run(ask(port, subject.requests, subject.order(), 16, time.perf_counter() + 60 * minutes))  # type: ignore[arg-type]
+    ending.set()
+    watcher.join()
+    tenth = max(1, len(memory) // 10)
+    first, last = statistics.mean(memory[:tenth]), statistics.mean(memory[-tenth:])
+    wrong, _ = subject.mixed_up(found)
+    print(
+        f"\nLoad of {minutes:g} minutes: {len(found.seconds):,} requests, statuses {found.statuses}, "
+        f"{found.lost} lost, {wrong} mixed up; memory {first / 1e6:.0f} MB in the first tenth, {last / 1e6:.0f} MB "
+        f"in the last: {last / first - 1:+.1%}."
+    )
+
+
+def known(subject: Subject, port: int, _process: int, _minutes: float) -> None:
+    """Whether each of many known images gets its own answer."""
+    found = asyncio.run(ask(port, subject.requests, subject.order(KNOWN), 32, float("inf")))  # type: ignore[arg-type]
+    wrong, largest = subject.mixed_up(found)
+    print(
+        f"\n{len(found.answers):,} known images ({len(subject.requests)} different ones): {wrong} mixed up, "
+        f"{found.lost} lost; the largest deviation from the image alone is {largest:.2g}."
+    )
+
+
+def floods(subject: Subject, port: int, _process: int, _minutes: float) -> None:
+    """How long /health takes meanwhile."""
+
+    def beside(what: str, *workers: Callable[[list[bool]], None]) -> None:
+        ending: list[bool] = []
+        threads = [threading.Thread(target=worker, args=(ending,)) for worker in workers]
+        for thread in threads:
+            thread.start()
+        time.sleep(1)
+        taken = sorted(asyncio.run(health_seconds(port, 15)))
+        ending.append(True)
+        for thread in threads:
+            thread.join()
+        at = taken[int(0.99 * (len(taken) - 1))]
+        print(f"| {what} | {1000 * statistics.median(taken):.1f} ms | {1000 * at:.1f} ms | {len(taken)} |", flush=True)
+
+    def predictions(_ending: list[bool]) -> None:
+        asyncio.run(ask(port, subject.requests, subject.order(), 64, time.perf_counter() + 17))  # type: ignore[arg-type]
+
+    print("\n| meanwhile | /health, median | 99th percentile | asked |\n|---|---|---|---|")
+    beside("nothing")
+    beside("200 connections that dribble", lambda ending: dribble(port, 200, ending))
+    beside("4 bodies without an end", *[lambda ending: endless(port, ending)] * 4)
+    beside("64 ask for predictions at once", predictions)
+
+
+def schema(_subject: Subject, port: int, _process: int, _minutes: float) -> None:
+    """Requests made from the OpenAPI document, 500 for each operation."""
+    import schemathesis
+    from hypothesis import HealthCheck, given, settings
+    from schemathesis import checks
+
+    document = get_json(port, "/openapi.json")
+    wanted = [checks.not_a_server_error, checks.status_code_conformance, checks.response_schema_conformance]
+
+    def examine(path: str, method: str) -> Counter[int]:
+        operation, statuses = schemathesis.openapi.from_dict(document)[path][method], Counter[int]()
+
+        @settings(max_examples=500, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(case=operation.as_strategy())
+        def each(case: Any) -> None:
+            response = case.call(base_url=f"http://127.0.0.1:{port}")
+            statuses[response.status_code] += 1
+            case.validate_response(response, checks=wanted)
+
+        each()
+        return statuses
+
+    for path, methods in document["paths"].items():
+        for method in methods:
+            print(f"{method.upper()} {path}: statuses {dict(examine(path, method.upper()))}", flush=True)
+
+
+PARTS = {"throughput": throughput, "latency": latency, "load": load, "known": known, "floods": floods, "schema": schema}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--contender", required=True)
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    asked = parser.parse_args()
+    print(f"{busy_processors():.2f} processors were busy before.")
+    subject = Subject(asked.run, asked.contender, asked.images)
+    print(f"'{subject.model.name}', {len(subject.requests)} images")
+    with served(asked.run, asked.contender) as (port, process):
+        for name in asked.only:
+            PARTS[name](subject, port, process, asked.minutes)
+
+
+if __name__ == "__main__":
+    main()

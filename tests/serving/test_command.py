@@ -1,0 +1,135 @@
+"""The command: what it refuses before it listens, and a whole life from start to SIGTERM."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from tests.serving.conftest import TOKEN
+
+from clearmargin import serve_command
+from clearmargin.errors import UsageError
+from clearmargin.records import Columns
+from clearmargin.runs import Run, open_run
+from clearmargin.serving.model import ServedModel
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run_copy(finished_run: Run, tmp_path: Path) -> Path:
+    """A copy of the run that a test may change."""
+    return shutil.copytree(finished_run.folder, tmp_path / "run")
+
+
+def test_beyond_this_machine_it_does_not_start_without_a_token(
+    clearmargin: Command, finished_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CLEARMARGIN_TOKEN", raising=False)
+    for host in ("0.0.0.0", "::", "192.0.2.1"):
+        status, said, error = clearmargin("serve", finished_run.folder, "--host", host, "--port", 0)
+        assert (status, said) == (2, "")
+        assert "--token-file" in error
+    (tmp_path / "token").write_text("short")
+    words = ("serve", finished_run.folder, "--host", "0.0.0.0", "--token-file", tmp_path / "token")
+    status, _, error = clearmargin(*words)
+    assert (status, "16 to 1,024" in error) == (2, True)
+
+
+def test_without_the_extra_it_says_what_to_install(
+    clearmargin: Command, finished_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve_command, "find_spec", lambda name: None)
+    status, _, error = clearmargin("serve", finished_run.folder)
+    assert (status, 'pip install "clearmargin[serve]"' in error) == (2, True)
+
+
+def test_a_port_that_is_taken_is_named(clearmargin: Command, finished_run: Run) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        status, _, error = clearmargin("serve", finished_run.folder, "--port", port)
+    assert (status, f"Port {port} of 127.0.0.1 can't be had" in error) == (2, True)
+
+
+def test_what_is_no_run_is_refused(clearmargin: Command, tmp_path: Path, finished_run: Run) -> None:
+    assert clearmargin("serve", tmp_path)[0] == 2
+    assert clearmargin("serve", finished_run.folder, "--contender", "none such", "--port", 0)[0] == 2
+
+
+def test_a_model_of_a_table_is_not_served() -> None:
+    contender = SimpleNamespace(name="1-D CNN", preprocessing=Columns(("rooms",)), classes=())
+    with pytest.raises(UsageError, match="'1-D CNN' takes rows of a table"):
+        ServedModel(SimpleNamespace(contender=lambda name: contender))
+
+
+@pytest.mark.parametrize("change", ["classes", "size_px", "mean"])
+def test_a_changed_model_is_not_served(run_copy: Path, change: str) -> None:
+    path = run_copy / "contenders" / "two-layers" / "model.json"
+    said = json.loads(path.read_text(encoding="utf-8"))
+    if change == "classes":
+        said["classes"] = said["classes"][::-1]
+    elif change == "size_px":
+        said["preprocessing"]["size_px"] = 32  # the network would take it
+    else:
+        said["preprocessing"]["mean"] = [0.1]
+    path.write_text(json.dumps(said), encoding="utf-8")
+    with pytest.raises(Exception, match=r"changed|decision|not the one"):
+        ServedModel(open_run(run_copy), "two layers")
+
+
+def test_changed_weights_are_not_served(run_copy: Path) -> None:
+    path = run_copy / "contenders" / "two-layers" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(Exception, match="not those this run was finished with"):
+        ServedModel(open_run(run_copy), "two layers")
+
+
+@pytest.fixture
+def process(finished_run: Run, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command as a process of its own, with a token, and where it listens."""
+    (tmp_path / "token").write_text(TOKEN)
+    words = ["serve", str(finished_run.folder), "--port", "0", "--token-file", str(tmp_path / "token")]
+    started = subprocess.Popen(
+        [sys.executable, "-m", "clearmargin", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    line = started.stdout.readline() if started.stdout else ""
+    try:
+        yield started, line.rpartition(" on ")[2].strip().rstrip("/")
+    finally:
+        started.kill()
+        started.wait()
+        for stream in (started.stdout, started.stderr):
+            if stream:
+                stream.close()
+
+
+def test_it_serves_and_ends_when_it_is_told_to(process: tuple[subprocess.Popen[str], str], images_folder: Path) -> None:
+    started, address = process
+    image = sorted(images_folder.rglob("*.png"))[0]
+    with httpx.Client(base_url=address, trust_env=False, timeout=30) as client:
+        assert client.get("/health").status_code == 401
+        client.headers["Authorization"] = f"Bearer {TOKEN}"
+        assert client.get("/ready").status_code == 200
+        assert client.post("/v1/predict", files={"files": image.read_bytes()}).status_code == 200
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(20) == 0
+    said = started.stderr.read() if started.stderr else ""
+    assert "Research use only" in said
+    assert image.name not in said
+    assert "127.0.0.1" not in said
+    assert "Traceback" not in said

@@ -1,0 +1,266 @@
+"""The interface for programs: the model's own answers, problems that say what is wrong, nothing personal."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from tests.serving.conftest import HOSTILE, png, running
+
+from clearmargin.runs import Run
+from clearmargin.serving.limits import Limits
+from clearmargin.serving.model import MOST_SCANS, ServedModel
+from clearmargin.serving.problems import MEDIA_TYPE
+
+CANARY = "Jane-Doe-1970-01-01"
+
+
+def post(client: httpx.Client, *contents: bytes, name: str = "a.png", field: str = "files") -> httpx.Response:
+    return client.post("/v1/predict", files=[(field, (name, content, "image/png")) for content in contents])
+
+
+def problem_of(response: httpx.Response) -> dict[str, Any]:
+    assert response.headers["content-type"] == MEDIA_TYPE
+    said = response.json()
+    assert set(said) == {"type", "title", "status", "detail"}
+    assert said["status"] == response.status_code
+    assert said["type"].startswith("urn:clearmargin:problem:")
+    return said
+
+
+def some_images(folder: Path, count: int) -> list[Path]:
+    found = sorted(folder.rglob("*.png"))
+    return found[:: max(1, len(found) // count)][:count]
+
+
+def test_answers_are_those_of_the_model(client: httpx.Client, images_folder: Path, served_model: ServedModel) -> None:
+    images = some_images(images_folder, 20)
+    response = post(client, *(image.read_bytes() for image in images))
+    assert response.status_code == 200
+    said = response.json()
+    assert said["model"]["sha256"] == served_model.contender.description["weights_sha256"]
+    assert said["model"]["contender"] == "two layers"
+    own = served_model.contender.predict(images)
+    for place, (one, row) in enumerate(zip(said["predictions"], own.itertuples(index=False, name=None), strict=True)):
+        assert one["image"] == place
+        assert one["predicted"] == row[1]
+        np.testing.assert_allclose(list(one["probabilities"].values()), row[2:5], atol=1e-5)
+        assert list(one["probabilities"]) == list(served_model.contender.classes)
+        assert tuple(one["set"]) == row[5]
+        assert (one["abstain"], one["unlike"]) == (bool(row[6]), bool(row[7]))
+        assert one["confidence"] == pytest.approx(0.9)
+
+
+def test_one_image_may_be_the_whole_body(client: httpx.Client, images_folder: Path) -> None:
+    image = some_images(images_folder, 1)[0].read_bytes()
+    in_form = post(client, image).json()["predictions"]
+    for kind in ("image/png", "application/octet-stream", "IMAGE/PNG; x=y"):
+        alone = client.post("/v1/predict", content=image, headers={"Content-Type": kind})
+        assert alone.json()["predictions"][0]["predicted"] == in_form[0]["predicted"]
+    assert post(client, image, field="file").status_code == 200
+
+
+def test_many_at_once_get_their_own_answers(client: httpx.Client, images_folder: Path) -> None:
+    images = [image.read_bytes() for image in some_images(images_folder, 50)]
+    alone = [post(client, image).json()["predictions"][0]["probabilities"] for image in images]
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda image: post(client, image).json(), images * 4))
+    for place, said in enumerate(found):
+        expected = alone[place % len(images)]
+        assert said["predictions"][0]["probabilities"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_good_ones_of_several_are_answered(client: httpx.Client, images_folder: Path) -> None:
+    good = some_images(images_folder, 2)
+    response = post(client, good[0].read_bytes(), b"no image", good[1].read_bytes())
+    assert response.status_code == 200
+    first, second, third = response.json()["predictions"]
+    assert "predicted" in first
+    assert "predicted" in third
+    assert second["image"] == 1
+    assert second["problem"]["status"] == 415
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def bomb(width: int, height: int) -> bytes:
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(10_000))) + chunk(b"IEND", b"")
+    )
+
+
+def many_scans() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (64, 64)).save(buffer, "JPEG", progressive=True)
+    content = buffer.getvalue()
+    scan = content[content.rindex(b"\xff\xda") : -2]
+    return content[:-2] + scan * (MOST_SCANS + 1) + content[-2:]
+
+
+@pytest.mark.parametrize(("content", "status", "kind"), [
+    (b"", 415, "wrong-format"),
+    (b"no image at all", 415, "wrong-format"),
+    (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "wrong-format"),
+    (b"%PDF-1.4", 415, "wrong-format"),
+    (b"8BPS\x00\x01" + bytes(100), 415, "wrong-format"),
+    (b"http://169.254.169.254/latest/meta-data", 415, "wrong-format"),
+    (png(np.arange(4096).reshape(64, 64) % 251)[:-200], 422, "unusable-image"),
+    (bomb(30_000, 30_000), 413, "too-large"),
+    (bomb(5_001, 5_000), 413, "too-large"),
+    (many_scans(), 422, "unusable-image"),
+], ids=lambda value: value[:12].decode("latin-1") if isinstance(value, bytes) else None)  # fmt: skip
+def test_what_is_no_sound_image_is_refused(client: httpx.Client, content: bytes, status: int, kind: str) -> None:
+    for response in (
+        post(client, content),
+        client.post("/v1/predict", content=content, headers={"Content-Type": "image/png"}),
+    ):
+        said = problem_of(response)
+        assert (response.status_code, said["type"]) == (status, f"urn:clearmargin:problem:{kind}")
+    assert client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("suffix", ["PSD", "ICNS", "ICO", "TGA", "PCX", "SGI", "DDS", "EPS", "PDF", "MSP", "SPIDER"])
+def test_other_formats_are_not_decoded_whatever_they_are_called(client: httpx.Client, suffix: str) -> None:
+    buffer = io.BytesIO()
+    try:
+        Image.new({"MSP": "1", "SPIDER": "F"}.get(suffix, "RGB"), (64, 64)).save(buffer, suffix)
+    except (KeyError, OSError):
+        pytest.skip(f"Pillow can't write {suffix}")
+    assert post(client, buffer.getvalue(), name="friendly.png").status_code == 415
+
+
+@pytest.mark.parametrize(("headers", "body", "status"), [
+    ({"Content-Type": "application/json"}, b"{}", 415),
+    ({"Content-Type": "application/x-www-form-urlencoded"}, b"files=x", 415),
+    ({"Content-Type": "text/plain"}, b"x", 415),
+    ({}, b"x", 415),
+    ({"Content-Type": "multipart/form-data"}, b"x", 400),
+    ({"Content-Type": "multipart/form-data; boundary=x"}, b"not a form", 400),
+    ({"Content-Type": "multipart/form-data; boundary=x"}, b"--x--\r\n", 422),
+    ({"Content-Type": "multipart/form-data; boundary=x"},
+     b'--x\r\nContent-Disposition: form-data; name="files"\r\n\r\ncut short', 400),
+    ({"Content-Type": "multipart/form-data; boundary=x"},
+     b'--x\r\nContent-Disposition: form-data; name="url"\r\n\r\nhttp://example.org/x.png\r\n--x--\r\n', 422),
+    ({"Content-Type": "multipart/form-data; boundary=x"}, b"--x\r\n\r\nno name\r\n--x--\r\n", 422),
+    ({"Content-Type": "multipart/form-data; boundary=x"}, b"--x\r\n" + b"A: b\r\n" * 50 + b"\r\nx\r\n--x--\r\n", 400),
+    ({"Content-Type": "multipart/form-data; boundary=x"}, b"--x\r\nA: " + b"b" * 9000 + b"\r\n\r\nx\r\n--x--\r\n", 400),
+    ({"Content-Type": "multipart/form-data; boundary=" + "x" * 5000}, b"x", 400),
+    ({"Content-Type": "multipart/form-data; boundary*=none''%ff"}, b"--x", 400),
+    ({"Content-Type": "multipart/form-data; boundary*0*=a; boundary*2=b; =;;="}, b"--x", 400),
+    ({"Content-Type": "multipart/form-data; boundary=x"},
+     b"--x\r\nContent-Disposition: form-data; name*=none''%ff\r\n\r\nx\r\n--x--\r\n", 422),
+])  # fmt: skip
+def test_other_bodies_are_refused(client: httpx.Client, headers: dict[str, str], body: bytes, status: int) -> None:
+    response = client.post("/v1/predict", content=body, headers=headers)
+    assert response.status_code == status
+    problem_of(response)
+
+
+def test_too_many_and_too_large(client: httpx.Client) -> None:
+    limits = Limits()
+    response = post(client, *[b"x"] * (limits.request_images + 1))
+    assert (response.status_code, "64 images" in problem_of(response)["detail"]) == (413, True)
+    response = post(client, bytes(limits.image_bytes + 1))
+    assert (response.status_code, "32 MB" in problem_of(response)["detail"]) == (413, True)
+
+
+def test_nothing_personal_in_answers_or_words(
+    client: httpx.Client, images_folder: Path, finished_run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = exif[0x9286] = CANARY
+    exif.get_ifd(0x8825)[1] = "N"
+    pixels = np.asarray(Image.open(some_images(images_folder, 1)[0]))
+    image = png(pixels, exif=exif.tobytes())
+    assert CANARY.encode() in image
+    told = [post(client, image, name=f"{CANARY}.png").text]
+    told += [post(client, image[:-40], name=f"{CANARY}.png").text, post(client, b"x" + image, name=CANARY).text]
+    told += [client.get(f"/{CANARY}").text, client.get(f"/?lang={CANARY}").text]
+    told += [client.post("/", files={"files": (f"{CANARY}.png", image)}).text]
+    told += [client.get(path).text for path in ("/metrics", "/v1/model", "/openapi.json", "/model", "/report")]
+    broken = {"Content-Type": "multipart/form-data; boundary=x"}
+    told += [client.post("/v1/predict", content=f"--x\r\n{CANARY}".encode(), headers=broken).text]
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+    for text in told:
+        assert CANARY not in text
+        assert str(finished_run.folder.parent) not in text
+        assert str(Path.home()) not in text or str(Path.home()) == "/"
+
+
+def test_nothing_is_written(client: httpx.Client, images_folder: Path, finished_run: Run) -> None:
+    def listed() -> dict[str, tuple[int, int]]:
+        files = (path for path in finished_run.folder.parent.parent.rglob("*") if path.is_file())
+        return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+
+    before = listed()
+    assert post(client, *(image.read_bytes() for image in some_images(images_folder, 5))).status_code == 200
+    big = np.random.default_rng(0).integers(0, 256, (1500, 1500), np.uint8)  # more than would be kept in memory
+    assert client.post("/", files={"files": ("a.png", png(big))}).status_code == 200
+    assert listed() == before
+
+
+def test_the_model_says_what_it_is(client: httpx.Client, served_model: ServedModel) -> None:
+    said = client.get("/v1/model").json()
+    assert said["classes"] == list(served_model.contender.classes)
+    assert HOSTILE in said["classes"]
+    assert said["preprocessing"]["size_px"] == 16
+    assert said["figures"]["accuracy"]["value"] >= 0
+    assert (said["gate"], said["explains"], said["leaky"]) == (True, True, False)
+    assert said["training_images"]["of"] > 50
+
+
+def test_health_and_metrics(client: httpx.Client, images_folder: Path) -> None:
+    def counted(name: str) -> float:
+        lines = client.get("/metrics").text.splitlines()
+        return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+    assert client.get("/health").json() == {"status": "running"}
+    assert client.get("/ready").json() == {"status": "ready"}
+    assert client.get("/metrics").headers["content-type"].startswith("text/plain; version=0.0.4")
+    before = counted("clearmargin_images_total")
+    post(client, *(image.read_bytes() for image in some_images(images_folder, 3)))
+    assert counted("clearmargin_images_total") == before + 3
+    assert counted("clearmargin_waiting_images") == 0
+    assert counted("clearmargin_held_bytes") == 0
+    assert counted('clearmargin_requests_total{route="/health",method="GET",status="200"}') >= 1
+    client.get("/some/path/with/a/name")
+    assert "some/path" not in client.get("/metrics").text
+
+
+def test_a_failure_of_ours_is_a_problem_without_its_words(
+    served_model: ServedModel, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fails(_images: object) -> None:
+        raise ArithmeticError(CANARY)
+
+    monkeypatch.setattr(served_model, "answers", fails)
+    with running(served_model) as (address, _, _), httpx.Client(base_url=address, trust_env=False) as client:
+        response = post(client, png(np.zeros((20, 20))))
+        assert response.status_code == 500
+        assert CANARY not in problem_of(response)["detail"]
+        assert client.get("/health").status_code == 200
+    captured = capfd.readouterr()
+    assert CANARY not in captured.err + captured.out
+    assert "ArithmeticError in fails" in captured.err
+
+
+def test_the_document_describes_what_there_is(client: httpx.Client) -> None:
+    said = client.get("/openapi.json").json()
+    assert sorted(said["paths"]) == ["/health", "/metrics", "/ready", "/v1/model", "/v1/predict"]
+    refusals = said["paths"]["/v1/predict"]["post"]["responses"]
+    assert {"200", "400", "401", "403", "408", "413", "415", "421", "422", "429", "503"} <= set(refusals)
+    assert all(MEDIA_TYPE in refusals[status]["content"] for status in refusals if status != "200")
+    assert "http" not in json.dumps(said).replace("http.", "")

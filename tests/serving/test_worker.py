@@ -1,0 +1,123 @@
+"""The worker: each image its own answer, in batches, within its time, and nothing lost at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from tests.serving.conftest import Echo, awaited, number_image
+
+from clearmargin.serving.limits import Limits
+from clearmargin.serving.metrics import Metrics
+from clearmargin.serving.problems import Problem
+from clearmargin.serving.worker import Worker
+
+
+@contextmanager
+def working(echo: Echo, limits: Limits | None = None) -> Iterator[Worker]:
+    worker = Worker(echo, limits or Limits(), Metrics())
+    worker.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+
+
+def later(seconds: float = 30.0) -> float:
+    return time.monotonic() + seconds
+
+
+def test_a_thousand_images_at_once_get_their_own_answers() -> None:
+    async def ask(worker: Worker) -> list[int]:
+        worker.expect(1000)
+        return await asyncio.gather(*(worker.ask(number_image(number), later()) for number in range(1000)))
+
+    echo = Echo()
+    with working(echo) as worker:
+        assert awaited(ask(worker)) == list(range(1000))
+    assert sum(echo.batches) == 1000
+    assert max(echo.batches) == Limits().batch
+    assert len(echo.batches) < 100
+
+
+def test_views_and_answers_do_not_mix() -> None:
+    async def ask(worker: Worker) -> list:
+        worker.expect(200)
+        return await asyncio.gather(*(worker.ask(number_image(n), later(), wants_view=n % 3 == 0) for n in range(200)))
+
+    with working(Echo()) as worker:
+        assert awaited(ask(worker)) == [(n, -n) if n % 3 == 0 else n for n in range(200)]
+
+
+def test_a_batch_waits_only_for_what_is_on_its_way() -> None:
+    async def ask(worker: Worker, expected: int) -> None:
+        worker.expect(expected)
+        first = asyncio.ensure_future(worker.ask(number_image(0), later()))
+        await asyncio.sleep(0.02)
+        await asyncio.gather(first, *(worker.ask(number_image(n), later()) for n in range(1, expected)))
+
+    patient, alone = Echo(), Echo()
+    with working(patient, Limits(window_seconds=5.0)) as worker:
+        awaited(ask(worker, 4))
+    assert patient.batches == [4]
+    with working(alone, Limits(window_seconds=5.0)) as worker:
+        began = time.monotonic()
+        awaited(ask(worker, 1))
+        assert time.monotonic() - began < 2
+
+
+def test_whoever_is_expected_and_does_not_come_is_waited_for_no_longer_than_the_window() -> None:
+    with working(Echo(), Limits(window_seconds=0.05)) as worker:
+        worker.expect(2)
+        began = time.monotonic()
+        assert awaited(worker.ask(number_image(7), later())) == 7
+        assert 0.04 < time.monotonic() - began < 2
+
+
+def test_one_bad_image_spoils_no_other() -> None:
+    async def ask(worker: Worker) -> list:
+        worker.expect(20)
+        asked = (worker.ask(number_image(number), later()) for number in range(20))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    echo = Echo()
+    echo.poison = 13
+    with working(echo) as worker:
+        found = awaited(ask(worker))
+    assert isinstance(found.pop(13), ArithmeticError)
+    assert found == [number for number in range(20) if number != 13]
+
+
+def test_what_is_too_late_is_said_and_not_computed() -> None:
+    async def ask(worker: Worker) -> list:
+        worker.expect(2)
+        first = asyncio.ensure_future(worker.ask(number_image(1), later()))
+        await asyncio.sleep(0.05)  # the worker is busy
+        second = worker.ask(number_image(2), later(0.05))
+        return await asyncio.gather(first, second, return_exceptions=True)
+
+    echo = Echo(seconds=0.3)
+    with working(echo) as worker:
+        answer, problem = awaited(ask(worker))
+    assert answer == 1
+    assert isinstance(problem, Problem)
+    assert (problem.kind, problem.status, problem.headers["Retry-After"]) == ("deadline", 503, "1")
+    assert echo.batches == [1]
+
+
+def test_the_end_waits_for_what_was_accepted() -> None:
+    async def ask(worker: Worker) -> list[int]:
+        worker.expect(50)
+        asked = [asyncio.ensure_future(worker.ask(number_image(number), later())) for number in range(50)]
+        await asyncio.sleep(0.01)
+        await asyncio.get_running_loop().run_in_executor(None, worker.stop)
+        with pytest.raises(Problem, match="about to end"):
+            await worker.ask(number_image(99), later())
+        return await asyncio.gather(*asked)
+
+    worker = Worker(Echo(seconds=0.02), Limits(batch=8), Metrics())
+    worker.start()
+    assert awaited(ask(worker)) == list(range(50))
