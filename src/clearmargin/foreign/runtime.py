@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,7 @@ _ERRORS_ONLY = 3
 
 
 def _onnxruntime() -> Any:
-    """The library; since version 1.29 it sends telemetry unless it was told not to before its first import."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    """The library; since version 1.29 it sends telemetry, unless it was told not to as `telemetry.switch_off` does."""
     try:
         import onnxruntime
     except ImportError as error:

@@ -22,7 +22,10 @@ from clearmargin.files import move_into_place, write_tensors
 
 FORMAT = "3"
 PREVIOUS, NEXT = "previous.safetensors", "next.safetensors"
-_DAMAGE = (SafetensorError, OSError, KeyError, ValueError, TypeError)
+_DAMAGE = (  # what readers of bytes without sense raise
+    *(SafetensorError, OSError, LookupError, ValueError, TypeError),
+    *(AttributeError, RuntimeError, MemoryError, ArithmeticError),
+)
 _log = logging.getLogger(__name__)
 
 
