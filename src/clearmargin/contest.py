@@ -28,6 +28,7 @@ from clearmargin.records import Columns, Inputs, Part, Progress, Split
 from clearmargin.split import check_division, crossing_groups
 from clearmargin.task import Classification, Task
 from clearmargin.training.checkpoint import mend_checkpoint, stored_precision
+from clearmargin.training.deterministic import deterministic
 from clearmargin.training.feeds import Feed, Feeds, Report
 from clearmargin.training.loop import Fitted, Labelled, fit
 from clearmargin.training.memory import reuse_freed_memory
@@ -84,7 +85,7 @@ def train_contender(
         progress(f"{name}: frozen layers", done, total, note)
 
     reuse_freed_memory()
-    with threads_for(work):
+    with threads_for(work), deterministic():
         train = _labelled(feeds.train, task, split, "train", trunk)
         if not resumes:  # else they come from there
             fit_whitening(network, lambda rows: train.feed.batch(rows, None), len(train.feed), seed)
