@@ -26,6 +26,7 @@ HELPED = (
     ["run"],
     ["describe"],
     ["predict"],
+    ["export"],
     ["cache"],
     ["cache", "trim"],
     ["data"],

@@ -55,7 +55,7 @@ UNUSUAL = [
 def by_pillow(content: bytes, how: Preprocessing = HOW):
     """What comes out when Pillow reads the header: facts and pixels, or the reason."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(decoding, "_from_plain_jpeg", lambda *_: None)
+        patched.setattr(decoding, "decode_plain_jpeg", lambda *_: None)
         return outcome(content, how)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from clearmargin import prediction
 from clearmargin.errors import ImageError
 from clearmargin.prediction import predict_files
 from clearmargin.records import Preprocessing
+from clearmargin.trained import read_image_file
 
 
 class Echo:
@@ -64,7 +66,7 @@ def test_few_files_are_decoded_ahead(folder: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_reason_holds_no_file_in_memory(folder: Path) -> None:
-    reason = prediction._decoded(folder / "07.png", Echo.preprocessing)
+    reason = prediction._decoded(partial(read_image_file, folder / "07.png"), Echo.preprocessing)
     assert isinstance(reason, ImageError)
     assert reason.__traceback__ is None
     assert reason.__context__ is None

@@ -21,10 +21,11 @@ ROOMS = (
     ("downloads", "transfer"),
     (
         *("recipe", "recipe_layers", "recipe_mistakes", "recipe_conflicts", "recipe_overrides"),
-        *("recipe_evaluation", "recipe_foreign"),
+        *("recipe_evaluation", "recipe_foreign", "recipe_spaces", "recipe_window"),
     ),
+    ("dicom",),
     ("sources",),
-    ("appearance", "lettering", "jpeg", "miniature", "framing"),
+    ("appearance", "lettering", "pillow", "jpeg", "plain_jpeg", "miniature", "framing"),
     ("decoding", "mapped_rows", "pixels", "columns"),
     ("allotment", "fold_allotment"),
     ("audit",),
@@ -45,14 +46,15 @@ ROOMS = (
     ("entrants",),
     ("report",),
     ("environment",),
-    ("trained", "published"),
+    ("trained", "published", "exported"),
     ("runs",),
     ("repetition", "inside"),
     ("claim", "journal"),
-    ("prediction",),
+    ("image_listing", "prediction", "prediction_file"),
     ("console",),
     ("external",),
     ("study", "splitting"),
+    ("tuning",),
 )
 DOORS = (
     *(
@@ -63,10 +65,11 @@ DOORS = (
         "data_commands",
         "split_command",
         "evaluate_command",
+        "tune_command",
         "outcome",
         "check",
     ),
-    *("estimators", "serving", "cluster", "learn"),
+    *("estimators", "serving", "cluster", "learn", "exporting", "export_command", "predict_command"),
 )
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
 HEAVY = ("torch", "numpy", "pandas", "matplotlib", "sklearn", "scipy", "PIL", "pydantic", "rich", "jinja2")

@@ -15,18 +15,21 @@ from clearmargin.recipe import Recipe, ReportSettings, load_stored_recipe
 from clearmargin.runs import is_finished
 
 LOCK = ".lock"
+TUNING = "tuning"  # folder of a search for settings, within that of the run that is made of it
 AUDIT_FILES = {"audit.json", "audit.html", "figures", "figures/audit"}
 
 
-def check_claim(folder: Path, recipe: Recipe, resume: bool) -> None:
+def check_claim(folder: Path, recipe: Recipe, resume: bool, *, tuned: bool = False) -> None:
     """Refuse a folder that holds something which this run would spoil or could not go on with.
+
+    With ``tuned``, a search for settings lies there already: it is what the run is made of.
 
     Raises
     ------
     RunFolderError
         When the folder can't be made or read, holds other files, or holds a run that may not be gone on with.
     """
-    holds = _holds(folder)
+    holds = _holds(folder) - ({TUNING} if tuned else set())
     if not holds:
         _check_makeable(folder)
         return
@@ -40,6 +43,25 @@ def check_claim(folder: Path, recipe: Recipe, resume: bool) -> None:
         raise RunFolderError(
             f"The run in {folder} was started with another recipe: resume with the same recipe, settings and seed, "
             "or choose another folder with --out."
+        )
+
+
+def check_search_folder(folder: Path, resume: bool) -> None:
+    """Refuse a folder in which a search for settings can't be begun, or gone on with.
+
+    Raises
+    ------
+    RunFolderError
+        When the folder can't be made or read, holds other files, or holds a search and ``resume`` is False.
+    """
+    holds = _holds(folder)
+    if not holds:
+        _check_makeable(folder)
+    elif TUNING not in holds:
+        raise RunFolderError(f"{folder} holds other files: choose a new or empty folder with --out.")
+    elif not resume:
+        raise RunFolderError(
+            f"{folder} holds a search: go on with it by --resume, or choose another folder with --out."
         )
 
 

@@ -16,13 +16,15 @@ from clearmargin.console import plain as _plain
 from clearmargin.console import print_table as _print
 from clearmargin.console import say as _say
 from clearmargin.data_commands import app as data_app
-from clearmargin.errors import ClearmarginError, UsageError
+from clearmargin.errors import ClearmarginError
 from clearmargin.evaluate_command import evaluate
+from clearmargin.export_command import export
+from clearmargin.predict_command import predict
 from clearmargin.split_command import GroupPatternOption, split
+from clearmargin.tune_command import tune
 
 if TYPE_CHECKING:
-    from clearmargin.description import NetworkDescription, StudyDescription
-    from clearmargin.prediction import FilePredictions
+    from clearmargin.description import NetworkDescription
 
 app = typer.Typer(
     add_completion=False,
@@ -155,65 +157,6 @@ def _run(recipe: str, data: str | None, out: Path | None, changes: list[str], re
         print_outcome(finished)
 
 
-@app.command("predict")
-def predict(
-    run: RunFolder,
-    images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE|FOLDER|TABLE", help="Images, folders of them, or tables.")
-    ],
-    contender: ContenderOption = None,
-    as_json: JsonOption = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")] = False,
-) -> None:
-    """Predict with a model of a finished run. It takes images, or the rows of CSV tables."""
-    if as_json and as_csv:
-        raise UsageError("--json and --csv exclude each other: take one.")
-    from clearmargin.prediction import predict_files
-    from clearmargin.runs import open_run
-
-    opened = open_run(run)
-    result = predict_files(opened.contender(contender), images)
-    if opened.evaluation.get("leaky"):
-        _say("Careful: the split of this run leaks: on new patients, expect less than its figures promise.")
-    for name, reason in result.failures.items():
-        _say(f"{name} left out: {reason}")
-    if result.unlike:
-        _say(
-            f"Careful: {result.unlike} of {len(result.table)} images look unlike anything this model was trained on; "
-            "what it says of them means nothing."
-        )
-    if as_json:
-        typer.echo(json.dumps(result.as_json(), ensure_ascii=False, indent=1))
-    elif as_csv:
-        typer.echo(result.as_csv(), nl=False)
-    else:
-        _print_predictions(result)
-    if result.failures:
-        raise typer.Exit(1)
-
-
-def _print_predictions(result: FilePredictions) -> None:
-    from rich.table import Table
-
-    if result.table.empty:
-        return
-    table = Table(title=f"by {_plain(result.contender)}", title_justify="left")
-    for place, heading in enumerate(result.table.columns):
-        table.add_column(_plain(heading), justify="left" if place < 2 else "right", overflow="fold")
-    for row in result.table.itertuples(index=False, name=None):
-        said = f"{row[1]:.6g}" if isinstance(row[1], float) else _plain(row[1])
-        table.add_row(_plain(row[0]), said, *map(_cell, row[2:]))
-    _print(table)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else ""
-    if isinstance(value, tuple):
-        return _plain(", ".join(value))
-    return f"{value:.3f}" if isinstance(value, float) else _plain(value)
-
-
 @app.command("describe")
 def describe(
     recipe: RecipeArgument,
@@ -232,10 +175,10 @@ def describe(
         typer.echo(json.dumps(described.as_json(), ensure_ascii=False, indent=1))
         return
     for network in described.contenders:
-        _print_network(network, described)
+        _print_network(network)
 
 
-def _print_network(network: NetworkDescription, study: StudyDescription) -> None:
+def _print_network(network: NetworkDescription) -> None:
     from rich.table import Table
 
     if not network.layers:
@@ -250,8 +193,8 @@ def _print_network(network: NetworkDescription, study: StudyDescription) -> None
     def parameters(trained: int, frozen: int) -> list[str]:
         return [f"{trained:,}", *([f"{frozen:,}"] if network.frozen else [])]
 
-    image = len(study.input) == 3
-    table.add_row("input", _sides(study.input))
+    image = len(network.input) == 3
+    table.add_row("input", _sides(network.input))
     for row in network.layers:
         split = (row.parameters, 0) if row.trained else (0, row.parameters)
         seen = f"{row.receptive_field}x{row.receptive_field}" if image else str(row.receptive_field)
@@ -290,8 +233,11 @@ def audit(
         print_audit(found, out)
 
 
+app.command("predict")(predict)
 app.command("split")(split)
 app.command("evaluate")(evaluate)
+app.command("tune")(tune)
+app.command("export")(export)
 
 
 @app.command("leakage")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from clearmargin.cache import cache_folder
 from clearmargin.columns import column_statistics
@@ -30,7 +31,7 @@ from clearmargin.task import Classification, Task
 from clearmargin.training.checkpoint import mend_checkpoint, stored_precision
 from clearmargin.training.deterministic import deterministic
 from clearmargin.training.feeds import Feed, Feeds, Report
-from clearmargin.training.loop import Fitted, Labelled, fit
+from clearmargin.training.loop import AfterEpoch, Fitted, Labelled, fit
 from clearmargin.training.memory import reuse_freed_memory
 from clearmargin.training.threads import WORTH_THREADS, threads_for
 
@@ -71,21 +72,81 @@ def train_contender(
     SourceError
         When the split leaks, whoever made it.
     """
+    with threads_for(work_of(contender, network)):
+        learned = learn(contender, network, task, inputs, split, folder, seed, progress)
+        mean, std = learned.normalisation
+        description = {
+            "format": 1,
+            "name": contender.name,
+            "architecture": contender.without_paths().model_dump(mode="json", exclude_none=True),
+            **task.described(),
+            "preprocessing": {**_prepared(inputs), "mean": list(mean), "std": list(std)},
+            **_pretraining(pretraining),
+            **_size(network),
+            **_course(learned.fitted, learned.feeds.trunk_seconds),
+            "leaky": crossing_groups(split) > 0,
+        }
+        _write_weights(folder, network, learned.fitted)
+        trunk = _trunk_report(contender.name, progress)
+        deciding = Deciding(task, split, inputs, network, learned.feeds, (mean, std), learned.precision, folder, trunk)
+        decided, on_validation = deciding.decide(asked)
+        _write_description(folder, description, decided)
+        said: dict[Part, Any] = {"validation": on_validation, "test": deciding.answers("test", decided)}
+        deciding.write_distances()
+    task.write(folder / "predictions.csv", said)
+    forget_checkpoint(folder)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a training leaves: the weights are in the network.
+
+    Attributes
+    ----------
+    normalisation
+        Mean and standard deviation of each channel, or column.
+    """
+
+    fitted: Fitted
+    feeds: Feeds
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]]
+    precision: torch.dtype
+
+
+def learn(
+    contender: Contender,
+    network: Network,
+    task: Task,
+    inputs: Inputs,
+    split: Split,
+    folder: Path,
+    seed: int,
+    progress: Progress,
+    after_epoch: AfterEpoch | None = None,
+) -> Learned:
+    """Train on the training part, judged by the validation part; the test part is not looked at.
+
+    A checkpoint in ``folder`` is gone on from, and left there. ``after_epoch`` as `fit` takes it. The caller sets the
+    number of threads.
+
+    Raises
+    ------
+    SourceError
+        When the split leaks, whoever made it.
+    DivergenceError, RunFolderError, DiskError
+        As `fit`.
+    """
     check_division(split, inputs)
-    settings, name = contender.training, contender.name
+    settings, work = contender.training, work_of(contender, network)
     mean, std = _normalisation(network, inputs, split)
     checkpoint = folder / "checkpoint" / "state.safetensors"
-    work = settings.batch_size * sum(row.multiply_adds for row in network.table)
     little = isinstance(inputs.preprocessing, Columns) or work < WORTH_THREADS
     resumes = mend_checkpoint(checkpoint)
     precision = stored_precision(checkpoint) or choose_precision(settings.precision, little_work=little)
     feeds = Feeds(network, settings, inputs, mean, std, cache=cache_folder(), precision=precision)
-
-    def trunk(done: int, total: int, note: str) -> None:
-        progress(f"{name}: frozen layers", done, total, note)
-
+    trunk = _trunk_report(contender.name, progress)
     reuse_freed_memory()
-    with threads_for(work), deterministic():
+    with deterministic():
         train = _labelled(feeds.train, task, split, "train", trunk)
         if not resumes:  # else they come from there
             fit_whitening(network, lambda rows: train.feed.batch(rows, None), len(train.feed), seed)
@@ -99,27 +160,22 @@ def train_contender(
             seed=contender_seed(seed, contender),
             checkpoint=checkpoint,
             resume=True,
-            report=lambda done, total, note: progress(f"{name}: training", done, total, note),
+            report=lambda done, total, note: progress(f"{contender.name}: training", done, total, note),
+            after_epoch=after_epoch,
         )
-        description = {
-            "format": 1,
-            "name": name,
-            "architecture": contender.without_paths().model_dump(mode="json", exclude_none=True),
-            **task.described(),
-            "preprocessing": {**_prepared(inputs), "mean": list(mean), "std": list(std)},
-            **_pretraining(pretraining),
-            **_size(network),
-            **_course(fitted, feeds.trunk_seconds),
-            "leaky": crossing_groups(split) > 0,
-        }
-        _write_weights(folder, network, fitted)
-        deciding = Deciding(task, split, inputs, network, feeds, (mean, std), precision, folder, trunk)
-        decided, on_validation = deciding.decide(asked)
-        _write_description(folder, description, decided)
-        said: dict[Part, Any] = {"validation": on_validation, "test": deciding.answers("test", decided)}
-        deciding.write_distances()
-    task.write(folder / "predictions.csv", said)
-    forget_checkpoint(folder)
+    return Learned(fitted, feeds, (mean, std), precision)
+
+
+def work_of(contender: Contender, network: Network) -> int:
+    """Multiply-adds of one batch, forwards."""
+    return contender.training.batch_size * sum(row.multiply_adds for row in network.table)
+
+
+def _trunk_report(name: str, progress: Progress) -> Report:
+    def trunk(done: int, total: int, note: str) -> None:
+        progress(f"{name}: frozen layers", done, total, note)
+
+    return trunk
 
 
 def forget_checkpoint(folder: Path) -> None:
@@ -151,7 +207,7 @@ def _normalisation(network: Network, inputs: Inputs, split: Split) -> tuple[tupl
 def _prepared(inputs: Inputs) -> dict[str, Any]:
     """How a sample becomes an array, as ``model.json`` says it."""
     how = inputs.preprocessing
-    return {"columns": list(how.names)} if isinstance(how, Columns) else asdict(how)
+    return {"columns": list(how.names)} if isinstance(how, Columns) else how.as_json()
 
 
 def _pretraining(pretraining: Pretraining | None) -> dict[str, Any]:

@@ -1,17 +1,12 @@
-"""One image becomes one array: decoded by Pillow from an allowlist, upright, 8-bit, opaque, square."""
+"""One image becomes one array: by Pillow from an allowlist, or from DICOM; upright, 8-bit, opaque, square."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import logging
-import re
 import struct
-import threading
-import warnings
-import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from operator import attrgetter
 
@@ -30,37 +25,18 @@ from PIL import (  # isort: skip
 )
 
 from clearmargin.appearance import Appearance, appearance, appearances, pixels_of
-from clearmargin.errors import ImageError
+from clearmargin.dicom import HEAD_BYTES, decode_dicom, dicom_size, is_dicom
+from clearmargin.errors import ImageError, MissingExtraError
 from clearmargin.framing import framed
-from clearmargin.jpeg import jpeg_quality, plain_jpeg
+from clearmargin.jpeg import jpeg_quality
 from clearmargin.miniature import MOST_TOGETHER_PX, miniature, miniatures
-from clearmargin.records import Preprocessing
+from clearmargin.pillow import DAMAGE, quiet_pillow
+from clearmargin.plain_jpeg import decode_plain_jpeg
+from clearmargin.records import Preprocessing, Window
 
 # The commonest first: Image.open tries them in this order. A JPEG with several pictures in it calls itself MPO.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP", "PPM")
 MAX_PIXELS = 50_000_000
-
-# What Pillow's plugins are known to raise on damaged files. They parse by indexing, unpacking and arithmetic
-# and leave most mistakes of the file to Python, hence the length of the list. Anything else is a bug of ours
-# and must be seen.
-_DAMAGE = (
-    OSError,  # truncated, unidentified, refused by libjpeg, libtiff or libwebp
-    SyntaxError,  # Pillow's word for a broken header
-    ValueError,  # with UnicodeError: tags, chunks, conversions that do not exist
-    EOFError,
-    struct.error,
-    zlib.error,
-    LookupError,  # IndexError, KeyError: tables and tags that are not there
-    ArithmeticError,  # ZeroDivisionError, OverflowError: resolutions, sizes
-    TypeError,
-    AttributeError,
-    NameError,  # UnboundLocalError: a branch of a parser that was never reached in a sound file
-    AssertionError,
-    RuntimeError,  # with NotImplementedError and RecursionError
-    MemoryError,
-    BufferError,
-    Image.DecompressionBombError,
-)
 
 # EXIF orientation (TIFF 6.0, tag 274) and what turns the image upright.
 _UPRIGHT = {
@@ -93,9 +69,9 @@ class Facts:
     width_px, height_px
         Upright.
     mode
-        Pillow's word for how the file stores pixels: ``L``, ``RGB``, ``I;16`` …
+        Pillow's word for how the file stores pixels: ``L``, ``RGB``, ``I;16`` …; of DICOM its own, with the bits.
     format
-        ``JPEG``, ``PNG`` …, or ``array``.
+        ``JPEG``, ``PNG`` …, ``DICOM``, or ``array``.
     bytes
         Size of the file, or of the array.
     jpeg_quality
@@ -153,8 +129,8 @@ def prepare(content: bytes | np.ndarray, preprocessing: Preprocessing, max_pixel
     Parameters
     ----------
     content
-        The bytes of an image file in one of `FORMATS`, or uint8 of shape (height, width), (height, width, 1)
-        or (height, width, 3).
+        The bytes of an image file in one of `FORMATS` or of a DICOM file, or uint8 of shape (height, width),
+        (height, width, 1) or (height, width, 3).
     max_pixels
         Larger images are refused from their header, before anything is decoded.
 
@@ -163,7 +139,7 @@ def prepare(content: bytes | np.ndarray, preprocessing: Preprocessing, max_pixel
     ImageError
         When it can't be decoded; the message is the reason.
     """
-    decoded = _decoded(content, max_pixels)
+    decoded = _decoded(content, max_pixels, preprocessing.window)
     return _finished(decoded, appearance(decoded.grey, decoded.colour), preprocessing)
 
 
@@ -177,7 +153,7 @@ def prepared_pixels(
     ImageError
         When it can't be decoded; the message is the reason.
     """
-    return _square(_decoded(content, max_pixels), preprocessing)
+    return _square(_decoded(content, max_pixels, preprocessing.window), preprocessing)
 
 
 def prepare_all(
@@ -195,7 +171,7 @@ def prepare_all(
         try:
             if isinstance(content, ImageError):
                 raise content
-            decoded = _decoded(content, MAX_PIXELS)
+            decoded = _decoded(content, MAX_PIXELS, preprocessing.window)
         except ImageError as error:
             yield place, error
             continue
@@ -225,12 +201,12 @@ class _Decoded:
         return self.flat if self.flat.mode == "RGB" else None
 
 
-def _decoded(content: bytes | np.ndarray, max_pixels: int) -> _Decoded:
+def _decoded(content: bytes | np.ndarray, max_pixels: int, window: Window) -> _Decoded:
     if isinstance(content, np.ndarray):
         flat, digest, mode, file_format = _from_array(content, max_pixels)
         size, quality = content.nbytes, 0
     else:
-        flat, mode, file_format, quality = _from_file(content, max_pixels)
+        flat, mode, file_format, quality = _from_file(content, max_pixels, window)
         digest, size = hashlib.sha256(content).hexdigest(), len(content)
     return _Decoded(flat, _converted(flat, "L"), digest, mode, file_format, size, quality)
 
@@ -282,9 +258,11 @@ def longest_side(content: bytes | np.ndarray) -> int:
     if isinstance(content, np.ndarray):
         return max(content.shape[:2], default=0)
     try:
-        with _quiet_pillow():
+        if is_dicom(content[:HEAD_BYTES], named=True):
+            return max(dicom_size(content))
+        with quiet_pillow():
             return max(Image.open(io.BytesIO(content), formats=FORMATS).size)
-    except _DAMAGE:
+    except (ImageError, *DAMAGE):
         return 0
 
 
@@ -303,16 +281,22 @@ def _from_array(content: np.ndarray, max_pixels: int) -> tuple[Image.Image, str,
     return flat, digest.hexdigest(), flat.mode, "array"
 
 
-def _from_file(content: bytes, max_pixels: int) -> tuple[Image.Image, str, str, int]:
+def _from_file(content: bytes, max_pixels: int, window: Window) -> tuple[Image.Image, str, str, int]:
     """Image (L or RGB), mode, format, JPEG quality."""
     if not content:
         raise ImageError("the file is empty")
-    plain = _from_plain_jpeg(content, max_pixels)
+    if is_dicom(content[:HEAD_BYTES], named=True):
+        try:
+            picture = decode_dicom(content, max_pixels, window)
+        except MissingExtraError as error:
+            raise ImageError(f"it is DICOM. {error}") from None
+        return Image.fromarray(picture.pixels), picture.mode, "DICOM", 0
+    plain = decode_plain_jpeg(content, max_pixels)
     if plain is not None:
-        return plain
+        return plain.image, plain.mode, "JPEG", plain.quality
     file_format = "image"
     try:
-        with _quiet_pillow():
+        with quiet_pillow():
             image = Image.open(io.BytesIO(content), formats=FORMATS)
             file_format, mode = image.format or file_format, image.mode
             _check_size(*image.size, max_pixels)
@@ -320,29 +304,14 @@ def _from_file(content: bytes, max_pixels: int) -> tuple[Image.Image, str, str, 
             return _opaque(_upright(image)), mode, file_format, jpeg_quality(getattr(image, "quantization", None))
     except UnidentifiedImageError:
         raise ImageError(
-            f"not an image in an accepted format ({', '.join(FORMATS)}), or its first bytes are damaged"
+            f"not an image in an accepted format ({', '.join(FORMATS)}, DICOM), or its first bytes are damaged"
         ) from None
     except Image.DecompressionBombError:
         raise ImageError(f"too large: more than the limit of {max_pixels:,} pixels") from None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         # Pillow quotes bytes of the file in some messages; they must not reach a terminal as they are.
         words = "".join(letter if letter.isprintable() else "?" for letter in str(error))[:200]
         raise ImageError(f"damaged or unsupported {file_format}: {words or type(error).__name__}") from error
-
-
-def _from_plain_jpeg(content: bytes, max_pixels: int) -> tuple[Image.Image, str, str, int] | None:
-    """What `_from_file` returns, without Pillow's own reading of the header, which takes longer than a tiny picture.
-
-    None for all that is not plain or not whole: Pillow then says what it is.
-    """
-    header = plain_jpeg(content)
-    if header is None or header.size[0] * header.size[1] > max_pixels:
-        return None
-    try:
-        image = Image.frombytes(header.mode, header.size, content, "jpeg", header.mode, "")
-    except _DAMAGE:
-        return None
-    return image, header.mode, "JPEG", header.quality
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -352,36 +321,10 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise ImageError(f"too large: {width} x {height} pixels, the limit is {max_pixels:,} pixels")
 
 
-_quiet_lock = threading.Lock()
-_quiet_count = 0
-_QUIET_FILTER = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
-
-
-@contextmanager
-def _quiet_pillow() -> Iterator[None]:
-    """Hide Pillow's warnings (broken tags, large images) while any thread decodes.
-
-    `warnings.catch_warnings` swaps the whole list of filters, so threads that overlap would restore each
-    other's. Here one filter, for Pillow's modules only, goes in front and the last to leave takes it out.
-    """
-    global _quiet_count
-    with _quiet_lock:
-        _quiet_count += 1
-        if _QUIET_FILTER not in warnings.filters[:1]:
-            warnings.filters.insert(0, _QUIET_FILTER)  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        with _quiet_lock:
-            _quiet_count -= 1
-            while not _quiet_count and _QUIET_FILTER in warnings.filters:
-                warnings.filters.remove(_QUIET_FILTER)  # type: ignore[attr-defined]
-
-
 def _upright(image: Image.Image) -> Image.Image:
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
-    except _DAMAGE:  # the pixels are whole; only what is said about them is not
+    except DAMAGE:  # the pixels are whole; only what is said about them is not
         return image
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 

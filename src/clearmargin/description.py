@@ -27,12 +27,15 @@ class NetworkDescription:
     ----------
     published
         Parameters of a network that was trained elsewhere.
+    input
+        (channels, height, width) of an image, or (1, columns) of a table, as this network takes it.
     """
 
     name: str
     architecture: str
     layers: tuple[LayerRow, ...]
     published: int = 0
+    input: Shape = ()
 
     @property
     def trained(self) -> int:
@@ -54,6 +57,7 @@ class NetworkDescription:
         return {
             "name": self.name,
             "architecture": self.architecture,
+            "input": list(self.input),
             "parameters": {"total": self.trained + self.frozen, "trained": self.trained, "frozen": self.frozen},
             "multiply_adds": self.multiply_adds,
             "layers": [{**asdict(row), "output": list(row.output)} for row in self.layers],
@@ -132,9 +136,9 @@ def describe(
 
 def _described(contender: AnyContender, shape: Shape, outputs: int) -> NetworkDescription:
     if isinstance(contender, Contender):
-        return NetworkDescription(
-            contender.name, contender.architecture, tuple(build_network(contender, shape, outputs).table)
-        )
+        own = shape if contender.size_px is None else (shape[0], contender.size_px, contender.size_px)
+        network = build_network(contender, own, outputs)
+        return NetworkDescription(contender.name, contender.architecture, tuple(network.table), input=own)
     return NetworkDescription(contender.name, "onnx", (), count_parameters(contender))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from clearmargin.files import write_bytes, write_json
 from clearmargin.foreign import ForeignModel, foreign_preprocessing, open_foreign
 from clearmargin.judgement import point_figures
 from clearmargin.models import Network, Pretraining
+from clearmargin.preparation import only
 from clearmargin.recipe import AnyContender, Contender
 from clearmargin.recipe_evaluation import EvaluationSettings
 from clearmargin.recipe_foreign import ForeignContender
@@ -58,25 +59,57 @@ def entrant(
         When its layers, its pretrained weights or its file can't work.
     """
     if isinstance(contender, Contender):
-        network, pretraining = first_network(contender, inputs.preprocessing.shape, task.outputs, seed)
-        return Learner(contender, network, pretraining, seed, asked)
+        how = own_preprocessing(contender, inputs.preprocessing)
+        network, pretraining = first_network(contender, how.shape, task.outputs, seed)
+        return Learner(contender, network, pretraining, seed, asked, how, views)
     if not isinstance(task, Classification) or isinstance(inputs.preprocessing, Columns):
         raise UsageError(f"'{contender.name}' takes images, and this study learns numbers from a table.")
     return Published(contender, open_foreign(contender, task.classes), inputs.preprocessing, asked, views)
 
 
+def own_preprocessing(contender: Contender, how: Preprocessing | Columns) -> Preprocessing | Columns:
+    """How a contender sees the samples of a study: in its own size, if it has one."""
+    if contender.size_px is None or isinstance(how, Columns):
+        return how
+    return replace(how, size_px=contender.size_px)
+
+
+def seen_as(how: Preprocessing | Columns, inputs: Inputs, views: Views) -> Inputs:
+    """The same samples, decoded in another way where that differs.
+
+    Raises
+    ------
+    WorkError
+        When an image could be decoded for the study, and not in this way.
+    """
+    if isinstance(how, Columns) or how == inputs.preprocessing:
+        return inputs
+    pixels = views(how)
+    place = {sample.name: row for row, sample in enumerate(pixels.samples)}
+    names = [sample.name for sample in inputs.samples]
+    lacking = [name for name in names if name not in place]
+    if lacking:
+        raise WorkError(f"{lacking[0]!r} could be decoded for the study, but not at {how.size_px} px.")
+    seen = only(pixels, np.array([place[name] for name in names], dtype=np.int64))
+    # who belongs together does not change with the size
+    return replace(seen, samples=inputs.samples, facts=inputs.facts, together=inputs.together)
+
+
 @dataclass(frozen=True)
 class Learner:
-    """A contender that is trained here."""
+    """A contender that is trained here, on the samples as it sees them."""
 
     contender: Contender
     network: Network
     pretraining: Pretraining | None
     seed: int
     asked: EvaluationSettings
+    how: Preprocessing | Columns
+    views: Views
 
     def contend(self, task: Task, inputs: Inputs, split: Split, folder: Path, progress: Progress) -> None:
         """Train it, then show it the test part."""
+        inputs = seen_as(self.how, inputs, self.views)
         train_contender(
             self.contender, self.network, self.pretraining, task, inputs, split, folder, self.seed, self.asked, progress
         )
@@ -105,7 +138,7 @@ class Published:
             When the network fails on an image.
         """
         check_division(split, inputs)
-        pixels = self.views(foreign_preprocessing(self.settings, self.preprocessing.fit))
+        pixels = self.views(foreign_preprocessing(self.settings, self.preprocessing))
         validation = self._predictions(pixels, split, "validation", progress)
         write_bytes(folder / "model.onnx", self.model.content)
         write_json(folder / "model.json", self._described(task, validation, split))
@@ -131,7 +164,7 @@ class Published:
 
     def _described(self, task: Task, validation: Predictions, split: Split) -> dict[str, Any]:
         """The content of ``model.json``: what is known of a model that nobody here trained."""
-        how = foreign_preprocessing(self.settings, self.preprocessing.fit)
+        how = foreign_preprocessing(self.settings, self.preprocessing)
         mean, std = self.settings.normalisation
         reached = point_figures(validation)
         return {
@@ -140,7 +173,7 @@ class Published:
             "kind": "onnx",
             "architecture": self.settings.without_paths().model_dump(mode="json", exclude_none=True),
             **task.described(),
-            "preprocessing": {**asdict(how), "mean": list(mean), "std": list(std)},
+            "preprocessing": {**how.as_json(), "mean": list(mean), "std": list(std)},
             "pretrained_sha256": None,
             "parameters": {"total": self.model.facts.parameters, "trained": 0},
             "layers": [],

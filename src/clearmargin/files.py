@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -202,6 +203,14 @@ def table_text(frame: pd.DataFrame) -> str:
     table = pd.concat(safe, axis=1) if safe else frame
     table.columns = pd.Index([_defused(name) for name in frame.columns], dtype=object)
     return str(table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC, na_rep="nan"))
+
+
+def rows_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as `table_text` writes them, to be put behind others."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    writer.writerows([cell if isinstance(cell, bool | int | float) else _defused(cell) for cell in row] for row in rows)
+    return buffer.getvalue()
 
 
 def read_table(path: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import FileIO
 from itertools import zip_longest
 from pathlib import Path
@@ -61,7 +61,7 @@ def open_pixels(
     DiskError
         When the store can't be written.
     """
-    content = {"format": _FORMAT, "source": source.fingerprint(), "preprocessing": asdict(preprocessing)}
+    content = {"format": _FORMAT, "source": source.fingerprint(), "preprocessing": preprocessing.as_json()}
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     folder = (cache or cache_folder()) / "pixels" / key
     mark_used(folder)
@@ -144,6 +144,32 @@ def stored_miniatures(key: str, *, cache: Path | None = None) -> StoredMiniature
     except (OSError, ValueError, LookupError, TypeError, WorkError):
         return None
     return StoredMiniatures(names, miniatures)
+
+
+def stored_pixels(
+    key: str, preprocessing: Preprocessing, *, cache: Path | None = None
+) -> tuple[list[str], Rows] | None:
+    """Names and decoded images of a store by its key; None when it is not whole, not there, or decoded otherwise.
+
+    Parameters
+    ----------
+    key
+        That of `records.Inputs`.
+    preprocessing
+        Whose shape the images must have.
+    """
+    if _KEY.fullmatch(key) is None:
+        return None
+    folder = (cache or cache_folder()) / "pixels" / key
+    mark_used(folder)
+    try:
+        page = json.loads((folder / "facts.json").read_bytes())
+        names = [str(name) for name in page["facts"]["name"]]
+        rows = MappedRows(folder / "pixels.bin", page["shape"], np.uint8)
+    except (OSError, ValueError, LookupError, TypeError, WorkError):
+        return None
+    channels, *sides = preprocessing.shape
+    return (names, rows) if rows.shape == (len(names), *sides, channels) else None
 
 
 def _unreadable_finding(unreadable: dict[str, str], found: int) -> tuple[Finding, ...]:

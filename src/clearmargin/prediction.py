@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,15 +15,16 @@ import pandas as pd
 
 from clearmargin.cores import available_cores
 from clearmargin.decoding import prepared_pixels
-from clearmargin.errors import ImageError, SourceError
+from clearmargin.errors import ImageError
 from clearmargin.files import table_text
-from clearmargin.records import Columns, Preprocessing
+from clearmargin.image_listing import Listed, count_images, images
+from clearmargin.records import Columns, Preprocessing, Progress
 from clearmargin.sources.cells import table_numbers
 from clearmargin.sources.delimited import read_rows
-from clearmargin.sources.names import IMAGE_EXTENSIONS
-from clearmargin.trained import BATCH, TrainedContender, read_image_file
+from clearmargin.trained import BATCH, TrainedContender
 
 SEPARATOR = " | "
+MOST_FAILURES = 256  # in one portion
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,29 @@ class FilePredictions:
         return table_text(pd.concat(columns, axis=1) if columns else self.table)
 
 
-def predict_files(contender: TrainedContender, paths: Sequence[Path]) -> FilePredictions:
+@dataclass(frozen=True)
+class Answers:
+    """What a contender says about some files, in the order given.
+
+    Attributes
+    ----------
+    files
+        Their paths as given.
+    failures
+        Reasons by path, of those that could not be decoded.
+    probabilities, distances
+        Of the others, as `TrainedContender.judged` returns them.
+    """
+
+    files: tuple[str, ...]
+    failures: dict[str, str]
+    probabilities: np.ndarray
+    distances: np.ndarray
+
+
+def predict_files(
+    contender: TrainedContender, paths: Sequence[Path], progress: Progress = lambda *_: None
+) -> FilePredictions:
     """Predict images and all images in folders, at any depth, in the order of their names; or the rows of tables.
 
     Raises
@@ -88,34 +111,51 @@ def predict_files(contender: TrainedContender, paths: Sequence[Path]) -> FilePre
     how = contender.preprocessing
     if isinstance(how, Columns):
         return FilePredictions(contender.name, _predict_tables(contender, how, paths), {})
-    names: list[str] = []
-    failures: dict[str, str] = {}
-    judged: list[tuple[np.ndarray, np.ndarray]] = []
-    waiting: list[np.ndarray] = []
-    with closing(_decoded_ahead(image_files(paths), how)) as decoded:
-        for path, pixels in decoded:
-            if isinstance(pixels, ImageError):
-                failures[str(path)] = str(pixels)
-                continue
-            waiting.append(pixels)
-            names.append(str(path))
-            if len(waiting) == BATCH:
-                judged.append(contender.judged(waiting))
-                waiting = []
-    judged.append(contender.judged(waiting))
-    probabilities, distances = (np.concatenate(column) for column in zip(*judged, strict=True))
+    total, done = count_images(paths), 0
+    said = []
+    for answers in answer_files(contender, how, images(paths)):
+        said.append(answers)
+        done += len(answers.files)
+        progress("Predicting", done, total, "")
+    probabilities, distances = (
+        np.concatenate([getattr(answers, key) for answers in said]) for key in ("probabilities", "distances")
+    )
+    failures = {path: reason for answers in said for path, reason in answers.failures.items()}
+    names = [path for answers in said for path in answers.files if path not in answers.failures]
     return FilePredictions(
         contender.name, contender.table(names, probabilities, distances), failures, contender.classes
     )
 
 
-def _decoded_ahead(paths: Sequence[Path], how: Preprocessing) -> Generator[tuple[Path, np.ndarray | ImageError]]:
+def answer_files(contender: TrainedContender, how: Preprocessing, images: Iterable[Listed]) -> Generator[Answers]:
+    """Answers for images, a batch at a time; what follows is decoded meanwhile.
+
+    Memory does not grow with the number of images.
+    """
+    names: list[str] = []
+    failures: dict[str, str] = {}
+    waiting: list[np.ndarray] = []
+    with closing(_decoded_ahead(images, how)) as decoded:
+        for name, pixels in decoded:
+            names.append(name)
+            if isinstance(pixels, ImageError):
+                failures[name] = str(pixels)
+            else:
+                waiting.append(pixels)
+            if len(waiting) == BATCH or len(failures) == MOST_FAILURES:
+                yield Answers(tuple(names), failures, *contender.judged(waiting))
+                names, failures, waiting = [], {}, []
+    if names:
+        yield Answers(tuple(names), failures, *contender.judged(waiting))
+
+
+def _decoded_ahead(images: Iterable[Listed], how: Preprocessing) -> Generator[tuple[str, np.ndarray | ImageError]]:
     """Decode in threads while the network computes: two batches ahead, in the order given."""
-    pending: deque[tuple[Path, Future[np.ndarray | ImageError]]] = deque()
+    pending: deque[tuple[str, Future[np.ndarray | ImageError]]] = deque()
     pool = ThreadPoolExecutor(available_cores())
     try:
-        for path in paths:
-            pending.append((path, pool.submit(_decoded, path, how)))
+        for image in images:
+            pending.append((image.name, pool.submit(_decoded, image.read, how)))
             if len(pending) > 2 * BATCH:
                 first, decoded = pending.popleft()
                 yield first, decoded.result()
@@ -126,9 +166,9 @@ def _decoded_ahead(paths: Sequence[Path], how: Preprocessing) -> Generator[tuple
         pool.shutdown(cancel_futures=True)
 
 
-def _decoded(path: Path, how: Preprocessing) -> np.ndarray | ImageError:
+def _decoded(read: Callable[[], bytes], how: Preprocessing) -> np.ndarray | ImageError:
     try:
-        return prepared_pixels(read_image_file(path), how)
+        return prepared_pixels(read(), how)
     except ImageError as error:
         reason = str(error)
     return ImageError(reason)  # the one that was raised holds on to the whole file
@@ -142,32 +182,3 @@ def _predict_tables(contender: TrainedContender, how: Columns, paths: Sequence[P
         named = [f"row {number}" if len(paths) == 1 else f"{path}, row {number}" for number in range(1, len(rows) + 1)]
         frames.append(pd.DataFrame({"row": named, "predicted": contender.estimates(values)}))
     return pd.concat(frames, ignore_index=True)
-
-
-def image_files(paths: Sequence[Path]) -> list[Path]:
-    """The files among the paths and the images below the folders among them.
-
-    Raises
-    ------
-    SourceError
-        When a path does not exist, or there is no image at all.
-    """
-    found = [file for path in paths for file in _below(path)]
-    if not found:
-        raise SourceError(
-            f"There are no images in {', '.join(map(str, paths))}: expected files that end in "
-            f"{', '.join(sorted(IMAGE_EXTENSIONS))}."
-        )
-    return found
-
-
-def _below(path: Path) -> Iterator[Path]:
-    if path.is_dir():
-        inside = (entry for entry in path.rglob("*") if entry.suffix.lower() in IMAGE_EXTENSIONS)
-        yield from sorted(entry for entry in inside if entry.is_file() and not entry.name.startswith("."))
-    elif path.is_file():
-        yield path
-    elif path.exists():
-        raise SourceError(f"{path} is neither a file nor a folder.")
-    else:
-        raise SourceError(f"There is no file or folder {path}.")

@@ -31,6 +31,7 @@ from clearmargin.recipe_foreign import ForeignContender, is_foreign
 from clearmargin.recipe_layers import Layer, Settings
 from clearmargin.recipe_mistakes import mistake_in_words
 from clearmargin.recipe_overrides import inherit_training, is_inherited, put_override
+from clearmargin.recipe_window import AnyWindow, Window
 from clearmargin.records import Preprocessing
 
 Cut = Literal["none", "block1", "block2", "block3", "block4", "block5"]
@@ -115,12 +116,14 @@ class Data(Settings):
     color: Literal["rgb", "gray"] = "rgb"
     trim: bool = False
     intensity: Literal["as-is", "standardised"] = "as-is"
+    window: AnyWindow = "file"
     group_pattern: str | None = None
 
     @property
     def preprocessing(self) -> Preprocessing:
         """What travels with the weights."""
-        return Preprocessing(self.size_px, self.fit, self.color, self.trim, self.intensity)
+        window = (self.window.center, self.window.width) if isinstance(self.window, Window) else self.window
+        return Preprocessing(self.size_px, self.fit, self.color, self.trim, self.intensity, window)
 
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -156,10 +159,11 @@ class AuditSettings(Settings):
 
 
 class Contender(Settings):
-    """One model in the comparison."""
+    """One model in the comparison; with a ``size_px`` it sees the images in that size, and not in that of [data]."""
 
     name: str = Field(min_length=1, max_length=100, pattern=r"\S")
     architecture: Literal["cnn", "vgg16", "resnet18"] = "cnn"
+    size_px: int | None = Field(default=None, ge=8, le=2048)
     layers: list[Layer] | None = None
     head: list[Layer] | None = None
     weights: str | None = Field(default=None, min_length=1)
@@ -267,6 +271,19 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = (), data: str | N
     RecipeError
         Lists every mistake, with the nearest valid name.
     """
+    return check_recipe(*read_recipe(recipe, overrides, data))
+
+
+def read_recipe(
+    recipe: str | Path, overrides: Sequence[str] = (), data: str | None = None
+) -> tuple[dict[str, Any], str]:
+    """What `load_recipe` checks, unchecked: parsed TOML with the overrides put in, and what to call it in messages.
+
+    Raises
+    ------
+    RecipeError
+        When it can't be read, or an override leads nowhere.
+    """
     text, origin, folder = _read(recipe)
     content = _parse(text, origin)
     if folder is not None:
@@ -276,7 +293,7 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = (), data: str | N
     table = content.setdefault("data", {}) if data is not None else None
     if isinstance(table, dict):
         table["source"] = data
-    return check_recipe(content, origin)
+    return content, origin
 
 
 def load_stored_recipe(path: Path) -> Recipe:

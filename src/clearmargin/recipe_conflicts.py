@@ -10,7 +10,7 @@ from typing import Any
 from clearmargin.recipe_foreign import foreign_conflicts, is_foreign
 from clearmargin.recipe_mistakes import Place, sentence, shown
 
-IMAGE_SETTINGS = ("size_px", "fit", "color", "trim", "intensity", "group_pattern")
+IMAGE_SETTINGS = ("size_px", "fit", "color", "trim", "intensity", "window", "group_pattern")
 FOREIGN = {  # settings that an architecture does not have
     "cnn": ("head", "weights", "freeze_through"),
     "vgg16": ("layers",),
@@ -206,6 +206,8 @@ def _image_checks(audit: Mapping[str, Any]) -> Iterator[str]:
 
 def _image_networks(contender: Mapping[str, Any]) -> Iterator[str]:
     """What of a contender can't learn numbers from a table."""
+    if contender.get("size_px") is not None and not is_foreign(contender):
+        yield "'size_px' is for images, and a regression learns from a table: leave it out"
     if is_foreign(contender):
         yield "'onnx' takes a classifier of images, and a regression learns numbers from a table: leave it out"
         return

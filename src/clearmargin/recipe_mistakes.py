@@ -10,6 +10,11 @@ from pydantic import BaseModel
 
 Place = tuple[str | int, ...]  # ("contender", 0, "layers", 2, "conv", "kernel"), as pydantic says it
 
+# Where a search may choose (`recipe_spaces`): in a contender and [training], but for these
+LISTS = ("layers", "head")  # their items are tables, and never choices
+TABLES = ("training", "augmentation")  # tables that are settings themselves
+FIXED = ("name", "architecture", "weights")  # what makes another contender
+
 _EXPECTED: dict[str, str] = {
     "int_type": "must be a whole number",
     "float_type": "must be a number",
@@ -47,6 +52,8 @@ def mistake_in_words(mistake: Mapping[str, Any], content: Mapping[str, Any], rec
     kind, place = mistake["type"], mistake["loc"]
     if place[:1] == ("contender",) and len(place) == 3:
         place = place[:2]  # pydantic's tag is no place of the page
+    if place[:2] == ("data", "window"):
+        place = (*place[:2], *place[3:])  # nor is this one
     if kind == "extra_forbidden":
         return _unknown_setting(place, content, recipe)
     if kind == "missing" or (kind == "too_short" and place == ("contender",)):
@@ -57,7 +64,24 @@ def mistake_in_words(mistake: Mapping[str, Any], content: Mapping[str, Any], rec
         return sentence(said, place[:-2] if place[-2] == "layers" else place[:-1], content, _near_layer(mistake))
     expected, hint = _expected(mistake)
     above = place[:-2] if isinstance(place[-1], int) else place[:-1]
+    if not hint and kind not in ("list_type", "too_short", "too_long") and is_space(mistake["input"]):
+        hint = "; several choices, or a range, are for `clearmargin tune`" if takes_a_space(place) else ""
     return sentence(f"{_subject(place)} {expected}, got {_got(mistake)}", above, content, hint)
+
+
+def takes_a_space(place: Place) -> bool:
+    """Whether a search may choose what stands at a place of a recipe."""
+    if place[:1] == ("data",):
+        return place == ("data", "size_px")
+    inside = place[:1] == ("training",) or (place[:1] == ("contender",) and len(place) > 2)
+    return inside and place[-1] not in (*FIXED, *LISTS, *TABLES)
+
+
+def is_space(value: Any) -> bool:
+    """Whether a value in the place of one setting is meant as a space."""
+    if isinstance(value, Mapping):
+        return bool({"low", "high", "choices"} & value.keys())
+    return isinstance(value, list)
 
 
 def _expected(mistake: Mapping[str, Any]) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 Severity = Literal["note", "warning", "serious"]
+Window = Literal["file", "auto"] | tuple[float, float]  # center and width
 Progress = Callable[[str, int, int, str], None]  # what, done, in all (0: unknown), a note
 
 
@@ -125,6 +126,9 @@ class Preprocessing:
         Whether blank margins and frames are cut off first.
     intensity
         ``as-is``; or ``standardised``: the 1st and 99th percentile of each image's content become black and white.
+    window
+        Which values of a grey DICOM image are shown from black to white: those its file says (``file``), those
+        between two percentiles of each image (``auto``), or those of a center and width in the unit of the modality.
     """
 
     size_px: int
@@ -132,6 +136,13 @@ class Preprocessing:
     color: Literal["rgb", "gray"] = "rgb"
     trim: bool = False
     intensity: Literal["as-is", "standardised"] = "as-is"
+    window: Window = "file"
+
+    def as_json(self) -> dict[str, Any]:
+        """Every setting by name; the window only where it is not the usual one, as before there was any."""
+        said = asdict(self)
+        window = said.pop("window")
+        return said if window == "file" else {**said, "window": window if isinstance(window, str) else list(window)}
 
     @property
     def channels(self) -> int:

@@ -198,7 +198,14 @@ def _sound_input(pre: Any) -> bool:
         sound = sound and pre["fit"] in ("pad", "stretch", "crop") and pre["color"] in ("rgb", "gray")
         sound = sound and pre.get("trim", False) in (True, False)
         sound = sound and pre.get("intensity", "as-is") in ("as-is", "standardised")
+        sound = sound and _is_window(pre.get("window", "file"))
     return sound and _are_numbers(pre["mean"], inputs) and _are_numbers(pre["std"], inputs)
+
+
+def _is_window(window: Any) -> bool:
+    if isinstance(window, list):
+        return _are_numbers(window, 2) and window[1] >= 1
+    return window in ("file", "auto")
 
 
 def _sound_task(description: Any) -> bool:

@@ -74,8 +74,8 @@ def run(
     check_claim(folder, settings, resume)
     check_apart(folder, settings.data.source)
     limit = cache_limit()
-    with _shown(progress) as shown:
-        finished = _Study(settings, folder, resume, shown).run()
+    with shown_progress(progress) as shown:
+        finished = Study(settings, folder, resume, shown).run()
     trim_cache(limit)
     return finished
 
@@ -112,7 +112,7 @@ def audit_data(
     if out is not None:
         check_audit_folder(out)
         check_apart(out, named(data))
-    with _shown(progress) as shown:
+    with shown_progress(progress) as shown:
         inputs, source = read_inputs(_data(data, target, group_pattern), shown, no_larger=True)
         found = audit_inputs(inputs, source, suspects=not quick, progress=shown)
         if out is not None:
@@ -147,7 +147,7 @@ def leakage_of_data(
     """
     from clearmargin.leakage import leakage
 
-    with _shown(progress) as shown:
+    with shown_progress(progress) as shown:
         try:
             inputs, source = read_inputs(_data(data, None, group_pattern), shown, no_larger=True)
         except NotImagesError as error:
@@ -164,18 +164,20 @@ def _data(data: str | Path, target: str | None, group_pattern: str | None) -> Da
     return Data.model_construct(source=named(data), target=target, group_pattern=group_pattern)
 
 
-def _shown(progress: Progress | None) -> AbstractContextManager[Progress]:
+def shown_progress(progress: Progress | None) -> AbstractContextManager[Progress]:
+    """What is told of the work: by whoever asked, else on stderr."""
     return ConsoleProgress() if progress is None else nullcontext(progress)
 
 
 @dataclass
-class _Study:
-    """One execution of a recipe, room by room."""
+class Study:
+    """One execution of a recipe, room by room; with ``tuned``, in the folder of the search that found its settings."""
 
     recipe: Recipe
     folder: Path
     resume: bool
     progress: Progress
+    tuned: bool = False
 
     def run(self) -> Run:
         """From data to report; reads like the table of contents."""
@@ -200,10 +202,10 @@ class _Study:
             self._require_groups(found, findings)
         task = self._task(split)
         self._require_answers(task, inputs)
-        views = self._views(source)
+        views = views_of(source, self.progress)
         entrants = self._entrants(task, inputs, views)
         with sole_writer(self.folder), journal.keeping_warnings():
-            check_claim(self.folder, self.recipe, self.resume)  # again: now nobody else can write
+            check_claim(self.folder, self.recipe, self.resume, tuned=self.tuned)  # again: now nobody else can write
             sweep(self.folder)
             self._begin(journal, findings, split, source)
             self._keep_training_data(found, inputs, split)
@@ -214,7 +216,7 @@ class _Study:
             if not split.numeric:
                 self._control(journal, found, findings, split)
                 with journal.timed("looking inside"):
-                    look_inside(self.folder, inputs, split, self.progress)
+                    look_inside(self.folder, inputs, split, views, self.progress)
             if self.recipe.audit.leakage:
                 with journal.timed("price of leakage"):
                     self._leakage(found, findings)
@@ -231,17 +233,6 @@ class _Study:
         inputs, split = divide(inputs, copies, self.recipe.split, self.recipe.seed)
         require_same_split(self.folder, split)
         return inputs, split
-
-    def _views(self, source: Source | Table) -> Views:
-        """The images in another size, for a contender that was trained on them so."""
-
-        def view(how: Preprocessing) -> Inputs:
-            if isinstance(source, Table):
-                raise NotImagesError("A table holds no images that could be shown in another size.")
-            what = f"Reading images at {how.size_px} px"
-            return open_pixels(source, how, progress=lambda done, total: self.progress(what, done, total, ""))
-
-        return view
 
     def _entrants(self, task: Task, inputs: Inputs, views: Views) -> list[Entrant]:
         """All contenders, made ready: what can't work is said before anything is trained."""
@@ -391,6 +382,18 @@ class _Study:
         journal.save(finished=True)
         language = self.recipe.report.language
         write_report(self.folder, lambda names: _pictures(found, names), language)
+
+
+def views_of(source: Source | Table, progress: Progress) -> Views:
+    """The images in another size, for a contender that sees them so."""
+
+    def view(how: Preprocessing) -> Inputs:
+        if isinstance(source, Table):
+            raise NotImagesError("A table holds no images that could be shown in another size.")
+        what = f"Reading images at {how.size_px} px"
+        return open_pixels(source, how, progress=lambda done, total: progress(what, done, total, ""))
+
+    return view
 
 
 def _require_same_data(folder: Path, source: Source | Table) -> None:

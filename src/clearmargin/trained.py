@@ -78,8 +78,14 @@ class TrainedContender:
         said = self.description["preprocessing"]
         if "columns" in said:
             return Columns(tuple(said["columns"]))
+        window = said.get("window", "file")
         return Preprocessing(
-            said["size_px"], said["fit"], said["color"], said.get("trim", False), said.get("intensity", "as-is")
+            said["size_px"],
+            said["fit"],
+            said["color"],
+            said.get("trim", False),
+            said.get("intensity", "as-is"),
+            (float(window[0]), float(window[1])) if isinstance(window, list) else window,
         )
 
     @cached_property

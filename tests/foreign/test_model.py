@@ -13,6 +13,7 @@ import pytest
 from clearmargin.errors import UsageError, WeightsError, WorkError
 from clearmargin.foreign import foreign_preprocessing, open_foreign, open_stored
 from clearmargin.recipe_foreign import ForeignContender
+from clearmargin.records import Preprocessing
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper  # noqa: E402
@@ -81,8 +82,8 @@ def test_pixels_are_scaled_as_the_author_did(
 def test_grey_models_take_one_channel(save_model: Callable[..., Path], images: np.ndarray) -> None:
     weights = np.array([[1.0, -1.0, 0.5]], dtype=np.float32)
     chosen = settings(save_model(channels=1, weights=weights), channels="gray")
-    assert foreign_preprocessing(chosen, "crop").shape == (1, 16, 16)
-    assert foreign_preprocessing(chosen, "crop").fit == "crop"
+    assert foreign_preprocessing(chosen, Preprocessing(32, "crop")).shape == (1, 16, 16)
+    assert foreign_preprocessing(chosen, Preprocessing(32, "crop")).fit == "crop"
     grey = images[..., :1]
     expected = softmax((grey / 255).mean(axis=(1, 2)) @ weights)
     np.testing.assert_allclose(open_foreign(chosen, CLASSES).probabilities(grey), expected, atol=1e-6)
@@ -255,6 +256,7 @@ sys.addaudithook(hook)
 import os, numpy as np
 from clearmargin.foreign import open_foreign
 from clearmargin.recipe_foreign import ForeignContender
+from clearmargin.records import Preprocessing
 chosen = ForeignContender(name="guest", onnx={str(save_model())!r}, size_px=16, scaling="0..1",
                           outputs="probabilities", classes=["a", "b", "c"])
 open_foreign(chosen, ("a", "b", "c")).probabilities(np.zeros((2, 16, 16, 3), np.uint8))

@@ -81,9 +81,9 @@ def test_other_files_are_counted_by_extension():
 
 
 def test_images_in_unread_formats_are_a_warning():
-    _, (finding,) = layout("a/1.png", "b/1.png", "b/2.dcm")
+    _, (finding,) = layout("a/1.png", "b/1.png", "b/2.nii")
     assert finding.severity == "warning"
-    assert ".dcm" in finding.remedy
+    assert ".nii" in finding.remedy
 
 
 def test_images_without_a_class_are_left_out_and_counted():
@@ -104,10 +104,10 @@ def test_only_unlabelled_images_is_an_error_that_draws_the_layout(names):
 def test_no_image_says_what_is_there():
     with pytest.raises(SourceError, match=r"No images in data: it holds nothing at all.\nExpected one folder"):
         layout()
-    with pytest.raises(SourceError, match=r"only other files: 2 \.dcm\. If the \.dcm files hold images, convert"):
-        layout("a/1.dcm", "a/2.dcm")
+    with pytest.raises(SourceError, match=r"only other files: 2 \.nii\. If the \.nii files hold images, convert"):
+        layout("a/1.nii", "a/2.nii")
     with pytest.raises(SourceError, match=r"There is 'labels\.csv'\. If it is a manifest, give that file"):
-        layout("labels.csv", "a/1.dcm")
+        layout("labels.csv", "a/1.nii")
     with pytest.raises(SourceError, match=r"Of 1 image in data, .*There is 'labels\.csv'\. If it is a manifest"):
         layout("1.png", "labels.csv")
 

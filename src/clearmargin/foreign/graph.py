@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from clearmargin.errors import MissingExtraError, WeightsError
@@ -28,6 +28,8 @@ class GraphFacts:
         The operation that makes the output, such as ``Softmax``.
     parameters
         Numbers in its weights.
+    properties
+        What the file says of itself (``metadata_props``): text by key.
     """
 
     input_name: str
@@ -36,6 +38,7 @@ class GraphFacts:
     output_shape: tuple[int | None, ...]
     last: str
     parameters: int
+    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,16 @@ class Feeding:
     one_by_one: bool
 
 
-def check_graph(content: bytes, name: str) -> GraphFacts:
+def check_graph(content: bytes, name: str, types: Mapping[int, str] = INPUT_TYPES) -> GraphFacts:
     """Refuse what is no plain ONNX file of one input and one output, and read what its graph says.
 
     Plain: every weight is in the file itself, and every operation is one that ONNX defines (or a function in the file
     made of such).
+
+    Parameters
+    ----------
+    types
+        What the input may be: TensorProto's numbers and NumPy's names.
 
     Raises
     ------
@@ -77,11 +85,12 @@ def check_graph(content: bytes, name: str) -> GraphFacts:
         )
     return GraphFacts(
         input_name=feeds[0].name,
-        input_type=_input_type(feeds[0], name),
+        input_type=_input_type(feeds[0], name, types),
         input_shape=_shape(feeds[0]),
         output_shape=_shape(model.graph.output[0]),
         last=_maker(model.graph, model.graph.output[0].name),
         parameters=sum(_count(tensor) for tensor in model.graph.initializer),
+        properties={entry.key: entry.value for entry in model.metadata_props},
     )
 
 
@@ -128,14 +137,14 @@ def _tensors(model: Any, nodes: list[Any]) -> Iterator[Any]:
             yield from (each.values, each.indices)
 
 
-def _input_type(value: Any, name: str) -> str:
+def _input_type(value: Any, name: str, types: Mapping[int, str]) -> str:
     number = value.type.tensor_type.elem_type
-    if number not in INPUT_TYPES:
+    if number not in types:
         raise WeightsError(
             f"{name} takes an input {value.name[:80]!r} of ONNX's type {number}: expected images as numbers with a "
-            f"fraction ({', '.join(INPUT_TYPES.values())})."
+            f"fraction ({', '.join(types.values())})."
         )
-    return INPUT_TYPES[number]
+    return types[number]
 
 
 def _shape(value: Any) -> tuple[int | None, ...]:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -114,9 +113,9 @@ class ForeignModel:
         return [place[name] for name in self.classes]
 
 
-def foreign_preprocessing(settings: ForeignContender, fit: Literal["pad", "stretch", "crop"]) -> Preprocessing:
+def foreign_preprocessing(settings: ForeignContender, study: Preprocessing) -> Preprocessing:
     """How its images are decoded: at its own size, made square as its author did it, or else as the study does."""
-    return Preprocessing(settings.size_px, settings.fit or fit, settings.color)
+    return Preprocessing(settings.size_px, settings.fit or study.fit, settings.color, window=study.window)
 
 
 def open_foreign(settings: ForeignContender, classes: Sequence[str]) -> ForeignModel:

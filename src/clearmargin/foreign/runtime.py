@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,14 @@ from clearmargin.errors import MissingExtraError, WeightsError, WorkError
 _ERRORS_ONLY = 3
 
 
+def without_telemetry() -> None:
+    """To be called before anything of onnxruntime is imported."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+
 def _onnxruntime() -> Any:
-    """The library; since version 1.29 it sends telemetry, unless it was told not to as `telemetry.switch_off` does."""
+    """The library; since version 1.29 it sends telemetry unless it was told not to before its first import."""
+    without_telemetry()
     try:
         import onnxruntime
     except ImportError as error:

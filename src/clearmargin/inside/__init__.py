@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clearmargin.entrants import Views, own_preprocessing, seen_as
 from clearmargin.published import PublishedContender
 from clearmargin.recipe import Contender
 from clearmargin.records import Inputs, Preprocessing, Progress, Split
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from clearmargin.records import Predictions
 
 
-def look_inside(folder: Path, pixels: Inputs, split: Split, progress: Progress) -> None:
+def look_inside(folder: Path, pixels: Inputs, split: Split, views: Views, progress: Progress) -> None:
     """Write ``contenders/SLUG/inside/`` for every network of an evaluated study of images that was trained here.
 
     What an interrupted run wrote stays. A study of a table has no maps to look at.
@@ -27,6 +28,8 @@ def look_inside(folder: Path, pixels: Inputs, split: Split, progress: Progress) 
     ----------
     folder
         The run folder, with ``evaluation.json``.
+    views
+        Gives the images in the size of a contender that was trained on another than the study's.
 
     Raises
     ------
@@ -49,11 +52,13 @@ def look_inside(folder: Path, pixels: Inputs, split: Split, progress: Progress) 
         return read_predictions(run.contenders[name].folder / "predictions.csv")["test"]
 
     shown = Shown.of(pixels, split, predictions_of(run.best.name), contenders=len(networks))
-    settings = {each.name: each.training for each in run.recipe.contender if isinstance(each, Contender)}
+    learners = {each.name: each for each in run.recipe.contender if isinstance(each, Contender)}
     for number, name in enumerate(missing):
         progress("Looking inside", number, len(missing), name)
         contender = replace(run.contenders[name])  # its network goes when the next one comes
-        ContenderViews(contender, settings[name], predictions_of(name), shown).write(_stored(contender.folder))
+        how = own_preprocessing(learners[name], pixels.preprocessing)
+        own = replace(shown, pixels=seen_as(how, pixels, views))
+        ContenderViews(contender, learners[name].training, predictions_of(name), own).write(_stored(contender.folder))
     progress("Looking inside", len(missing), len(missing), "")
 
 

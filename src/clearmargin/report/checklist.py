@@ -14,6 +14,7 @@ from clearmargin.language import tr
 from clearmargin.report import account
 from clearmargin.report.folder import StudyFiles, TrainedFiles
 from clearmargin.report.methods import settings_of
+from clearmargin.report.tuning import tuning_step
 from clearmargin.report.wording import count, listed, percent, plural, sentences
 
 
@@ -246,6 +247,9 @@ def _output(run: StudyFiles) -> str:
 
 def _chosen(run: StudyFiles, contenders: Sequence[TrainedFiles]) -> str:
     """By what the weights that were tested were chosen."""
+    searched = tuning_step(run)
+    if searched:
+        return sentences(searched[0][1], tr("The test part was looked at afterwards."))
     asked = [
         settings_of(run, contender.name).get("training") or run.recipe.get("training", {}) for contender in contenders
     ]

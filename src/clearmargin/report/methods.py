@@ -13,6 +13,7 @@ from clearmargin.language import tr, trn
 from clearmargin.report.elsewhere import elsewhere_method
 from clearmargin.report.folder import ContenderFiles, RunFiles, StudyFiles, TrainedFiles
 from clearmargin.report.proof import of_learned_groups
+from clearmargin.report.tuning import tuning_step
 from clearmargin.report.wording import (
     count,
     decimal,
@@ -23,6 +24,7 @@ from clearmargin.report.wording import (
     retold_text,
     seconds,
     sentences,
+    window_words,
     without_folders,
 )
 
@@ -59,6 +61,7 @@ def steps(run: RunFiles) -> list[tuple[str, str]]:
         (tr("Split"), _split(run)),
         *((contender.name, _contender(run, contender)) for contender in run.contenders),
         *training_steps(run, [contender for contender in run.contenders if contender.learned_here]),
+        *tuning_step(run),
         (tr("Evaluation"), _evaluation(run)),
         *repeats_step(run),
     ]
@@ -115,7 +118,8 @@ def _preprocessing(run: RunFiles) -> str:
         told.append(
             tr("Grey levels were stretched so that the 1st and 99th percentile of each image became black and white.")
         )
-    size = done.get("size_px")
+    told += window_words(done.get("window", "file"))
+    size = run.recipe.get("data", {}).get("size_px") or done.get("size_px")
     colors = tr("three colour channels") if done.get("color") == "rgb" else tr("one grey channel")
     squared = tr(
         "Each image was {fit}, brought to {size} × {size} pixels with {colors}.",
@@ -249,6 +253,8 @@ def _contender(run: RunFiles, contender: ContenderFiles) -> str:
     if frozen and frozen != "none":
         told.append(tr("Everything through {layer} stayed frozen; its activations were computed once.", layer=frozen))
     done = contender.model.get("preprocessing", {})
+    if asked.get("size_px"):
+        told.append(tr("It saw the images in {size} × {size} pixels.", size=asked["size_px"]))
     if done.get("mean"):
         mean, spread = (", ".join(decimal(v) for v in done[key]) for key in ("mean", "std"))
         told.append(

@@ -29,6 +29,7 @@ from clearmargin.report import (
     repeats,
     results,
     subgroups,
+    tuning,
     wording,
 )
 from clearmargin.report.companions import for_authors, write_companions
@@ -130,7 +131,7 @@ def _drawn(material: Material, pictures: Pictures | None) -> dict[str, Any]:
     panels, roc_note = results.roc_panels(run)
     looks = {contender.name: Look(k) for k, contender in enumerate(run.contenders)}
     with using(language_of_files()):
-        files = {**results.figure_files(run, panels), **repeats.figure_files(run, looks)}
+        files = {**results.figure_files(run, panels), **repeats.figure_files(run, looks), **tuning.figure_files(run)}
         for room in (calibration, knowing, decision):
             files |= room.figure_files(run)
         write_drawings(run.folder / "figures", files)
@@ -142,6 +143,7 @@ def _drawn(material: Material, pictures: Pictures | None) -> dict[str, Any]:
         "roc": results.roc_figures(panels),
         "roc_note": roc_note,
         "repeats": repeats.repeats(run, looks),
+        "tuning": tuning.tuning(run),
         "calibration": calibration.calibration(run),
         "knowing": knowing.knowing(run),
         "decision": decision.decision_curves(run),

@@ -277,3 +277,14 @@ def without_folders(text: str) -> str:
         return PurePosixPath(text).name or text
     windows = PureWindowsPath(text)
     return windows.name or text if windows.drive else text
+
+
+def window_words(window: Any) -> list[str]:
+    """What is said of the window of grey DICOM images, as ``model.json`` has it; nothing where files say it."""
+    if isinstance(window, list):
+        center, width = (f"{number:g}" for number in window)
+        values = {"center": center, "width": width}
+        return [tr("Grey DICOM images were shown with a window of center {center} and width {width}.", **values)]
+    if window == "auto":
+        return [tr("Grey DICOM images were shown from their 0.5th percentile, black, to their 99.5th, white.")]
+    return []

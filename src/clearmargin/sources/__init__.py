@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from clearmargin.dicom import HEAD_BYTES, is_dicom
 from clearmargin.errors import NotImagesError, SourceError
 from clearmargin.records import Source
 from clearmargin.sources.blocks import ImageBlocks
@@ -18,13 +19,14 @@ from clearmargin.sources.cifar import is_cifar, open_cifar
 from clearmargin.sources.container import Container, damaged
 from clearmargin.sources.datasets import Dataset
 from clearmargin.sources.delimited import is_delimited
+from clearmargin.sources.dicom_directory import is_dicomdir, list_dicomdir
 from clearmargin.sources.folder import list_folder
 from clearmargin.sources.groups import with_groups
 from clearmargin.sources.idx import is_idx, is_idx_file, open_idx, open_idx_file
 from clearmargin.sources.image_files import ImageFiles, open_class_folders
 from clearmargin.sources.location import locate
 from clearmargin.sources.manifest import open_manifest
-from clearmargin.sources.names import IMAGE_EXTENSIONS
+from clearmargin.sources.names import DICOM_EXTENSIONS, IMAGE_EXTENSIONS
 from clearmargin.sources.npz import is_npz, open_npz
 from clearmargin.sources.table import Table, open_table
 from clearmargin.sources.tar_archive import is_tar, list_tar
@@ -53,6 +55,7 @@ def _open_contents(container: Container) -> Listed:
 FILE_KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Listed]], ...] = (
     (is_idx_file, open_idx_file),
     (is_tar, lambda path: _open_contents(list_tar(path))),
+    (is_dicomdir, lambda path: open_class_folders(list_dicomdir(path))),
     (is_zip, lambda path: _open_contents(list_zip(path))),  # after tar: a tar may end in a zip
     (is_delimited, open_manifest),
 )
@@ -74,7 +77,7 @@ def open_source(data: str | Path, *, group_pattern: str | None = None) -> Source
     Parameters
     ----------
     data
-        The path of a folder, zip, tar, manifest CSV, NPZ, IDX images file, or folder of IDX or CIFAR-10
+        The path of a folder, zip, tar, manifest CSV, DICOMDIR, NPZ, IDX images file, or folder of IDX or CIFAR-10
         files; or, as text, a catalogue name such as ``"phantom"``. A file that is called like a catalogue
         name is written ``./mnist``, or given as a `Path`.
     group_pattern
@@ -103,8 +106,12 @@ def open_source(data: str | Path, *, group_pattern: str | None = None) -> Source
         return _open_phantom(group_pattern)
     source = _open_path(place)
     source = replace(source, findings=caveats(data) + source.findings)
+    if group_pattern is not None:  # it says more than the headers of DICOM files
+        source = with_groups(source, group_pattern)
+    elif isinstance(source, ImageFiles):
+        source = source.with_header_groups()
     # Source declares plain attributes, which a frozen class can't match in the eyes of a type checker.
-    return source if group_pattern is None else with_groups(source, group_pattern)
+    return source
 
 
 def open_table_source(
@@ -146,7 +153,7 @@ def _open_path(path: Path) -> Listed:
         raise SourceError(f"{path} is neither a file nor a folder.")
     try:
         with path.open("rb") as file:
-            head = file.read(16)
+            head = file.read(HEAD_BYTES)
     except OSError as error:
         raise damaged(path, error) from error
     if not head:
@@ -159,9 +166,9 @@ def _open_path(path: Path) -> Listed:
 
 def _unrecognised(path: Path, head: bytes) -> str:
     advice = next((advice for magic, advice in _NOT_READ if head.startswith(magic)), "")
-    if path.suffix.lower() in IMAGE_EXTENSIONS:
+    if path.suffix.lower() in IMAGE_EXTENSIONS | DICOM_EXTENSIONS or is_dicom(head):
         advice = "It is one image; a study needs many, in class folders. To classify one: clearmargin predict."
     return (
-        f"{path} is not recognised, or damaged. Expected a folder, zip, tar, manifest (.csv, .tsv, .txt), NPZ or "
-        f"IDX file. {advice}".rstrip()
+        f"{path} is not recognised, or damaged. Expected a folder, zip, tar, manifest (.csv, .tsv, .txt), DICOMDIR, "
+        f"NPZ or IDX file. {advice}".rstrip()
     )

@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from clearmargin.errors import SourceError
 from clearmargin.records import Finding, Part, Sample
 from clearmargin.sources.container import Container, quoted
+from clearmargin.sources.dicom_files import DicomEntry, without_image
 from clearmargin.sources.layout_findings import (
     EXPECTED,
     class_named_like_part,
@@ -42,15 +44,22 @@ class Place(NamedTuple):
     part: Part | None = None
 
 
-def read_layout(container: Container) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
+def read_layout(
+    container: Container, dicom: Mapping[str, DicomEntry] = MappingProxyType({})
+) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
     """Samples of a container of class folders in its order, and what was noticed.
+
+    Parameters
+    ----------
+    dicom
+        What is known of its DICOM files.
 
     Raises
     ------
     SourceError
         No image; no class folder; parts mixed with other folders; one class spelled in two ways.
     """
-    images, others = _sorted_out(container.entries)
+    images, others = _sorted_out(container.entries, dicom)
     if not images:
         raise SourceError(why_no_images(container, others))
     holding = {name.rpartition("/")[0] for name in images}
@@ -68,6 +77,7 @@ def read_layout(container: Container) -> tuple[tuple[Sample, ...], tuple[Finding
     refuse_spelling_twins({str(sample.label) for sample in samples}, container.path)
     findings = (
         *ignored_files(others),
+        *without_image(dicom),
         *unlabelled_images(unlabelled),
         *class_named_like_part({str(sample.label) for sample in samples}),
         *uneven_classes(samples),
@@ -75,11 +85,14 @@ def read_layout(container: Container) -> tuple[tuple[Sample, ...], tuple[Finding
     return tuple(samples), findings
 
 
-def _sorted_out(names: Iterable[str]) -> tuple[list[str], list[str]]:
+def _sorted_out(names: Iterable[str], dicom: Mapping[str, DicomEntry]) -> tuple[list[str], list[str]]:
     images: list[str] = []
     others: list[str] = []
     for name in names:
-        (images if extension(name) in IMAGE_EXTENSIONS else others).append(name)
+        if name not in dicom:
+            (images if extension(name) in IMAGE_EXTENSIONS else others).append(name)
+        elif dicom[name].frames:
+            images.append(name)
     return images, others
 
 

@@ -18,9 +18,6 @@ Or give a manifest: a CSV file with the columns path,label (and patient, part)."
 # Formats of images that are not read here: worth a warning, since data may be lost.
 _IMAGES_NOT_READ = frozenset(
     (
-        ".dcm",
-        ".dicom",
-        ".ima",
         ".nii",
         ".gz",
         ".nrrd",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import posixpath
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +15,9 @@ from clearmargin.errors import NotImagesError, SourceError
 from clearmargin.records import Finding, Sample, Severity
 from clearmargin.sources.container import counted, damaged, quoted
 from clearmargin.sources.delimited import LONGEST_HEADER, find_delimiter
+from clearmargin.sources.dicom_files import may_be_dicom, survey
 from clearmargin.sources.folder import Folder
-from clearmargin.sources.image_files import ImageFiles
+from clearmargin.sources.image_files import ImageFiles, image_files
 from clearmargin.sources.layout import refuse_spelling_twins
 from clearmargin.sources.layout_findings import uneven_classes
 from clearmargin.sources.names import PART_NAMES
@@ -27,6 +29,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "part": ("part", "split"),
 }
 _REQUIRED = ("path", "label")
+_FRAME = re.compile(r"[1-9]\d{0,5}")
 
 
 def open_manifest(path: Path) -> ImageFiles:
@@ -53,8 +56,9 @@ def open_manifest(path: Path) -> ImageFiles:
         raise SourceError(rows.why_nothing())
     refuse_spelling_twins({str(sample.label) for sample in samples}, path)
     findings = (*rows.findings(), *uneven_classes(samples))
-    folder = Folder(path.parent, tuple(sample.name for sample in samples))
-    return ImageFiles("manifest", folder, samples, findings)
+    files = dict.fromkeys(rows.frames.get(sample.name, (sample.name, 0))[0] for sample in samples)
+    folder = Folder(path.parent, tuple(files))
+    return image_files("manifest", folder, samples, findings, survey(folder, folder.entries), rows.frames)
 
 
 def _delimiter(path: Path) -> str:
@@ -87,6 +91,7 @@ class _Rows:
     unlabelled: list[str] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
     contradictory: list[str] = field(default_factory=list)
+    frames: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def take_all(self, reader: Iterable[list[str]]) -> None:
         for number, row in enumerate(reader, start=1):
@@ -125,11 +130,20 @@ class _Rows:
         if not cells["label"]:
             self.unlabelled.append(name)
             return
-        found = _on_disk(self.path.parent, name)
+        found = _on_disk(self.path.parent, name) or self._frame(name)
         if found is None:
             self.missing.append(name)
             return
         self._keep(self._sample(found, cells, row, number))
+
+    def _frame(self, name: str) -> str | None:
+        """Name of a frame ``FILE#3`` of a DICOM file that is there."""
+        file, _, number = name.rpartition("#")
+        found = _on_disk(self.path.parent, file) if file and _FRAME.fullmatch(number) and may_be_dicom(file) else None
+        if found is None:
+            return None
+        self.frames[f"{found}#{number}"] = (found, int(number) - 1)
+        return f"{found}#{number}"
 
     def _name(self, cell: str, number: int) -> str:
         """Path relative to the CSV file, with ``/`` between folders as no Windows program writes it."""

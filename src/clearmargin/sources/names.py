@@ -7,6 +7,7 @@ from clearmargin.records import Part
 IMAGE_EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".pgm", ".ppm", ".pnm")
 )
+DICOM_EXTENSIONS = frozenset((".dcm", ".dicom", ".ima"))
 PART_NAMES: dict[str, Part] = {
     "train": "train",
     "training": "train",

@@ -8,7 +8,7 @@ import numpy as np
 
 from clearmargin.records import PARTS, Sample, Split
 from clearmargin.split.drawing import new_parts
-from clearmargin.split.folds import inner_folds, make_fold, make_folds
+from clearmargin.split.folds import MOST_FOLDS, inner_folds, make_fold, make_folds
 from clearmargin.split.given import SOURCE, cut_validation, file_giver, given_parts, require_classes
 from clearmargin.split.groups import check_division, check_split, crossing_groups, crossing_test_samples
 from clearmargin.split.material import checked_fractions, material_of
@@ -16,6 +16,7 @@ from clearmargin.split.parts_file import PartsFile, read_parts_file, read_parts_
 from clearmargin.split.stored import read_split, require_same_split, write_split
 
 __all__ = [
+    "MOST_FOLDS",
     "PartsFile",
     "check_division",
     "check_split",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from clearmargin.training.feeds import Chance, Feed, Report
 from clearmargin.training.keeping import Keeper
 from clearmargin.training.objectives import ClassLabels, Numbers, Objective
 from clearmargin.training.optimizers import build_optimizer, set_learning_rate
+
+AfterEpoch = Callable[[Sequence[Mapping[str, float]]], None]  # rows of the history, one an epoch
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def fit(
     checkpoint: Path,
     resume: bool = False,
     report: Report | None = None,
+    after_epoch: AfterEpoch | None = None,
 ) -> Fitted:
     """Train ``model`` in place; afterwards it holds the weights of the best epoch (or the last).
 
@@ -78,6 +82,8 @@ def fit(
         File that is rewritten as `Keeper` says, and when the work is told to stop.
     resume
         Go on from ``checkpoint`` when it is there, at the batch that follows.
+    after_epoch
+        Called with the history so far, also with that of a checkpoint; what it raises ends the training.
 
     Raises
     ------
@@ -99,6 +105,8 @@ def fit(
     elif keeper.restore():
         progress = keeper.progress
         precision = getattr(torch, progress.precision.removeprefix("torch."))
+        if after_epoch is not None and progress.history:
+            after_epoch(progress.history)
 
     with keeper.saving_when_stopped():
         for epoch in range(progress.epochs_done, settings.epochs):
@@ -111,6 +119,8 @@ def fit(
             score = objective.score(judged)
             better = settings.keep == "last" or score > progress.best_score
             keeper.epoch_done(epoch, row, score if better else None, last=epoch + 1 == settings.epochs)
+            if after_epoch is not None:
+                after_epoch(progress.history)
 
     model.load_state_dict(keeper.best)
     stopped = progress.epochs_done < settings.epochs

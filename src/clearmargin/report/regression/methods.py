@@ -17,6 +17,7 @@ from clearmargin.report.methods import (
     training_steps,
 )
 from clearmargin.report.regression.folder import RegressionContender, RegressionRun
+from clearmargin.report.tuning import tuning_step
 from clearmargin.report.wording import large, plural, sentences, without_folders
 
 
@@ -28,6 +29,7 @@ def steps(run: RegressionRun) -> list[tuple[str, str]]:
         (tr("Split"), _split(run)),
         *((contender.name, _contender(run, contender)) for contender in run.contenders),
         *training_steps(run, run.contenders),
+        *tuning_step(run),
     ]
     if run.evaluation["baselines"]:
         told.append((tr("Baselines"), _baselines(run)))

@@ -8,7 +8,7 @@ from typing import Any
 from clearmargin.evaluation.intervals import too_few_groups
 from clearmargin.evaluation.rounds import first_round, tested_in_all
 from clearmargin.language import tr, using
-from clearmargin.report import data_flow, findings, leakage, methods, overview, proof, wording
+from clearmargin.report import data_flow, findings, leakage, methods, overview, proof, tuning, wording
 from clearmargin.report.drawing import language_of_files, write_drawings
 from clearmargin.report.figures import SERIES
 from clearmargin.report.marking import marked
@@ -35,9 +35,9 @@ def regression_facts(run_folder: Path) -> dict[str, Any]:
     with marked(first["leaks"]):
         look = own.looks(run)
         with using(language_of_files()):
-            files = {**results.figure_files(run), **figure_files(run, look)}
+            files = {**results.figure_files(run), **figure_files(run, look), **tuning.figure_files(run)}
             write_drawings(run_folder / "figures", files)
-        drawn = {**_data(run), **_results(run), "repeats": repeats(run, look)}
+        drawn = {**_data(run), **_results(run), "repeats": repeats(run, look), "tuning": tuning.tuning(run)}
     own_section = {"price": leakage.price_of_leakage(run), "how": _how(run)}
     return {**first, **drawn, **own_section, "run": run, "noun": "row"}
 

@@ -1,0 +1,189 @@
+"""Coded frames decoded in processes of their own, since the libraries that do it may crash on a damaged frame.
+
+GDCM ends the whole program on some frames with a single changed byte; here it ends a process that is started anew.
+Processes are kept for the next frame, one for each thread that decodes at the same time; they end themselves when
+none comes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clearmargin.dicom.decoder import ANSWER, REQUEST
+from clearmargin.errors import ImageError, MissingExtraError
+
+_SECONDS, _PIXELS_A_SECOND = 10.0, 1_000_000
+_PROGRAM = Path(__file__).with_name("decoder.py")
+_LARGEST_ABOUT = 10_000
+_KINDS = frozenset(("|u1", "|i1", "<u2", "<i2", "<u4", "<i4"))
+_TRIES = 2  # what ends a process once may have come from outside: too little memory, an impatient user
+
+
+def require_dicom() -> None:
+    """See that the libraries are there.
+
+    Raises
+    ------
+    MissingExtraError
+        When they are not.
+    """
+    if find_spec("pydicom") is None or find_spec("gdcm") is None:
+        raise MissingExtraError("Reading DICOM files", "dicom")
+
+
+def decode_frame(asked: Mapping[str, Any], frame: bytes, pixels: int) -> tuple[np.ndarray, str]:
+    """Stored values of a frame, of shape (height, width) or (height, width, 3), and their photometric interpretation.
+
+    Parameters
+    ----------
+    asked
+        What pydicom's decoders take, with ``transfer_syntax`` and ``compressed``.
+    pixels
+        How many there are: it may take so much longer.
+
+    Raises
+    ------
+    ImageError
+        When it can't be decoded, or not in time, or the process ends on it.
+    MissingExtraError
+        When the libraries are not there.
+    """
+    require_dicom()
+    seconds = _SECONDS + pixels / _PIXELS_A_SECOND
+    for _ in range(_TRIES):
+        answer = _answered(asked, frame, seconds)
+        if answer is not None:
+            said, values = answer
+            if "error" in said:
+                words = "".join(letter if letter.isprintable() else "?" for letter in str(said["error"]))[:200]
+                raise ImageError(f"damaged or unsupported DICOM: {words}")
+            return np.frombuffer(values, said["kind"]).reshape(said["shape"]), str(said["photometric"])
+    raise ImageError("damaged DICOM: a frame on which the decoder breaks down")
+
+
+def _answered(asked: Mapping[str, Any], frame: bytes, seconds: float) -> tuple[dict[str, Any], bytes] | None:
+    """What a process says of a frame; None when it broke down. It is kept only when it said all it had to say."""
+    process = _take()
+    try:
+        answer = process.ask(asked, frame, seconds)
+    except TimeoutError:
+        process.end()
+        raise ImageError(f"damaged DICOM: a frame that is not decoded in {seconds:.0f} seconds") from None
+    except BaseException:  # interrupted: what it would say next belongs to nobody
+        process.end()
+        raise
+    if answer is None:
+        process.end()
+    else:
+        with _lock:
+            _idle.append(process)
+    return answer
+
+
+class _Process:
+    """One process that decodes frame after frame."""
+
+    def __init__(self) -> None:
+        self._running = subprocess.Popen(
+            [sys.executable, "-P", str(_PROGRAM)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},  # each would reserve memory
+            start_new_session=os.name != "nt",  # a Ctrl-C is for the program, which then ends this one
+        )
+
+    @property
+    def alive(self) -> bool:
+        return self._running.poll() is None
+
+    def ask(self, asked: Mapping[str, Any], frame: bytes, seconds: float) -> tuple[dict[str, Any], bytes] | None:
+        """What it answers; None when it broke down.
+
+        Raises
+        ------
+        TimeoutError
+            When it takes too long.
+        """
+        late = threading.Event()
+
+        def end_late() -> None:
+            late.set()
+            self._running.kill()
+
+        clock = threading.Timer(seconds, end_late)
+        clock.daemon = True
+        clock.start()
+        try:
+            answer = self._answer(json.dumps(asked).encode(), frame)
+        except (OSError, ValueError):  # a pipe that broke; an answer that is none
+            answer = None
+        finally:
+            clock.cancel()
+        if late.is_set():
+            raise TimeoutError
+        return answer
+
+    def _answer(self, about: bytes, frame: bytes) -> tuple[dict[str, Any], bytes] | None:
+        requests, answers = self._running.stdin, self._running.stdout
+        assert requests is not None
+        assert answers is not None
+        requests.write(REQUEST.pack(len(about), len(frame)) + about)
+        requests.write(frame)
+        requests.flush()
+        head = answers.read(ANSWER.size)
+        if len(head) < ANSWER.size:
+            return None
+        length, size = ANSWER.unpack(head)
+        if length > _LARGEST_ABOUT:
+            return None
+        said = json.loads(answers.read(length))
+        values = answers.read(size)
+        whole = len(values) == size and ("error" in said or said["kind"] in _KINDS)
+        return (said, values) if whole else None
+
+    def end(self) -> None:
+        """End it, if it has not ended, and forget it."""
+        self._running.kill()
+        for pipe in (self._running.stdin, self._running.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        self._running.wait()
+
+
+_idle: list[_Process] = []
+_lock = threading.Lock()
+
+
+def _take() -> _Process:
+    while True:
+        with _lock:
+            process = _idle.pop() if _idle else None
+        if process is None:
+            return _Process()
+        if process.alive:
+            return process
+        process.end()
+
+
+@atexit.register
+def end_processes() -> None:
+    """End those that wait for the next frame."""
+    with _lock:
+        waiting = _idle[:]
+        _idle.clear()
+    for process in waiting:
+        process.end()

@@ -1,0 +1,145 @@
+"""Samples of a run to compare and calibrate with: of its training and validation part, never of the test part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from clearmargin.columns import table_inputs
+from clearmargin.errors import RunFolderError, UsageError
+from clearmargin.evaluation.neighbours import evenly_spaced
+from clearmargin.pixels import open_pixels, stored_pixels
+from clearmargin.preparation import named, open_data, own_column
+from clearmargin.records import Columns, Part, Preprocessing, Progress, Rows, Split
+from clearmargin.runs import Run, read_json
+from clearmargin.sources import Table
+from clearmargin.split import read_split
+from clearmargin.trained import TrainedContender
+
+COMPARED = 32  # samples; ImageNet-sized networks answer so many in seconds
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Prepared samples, and where they came from.
+
+    Attributes
+    ----------
+    values
+        Images: uint8 (samples, size_px, size_px, channels). Rows of a table: float64 (samples, columns).
+    origin
+        In words, for a reader.
+    real
+        False for made-up ones.
+    """
+
+    values: np.ndarray
+    origin: str
+    real: bool
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The data of a run, the same as it was trained with, in the preprocessing of one contender.
+
+    Attributes
+    ----------
+    rows
+        Of everything that could be read.
+    places
+        Row of each sample by its name.
+    split
+        Who went where.
+    """
+
+    rows: Rows
+    places: dict[str, int]
+    split: Split
+
+    def of(self, part: Part) -> np.ndarray:
+        """Places in the split, int64 (samples,), of those of a part that could be read."""
+        listed = self.split.rows(part)
+        return listed[[self.split.names[row] in self.places for row in listed]]
+
+    def read(self, listed: np.ndarray) -> np.ndarray:
+        """Samples by their places in the split, in that order."""
+        return self.rows.read(np.array([self.places[self.split.names[row]] for row in listed], dtype=np.int64))
+
+
+def open_run_data(run: Run, contender: TrainedContender, data: str, progress: Progress) -> RunData:
+    """Open the data that a run was trained with.
+
+    Raises
+    ------
+    RunFolderError
+        When they are other data: another SHA-256 than ``audit.json`` states.
+    SourceError
+        When they can't be used.
+    """
+    asked = run.recipe.data.model_copy(update={"source": named(data)})
+    source = open_data(asked, own_column(run.recipe.split))
+    if read_json(run.folder / "audit.json").get("data_sha256") != source.fingerprint():
+        raise RunFolderError(
+            f"{data} are not the data that the run in {run.folder} was trained with (another SHA-256 than in "
+            "audit.json): give the same ones with --data."
+        )
+    how = contender.preprocessing
+    split = read_split(run.folder)
+    if isinstance(source, Table) or isinstance(how, Columns):
+        if not (isinstance(source, Table) and isinstance(how, Columns) and source.columns == how.names):
+            raise UsageError(f"'{contender.name}' does not take what {data} holds.")
+        inputs = table_inputs(source)
+    else:
+        inputs = open_pixels(source, how, progress=lambda done, total: progress("Reading images", done, total, ""))
+    return RunData(inputs.rows, {sample.name: row for row, sample in enumerate(inputs.samples)}, split)
+
+
+def samples_to_compare(run: Run, contender: TrainedContender, data: RunData | None) -> Samples:
+    """Up to `COMPARED` samples: of the data when given, else of the decoded images in the cache, else made up."""
+    how = contender.preprocessing
+    if data is None and isinstance(how, Preprocessing):
+        data = _from_cache(run, how)
+    if data is not None:
+        learned = np.concatenate([data.of("train"), data.of("validation")])
+        if len(learned):
+            chosen = learned[evenly_spaced(np.zeros(len(learned), dtype=np.int64), COMPARED)]
+            what = "rows" if isinstance(how, Columns) else "images"
+            return Samples(data.read(chosen), f"{len(chosen)} {what} of the run's training and validation part", True)
+    if isinstance(how, Columns):
+        return Samples(_made_rows(contender), f"{COMPARED} made-up rows, as the data are not at hand", False)
+    return Samples(_made_images(how), f"{COMPARED} made-up images, as the data are not at hand", False)
+
+
+def _from_cache(run: Run, how: Preprocessing) -> RunData | None:
+    """The decoded images of a run where this machine still has them."""
+    path = run.folder / "training_summary.json"
+    said: Any = read_json(path) if path.is_file() else {}
+    key = said.get("pixels_key") if isinstance(said, dict) else None
+    found = stored_pixels(key, how) if isinstance(key, str) else None
+    if found is None or how != run.recipe.data.preprocessing:
+        return None
+    names, rows = found
+    return RunData(rows, {name: row for row, name in enumerate(names)}, read_split(run.folder))
+
+
+def _made_images(how: Preprocessing) -> np.ndarray:
+    """Seeded noise at several scales, from coarse to fine."""
+    random = np.random.default_rng(SEED)
+    images = []
+    for number in range(COMPARED):
+        coarse = random.integers(0, 256, (2 + number, 2 + number, how.channels), dtype=np.uint8)
+        squeezed = coarse[..., 0] if how.channels == 1 else coarse
+        resized = np.asarray(Image.fromarray(squeezed).resize((how.size_px, how.size_px), Image.Resampling.BILINEAR))
+        images.append(resized.reshape(how.size_px, how.size_px, how.channels))
+    return np.stack(images)
+
+
+def _made_rows(contender: TrainedContender) -> np.ndarray:
+    """Seeded normal values with the mean and deviation of each column."""
+    said = contender.description["preprocessing"]
+    draws = np.random.default_rng(SEED).standard_normal((COMPARED, len(said["mean"])))
+    return np.asarray(np.array(said["mean"]) + draws * np.array(said["std"]))

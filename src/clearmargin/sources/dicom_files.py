@@ -1,0 +1,282 @@
+"""DICOM files among those of a container: which they are, how many images each holds, whose they are.
+
+Only headers are read. Who somebody is leaves this module as a hash alone, see `hashed_groups`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+from clearmargin.dicom import HEAD_BYTES, Header, is_dicom, read_header, require_dicom
+from clearmargin.dicom.header import BURNED_IN, PATIENT, SERIES, SOP_INSTANCE, STUDY
+from clearmargin.errors import ImageError
+from clearmargin.records import Finding, Sample
+from clearmargin.sources.container import DAMAGE, Container, counted, quoted
+from clearmargin.sources.names import DICOM_EXTENSIONS, extension
+
+_PIXEL_BYTES = 4096
+_UNREADABLE: tuple[type[Exception], ...] = (ImageError, *DAMAGE)
+# What programs that take names away leave in their place; it tells nobody apart.
+_NOBODY = frozenset(("", "0", "anon", "anonymous", "anonymized", "anonymised", "unknown", "none", "n/a", "na", "no id"))
+_HASH_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class DicomEntry:
+    """What a listing knows of one DICOM file.
+
+    Attributes
+    ----------
+    frames
+        How many images it holds; 1 also where its header can't be read, so that its reader says why.
+    directory
+        It lists other files.
+    patient, study, series
+        Who and what it says it shows; empty where it does not. Never to be written or said.
+    own
+        SHA-256 over what no other file has: its identifiers and the beginning of its pixels.
+    burned_in
+        It says itself that names may be seen in the picture.
+    """
+
+    frames: int
+    directory: bool = False
+    patient: str = ""
+    study: str = ""
+    series: str = ""
+    own: bytes = b""
+    burned_in: bool = False
+
+
+def may_be_dicom(name: str) -> bool:
+    """Whether a file is called as DICOM files are: ``.dcm`` and the like, without an extension, or by numbers alone."""
+    ending = extension(name)
+    return ending in DICOM_EXTENSIONS or not ending or ending[1:].isdigit()
+
+
+def survey(container: Container, names: Iterable[str]) -> dict[str, DicomEntry]:
+    """What is known of the DICOM files among ``names``, which are in the order of the container.
+
+    Files that are called ``.dcm`` and the like are among them whatever they hold.
+
+    Raises
+    ------
+    MissingExtraError
+        When there is one, and the libraries to read it are not there.
+    """
+    found: dict[str, DicomEntry] = {}
+    candidates = [name for name in names if may_be_dicom(name)]
+    if not candidates:
+        return found  # a tar would be read from front to back for nothing
+    with closing(container.streams(candidates)) as streams:
+        for name, stream in streams:
+            entry = _looked_at(stream, named=extension(name) in DICOM_EXTENSIONS)
+            if entry is not None:
+                if not found:
+                    require_dicom()
+                found[name] = entry
+    return found
+
+
+def count_frames(path: Path) -> int:
+    """How many images a DICOM file holds; 1 also where that can't be read, 0 for what is not DICOM.
+
+    Raises
+    ------
+    MissingExtraError
+        When it is DICOM, and the libraries to read it are not there.
+    """
+    try:
+        with path.open("rb") as file:
+            entry = _looked_at(file, named=extension(path.name) in DICOM_EXTENSIONS)
+    except OSError:
+        return 0
+    if entry is None:
+        return 0
+    require_dicom()
+    return entry.frames
+
+
+def is_dicom_image(path: Path) -> bool:
+    """Whether a file in a folder is called like DICOM, or is DICOM with an image in it.
+
+    Raises
+    ------
+    MissingExtraError
+        As `count_frames`.
+    """
+    return may_be_dicom(path.name) and (extension(path.name) in DICOM_EXTENSIONS or count_frames(path) > 0)
+
+
+def _looked_at(stream: IO[bytes] | ImageError, *, named: bool) -> DicomEntry | None:
+    if isinstance(stream, ImageError):
+        return DicomEntry(1) if named else None
+    try:
+        head = stream.read(HEAD_BYTES)
+        if not is_dicom(head):
+            if not named:
+                return None
+            if not is_dicom(head, named=True):
+                return DicomEntry(1)
+        return _entry(read_header(stream, head), stream)
+    except _UNREADABLE:
+        return DicomEntry(1)
+
+
+def _entry(header: Header, stream: IO[bytes]) -> DicomEntry:
+    if header.pixels is None:
+        return DicomEntry(0, directory=header.is_directory)
+    patient, study, series = (header.text(tag) for tag in (PATIENT, STUDY, SERIES))
+    own = hashlib.sha256("\0".join((patient, study, series, header.text(SOP_INSTANCE))).encode())
+    own.update(stream.read(_PIXEL_BYTES))
+    return DicomEntry(
+        header.frames, False, patient, study, series, own.digest(), header.text(BURNED_IN).upper() == "YES"
+    )
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """Samples of which each is one image.
+
+    Attributes
+    ----------
+    frames
+        Of a sample that is one frame of several: its file and the number of the frame, counted from 0.
+    groups
+        A group for each sample whose header names a patient, study or series.
+    """
+
+    samples: tuple[Sample, ...]
+    frames: Mapping[str, tuple[str, int]]
+    groups: Mapping[str, str]
+    findings: tuple[Finding, ...]
+
+
+def expanded(
+    samples: Sequence[Sample], entries: Mapping[str, DicomEntry], single: Mapping[str, tuple[str, int]]
+) -> Expanded:
+    """Samples with each frame of a DICOM file by itself, named ``FILE#1``, ``FILE#2`` …
+
+    Parameters
+    ----------
+    samples
+        One for each file that holds an image, or for one of its frames.
+    single
+        Of a sample that is one frame: its file and the number of the frame, counted from 0.
+    """
+    kinds = hashed_groups(entries)
+    listed: list[Sample] = []
+    frames: dict[str, tuple[str, int]] = {}
+    groups: dict[str, str] = {}
+    used: dict[str, DicomEntry] = {}
+    for sample in samples:
+        file, number = single.get(sample.name, (sample.name, None))
+        if file in entries:
+            used[file] = entries[file]
+        count = entries[file].frames if file in entries else 1
+        numbers = [number] if number is not None else range(count) if count > 1 else [None]
+        for place in numbers:
+            name = file if place is None else f"{file}#{place + 1}"
+            listed.append(replace(sample, name=name))
+            if place is not None:
+                frames[name] = (file, place)
+            if file in kinds:
+                groups[name] = kinds[file]
+    return Expanded(tuple(listed), frames, groups, (*_about_headers(used), *_classes_are_patients(listed, groups)))
+
+
+def hashed_groups(entries: Mapping[str, DicomEntry]) -> dict[str, str]:
+    """A group for each file: its patient, else its study, else its series, as a hash that leads nowhere.
+
+    Numbers of patients are short, so that a plain hash of one is found by trying all. Here the hash is keyed with one
+    over identifiers and pixels of every file (HMAC-SHA-256): who has no more than a run folder has not the key, and
+    who has the key has the files. The same files give the same groups on every machine, other files other ones.
+
+    One patient in several studies everywhere is nobody: then the studies are taken.
+    """
+    named = {name: entry for name, entry in entries.items() if entry.own}
+    key = hashlib.sha256(b"".join(sorted(entry.own for entry in named.values()))).digest()
+    nobody = _one_patient(named.values())
+    groups = {}
+    for name, entry in named.items():
+        patient = "" if nobody or _is_nobody(entry.patient) else entry.patient
+        told = (("patient", patient), ("study", entry.study), ("series", entry.series))
+        kind, said = next((pair for pair in told if pair[1]), ("", ""))
+        if said:
+            digest = hmac.new(key, f"{kind}\0{said}".encode(), hashlib.sha256).hexdigest()
+            groups[name] = f"{kind} {digest[:_HASH_DIGITS]}"
+    return groups
+
+
+def _is_nobody(patient: str) -> bool:
+    return patient.casefold() in _NOBODY
+
+
+def _one_patient(entries: Iterable[DicomEntry]) -> bool:
+    """Whether all files name one patient and several studies."""
+    listed = list(entries)
+    patients, studies = {entry.patient for entry in listed}, {entry.study for entry in listed if entry.study}
+    return len(patients) == 1 and not any(map(_is_nobody, patients)) and len(studies) > 1
+
+
+def _about_headers(entries: Mapping[str, DicomEntry]) -> Iterator[Finding]:
+    if _one_patient(entry for entry in entries.values() if entry.own):
+        yield Finding(
+            "one-patient-id",
+            "warning",
+            f"All {len(entries):,} DICOM files name the same patient, in several studies: the studies are taken for "
+            "the patients.",
+            "If a patient has several studies, say who is who in a manifest or by a group pattern.",
+        )
+    burned = tuple(name for name, entry in entries.items() if entry.burned_in)
+    if burned:
+        yield Finding(
+            "burned-in-annotation",
+            "warning",
+            f"Names or dates may be seen in the pictures, as the DICOM files say: {counted(len(burned), 'file')} "
+            f"({quoted(burned)}).",
+            "Blank them before anything of this study is shown; its report contains pictures.",
+            burned,
+        )
+    alone = tuple(name for name, entry in entries.items() if entry.own and not (entry.study or entry.series))
+    unknown = tuple(name for name in alone if _is_nobody(entries[name].patient))
+    if unknown:
+        yield Finding(
+            "patients-missing",
+            "warning",
+            f"DICOM files that name no patient, study or series: {counted(len(unknown), 'file')} ({quoted(unknown)}).",
+            "Say who is who in a manifest or by a group pattern; otherwise each counts as a patient of its own.",
+            unknown,
+        )
+
+
+def _classes_are_patients(samples: Sequence[Sample], groups: Mapping[str, str]) -> Iterator[Finding]:
+    pairs = {(sample.label, groups[sample.name]) for sample in samples if sample.name in groups}
+    labels = Counter(label for label, _ in pairs)
+    if len(labels) > 1 and len(pairs) == len(labels) == len({group for _, group in pairs}):
+        yield Finding(
+            "classes-are-patients",
+            "serious",
+            f"Each of the {len(labels)} classes holds one patient, and no other class holds the same: these look like "
+            "folders of patients, not of classes.",
+            "Put them into folders named after the classes, or say in a manifest which class each has.",
+        )
+
+
+def without_image(entries: Mapping[str, DicomEntry]) -> Iterator[Finding]:
+    """Finding about DICOM files that hold no image."""
+    names = tuple(name for name, entry in entries.items() if not entry.frames and not entry.directory)
+    if names:
+        yield Finding(
+            "dicom-without-image",
+            "note",
+            f"Left aside, DICOM without an image, such as reports: {counted(len(names), 'file')} ({quoted(names)}).",
+            samples=names,
+        )

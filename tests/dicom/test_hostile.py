@@ -1,0 +1,290 @@
+"""Files that are damaged or made to do harm: an error that says why, soon, and no word of theirs anywhere."""
+
+from __future__ import annotations
+
+import resource
+import struct
+import threading
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from clearmargin.decoding import longest_side, prepare
+from clearmargin.dicom import decode_dicom, decoding_process, dicom_size, elements, is_dicom, open_dicom
+from clearmargin.dicom.decoding_process import decode_frame
+from clearmargin.errors import ImageError
+from clearmargin.records import Preprocessing
+
+BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"
+RAMP = np.arange(1024, dtype=np.uint16).reshape(32, 32)
+SOON = 15.0  # seconds, on a machine that is busy
+SAMPLES = [
+    (BUNDLED / name).read_bytes()
+    for name in (
+        *(
+            "MR_small.dcm",
+            "MR_small_implicit.dcm",
+            "MR_small_bigendian.dcm",
+            "MR_small_RLE.dcm",
+            "SC_rgb_jpeg_gdcm.dcm",
+        ),
+        *("MR_small_jpeg_ls_lossless.dcm", "MR_small_jp2klossless.dcm", "SC_rgb_small_odd_jpeg.dcm", "rtdose_rle.dcm"),
+        *("image_dfl.dcm", "SC_rgb_rle_2frame.dcm"),
+    )
+]
+
+
+def levels(content: bytes) -> np.ndarray:
+    return decode_dicom(content, 10**7, "file").pixels
+
+
+def outcome(content: bytes) -> np.ndarray | str:
+    """The picture, or the reason why there is none."""
+    try:
+        return levels(content)
+    except ImageError as error:
+        return str(error)
+
+
+def refused_soon(content: bytes, reason: str) -> None:
+    start = time.monotonic()
+    with pytest.raises(ImageError, match=reason):
+        levels(content)
+    assert time.monotonic() - start < SOON
+
+
+def explicit(tag: int, vr: bytes, value: bytes, length: int | None = None) -> bytes:
+    size = len(value) if length is None else length
+    head = struct.pack("<HH", tag >> 16, tag & 0xFFFF) + vr
+    long = vr in elements.LONG_VRS
+    return head + (b"\0\0" + struct.pack("<L", size) if long else struct.pack("<H", size)) + value
+
+
+def with_front(dicom, extra: bytes) -> bytes:
+    """A sound file with more elements in front of its own."""
+    content = dicom(RAMP)
+    place = content.index(b"\x08\0\x16\0UI")
+    return content[:place] + extra + content[place:]
+
+
+def items(depth: int) -> bytes:
+    """Sequences in sequences, without an end."""
+    level = explicit(0x00081140, b"SQ", b"", elements.UNDEFINED) + struct.pack(
+        "<HHL", 0xFFFE, 0xE000, elements.UNDEFINED
+    )
+    return level * depth
+
+
+def test_sequences_nested_without_end_are_refused(dicom) -> None:
+    refused_soon(with_front(dicom, items(100_000)), "nested more than 64 deep")
+
+
+def test_more_elements_than_an_image_has_are_refused(dicom, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused_soon(with_front(dicom, explicit(0x00090010, b"LO", b"") * 10**6), "more than 300,000")
+    monkeypatch.setattr(elements, "MAX_ELEMENTS", 20_000)
+    sequence = explicit(0x00081140, b"SQ", b"", elements.UNDEFINED)
+    refused_soon(with_front(dicom, sequence + struct.pack("<HHL", 0xFFFE, 0xE000, 0) * 50_000), "more than 20,000")
+
+
+def test_a_sound_nested_sequence_is_passed_over(dicom) -> None:
+    ends = struct.pack("<HHLHHL", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
+    assert np.array_equal(levels(with_front(dicom, items(60) + ends * 60)), levels(dicom(RAMP)))
+
+
+def test_an_element_that_reaches_beyond_its_sequence_is_refused(dicom) -> None:
+    inside = explicit(0x00081150, b"UI", b"", 40)
+    sequence = explicit(0x00089999, b"SQ", struct.pack("<HHL", 0xFFFE, 0xE000, 8) + inside, elements.UNDEFINED)
+    refused_soon(with_front(dicom, sequence + bytes(60)), "reaches beyond the sequence")
+
+
+@pytest.mark.parametrize("place", [0x00280010, 0x00281050, 0x00280008])
+def test_a_huge_value_where_a_few_bytes_are_expected_is_not_read(dicom, place: int) -> None:
+    refused_soon(with_front(dicom, explicit(place, b"UN", b"", 0x7FFFFFF0)), "where a few are expected")
+
+
+def test_what_inflates_without_end_is_refused(dicom, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elements, "MAX_INFLATED_BYTES", 32 << 20)
+    content = dicom(RAMP, syntax=DeflatedExplicitVRLittleEndian)
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    element = explicit(0x00091001, b"OB", b"", 100 << 20)
+    bomb = packer.compress(element) + b"".join(packer.compress(bytes(1 << 20)) for _ in range(100)) + packer.flush()
+    begin = content.index(b"1.2.840.10008.1.2.1.99")
+    meta_end = begin + 22
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert len(bomb) < 1 << 20
+    refused_soon(content[:meta_end] + bomb, "inflates to more than 32 MiB")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes
+
+
+def test_too_many_pixels_are_refused_from_the_header(dicom) -> None:
+    refused_soon(dicom(RAMP, Rows=65535, Columns=65535), "too large: 65535 x 65535")
+    with pytest.raises(ImageError, match="too large: 32 x 32 pixels, the limit is 1,000"):
+        decode_dicom(dicom(RAMP), 1000, "file")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["SC_rgb_jpeg_gdcm.dcm", "MR_small_jpeg_ls_lossless.dcm", "MR_small_jp2klossless.dcm", "SC_rgb_small_odd_jpeg.dcm"],
+)
+def test_a_frame_larger_than_its_header_is_refused_before_it_is_decoded(name: str, monkeypatch) -> None:
+    content = bytearray((BUNDLED / name).read_bytes())
+    place = content.index(b"\x28\0\x10\0US") + 8
+    content[place : place + 2] = struct.pack("<H", 2)  # rows
+    monkeypatch.setattr("clearmargin.dicom.picture.decode_frame", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match=r"its header says \d+ x 2 pixels"):
+        levels(bytes(content))
+
+
+def test_a_frame_that_kills_the_decoder_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:
+    content = bytearray((BUNDLED / "SC_rgb_jpeg_gdcm.dcm").read_bytes())
+    frame = content.index(b"\xff\xd8\xff")
+    content[frame + 22] ^= 0xFF  # GDCM ends the process on it
+    refused_soon(bytes(content), "a frame on which the decoder breaks down")
+    assert levels((BUNDLED / "SC_rgb_jpeg_gdcm.dcm").read_bytes()).any()  # the next one is decoded all the same
+    assert capfd.readouterr() == ("", "")
+
+
+def asked(**more: object) -> dict[str, object]:
+    return {"transfer_syntax": "1.2.840.10008.1.2.1", "compressed": False, **more}
+
+
+def test_a_decoder_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = tmp_path / "slow.py"
+    slow.write_text("import time\ntime.sleep(60)\n")
+    decoding_process.end_processes()
+    monkeypatch.setattr(decoding_process, "_PROGRAM", slow)
+    monkeypatch.setattr(decoding_process, "_SECONDS", 0.3)
+    start = time.monotonic()
+    with pytest.raises(ImageError, match="not decoded in"):
+        decode_frame(asked(), b"", 1)
+    assert time.monotonic() - start < 5
+    assert decoding_process._idle == []
+
+
+def test_after_an_interruption_no_answer_goes_to_another_frame(dicom, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = dicom(np.full((16, 16), 7, np.uint8)), dicom(np.full((16, 16), 9, np.uint8))
+    assert levels(one)[0, 0] == 7
+    with monkeypatch.context() as patched:
+
+        def interrupted(text: str) -> None:
+            raise KeyboardInterrupt
+
+        patched.setattr(decoding_process.json, "loads", interrupted)  # asked, and its answer half read
+        with pytest.raises(KeyboardInterrupt):
+            levels(one)
+    assert levels(other)[0, 0] == 9
+
+
+def test_a_decoder_that_nobody_asks_ends_itself(dicom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = decoding_process._PROGRAM.read_text(encoding="utf-8")
+    (tmp_path / "soon.py").write_text(program.replace("4 << 30, 30.0", "4 << 30, 0.2"), encoding="utf-8")
+    decoding_process.end_processes()
+    monkeypatch.setattr(decoding_process, "_PROGRAM", tmp_path / "soon.py")
+    content = dicom(RAMP)
+    expected = levels(content)
+    (process,) = decoding_process._idle
+    assert process._running.wait(timeout=10) == 0
+    assert np.array_equal(levels(content), expected)
+    assert decoding_process._idle != [process]
+    decoding_process.end_processes()
+
+
+def test_a_decoder_that_was_ended_from_outside_is_asked_again(dicom) -> None:
+    content = dicom(RAMP)
+    expected = levels(content)
+    for process in decoding_process._idle:
+        process._running.kill()
+        process._running.wait()
+    assert np.array_equal(levels(content), expected)
+
+
+def test_many_threads_get_each_its_own_answer(dicom) -> None:
+    contents = [dicom(np.full((16, 16), value, np.uint8)) for value in range(40)]
+    found: dict[int, int] = {}
+
+    def decode(number: int) -> None:
+        for place in range(number, 40, 4):
+            found[place] = int(levels(contents[place])[0, 0])
+
+    threads = [threading.Thread(target=decode, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {value: value for value in range(40)}
+
+
+@pytest.mark.parametrize("number", range(len(SAMPLES)))
+def test_a_file_cut_off_anywhere_is_an_error_or_whole(number: int) -> None:
+    content = SAMPLES[number]
+    whole = levels(content)
+    for place in np.linspace(0, len(content) - 1, 25).astype(int).tolist():
+        found = outcome(content[:place])
+        assert found.isprintable() if isinstance(found, str) else found.shape == whole.shape
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from(range(len(SAMPLES))), st.data())
+def test_a_damaged_file_is_an_error_or_a_picture(number: int, data: st.DataObject) -> None:
+    content = bytearray(SAMPLES[number])
+    header = 128 + data.draw(st.integers(0, min(3000, len(content) - 129)))
+    for place in data.draw(st.lists(st.sampled_from([header, header + 1, len(content) // 2]), min_size=1, max_size=3)):
+        content[min(place, len(content) - 1)] = data.draw(st.integers(0, 255))
+    found = outcome(bytes(content))
+    assert found.isprintable() and len(found) < 400 if isinstance(found, str) else found.dtype == np.uint8
+
+
+def test_values_of_a_file_are_in_no_message(dataset, written, capfd: pytest.CaptureFixture[str]) -> None:
+    canary = "CANARY"
+    for name in (
+        "PhotometricInterpretation",
+        "NumberOfFrames",
+        "WindowCenter",
+        "RescaleSlope",
+        "PatientID",
+        "VOILUTFunction",
+    ):
+        made = dataset(RAMP, PatientName="CANARY^NAME", StudyDescription="CANARY study")
+        made.add_new(pydicom.datadict.tag_for_keyword(name), "LO", canary)
+        assert canary not in str(outcome(written(made)))
+    content = written(dataset(RAMP)).replace(b"1.2.840.10008.1.2.1\0", b"CANARY.CANARY.123.4\0")
+    with pytest.raises(ImageError) as refused:
+        levels(content)
+    assert canary not in str(refused.value)
+    assert canary not in "".join(capfd.readouterr())
+
+
+def test_without_the_libraries_the_reason_says_what_to_install(dicom, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding_process, "find_spec", lambda name: None)
+    with pytest.raises(ImageError, match=r'pip install "clearmargin\[dicom\]"'):
+        prepare(dicom(RAMP), Preprocessing(16))
+
+
+def test_a_size_is_told_without_decoding(dicom) -> None:
+    content = dicom(RAMP[:20])
+    assert dicom_size(content) == (32, 20)
+    assert longest_side(content) == 32
+    assert longest_side(content[:200]) == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08\0", bytes(132), b"\x89PNG\r\n\x1a\n" + bytes(200), b"\xff\xd8" * 80])
+def test_what_is_no_dicom_is_not_taken_for_it(content: bytes) -> None:
+    assert not is_dicom(content, named=True)
+    with pytest.raises(ImageError):
+        open_dicom(content)
+
+
+@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="limits are looked up where Linux has them")
+def test_the_decoder_leaves_no_core_dump_and_takes_no_more_memory_than_an_image() -> None:
+    levels((BUNDLED / "MR_small.dcm").read_bytes())
+    limits = Path(f"/proc/{decoding_process._idle[-1]._running.pid}/limits").read_text(encoding="ascii")
+    rows = {row[:26].strip(): row[26:47].strip() for row in limits.splitlines()}
+    assert rows["Max core file size"] == "0"
+    assert rows["Max address space"] == str(4 << 30)

@@ -1,0 +1,179 @@
+"""Predictions of many images into a file: whole rows in order, and nothing lost or repeated when it is stopped."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from clearmargin import prediction_file
+from clearmargin.errors import RunFolderError, SourceError, UsageError
+from clearmargin.files import read_table, rows_text, table_text
+from clearmargin.image_listing import count_images, image_files
+from clearmargin.prediction_file import Summary, predict_into
+from clearmargin.records import Preprocessing
+
+NAMES = ["a, b.png", '"quoted".png', "=1+1.png", "line\nend.png", "x.png", "y.PNG", "z.jpeg"]
+
+
+class Echo:
+    """A model that says how bright an image is."""
+
+    name, classes, preprocessing = "echo", ("dark", "bright"), Preprocessing(8, color="gray")
+    description = {"weights_sha256": "0" * 64}  # noqa: RUF012
+    decision = None
+
+    def judged(self, pixels):
+        bright = np.array([image.mean() / 255 for image in pixels]).reshape(-1)
+        return np.stack([1 - bright, bright], axis=1), bright
+
+    def table(self, names, probabilities, distances):
+        said = [self.classes[number] for number in probabilities.argmax(axis=1)]
+        frame = pd.DataFrame({"image": names, "predicted": said})
+        frame[["dark", "bright"]] = probabilities
+        frame["set"] = [("dark", "bright")] * len(frame)
+        frame["abstain"] = probabilities.max(axis=1) < 0.6
+        return frame.assign(unlike=distances > 0.9)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "images"
+    for level in range(60):
+        path = place / f"{level % 3}" / f"{level:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (10, 10), level * 4).save(path)
+    for name in NAMES:
+        Image.new("L", (10, 10), 250).save(place / name, "PNG")
+    for bad in ("0/06.png", "1/31.png"):
+        (place / bad).write_bytes(b"no image")
+    (place / ".hidden.png").write_bytes(b"")
+    (place / "notes.txt").write_bytes(b"")
+    return place
+
+
+def write(folder: Path, out: Path, *, resume: bool = False, model: Echo | None = None) -> Summary:
+    return predict_into(model or Echo(), [folder], out, resume=resume, progress=lambda *_: None)
+
+
+def test_files_are_listed_as_sorted_paths(folder: Path) -> None:
+    listed = list(image_files([folder]))
+    hidden_or_other = {".hidden.png", "notes.txt"}
+    assert listed == sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in hidden_or_other)
+    assert count_images([folder, listed[0]]) == 60 + len(NAMES) + 1
+    with pytest.raises(SourceError, match="There is no file or folder nowhere"):
+        count_images([Path("nowhere")])
+    (folder / "loop").symlink_to(folder)
+    assert count_images([folder]) == 60 + len(NAMES)
+
+
+def test_each_image_has_its_row_in_order(folder: Path, tmp_path: Path) -> None:
+    summary = write(folder, tmp_path / "p.csv")
+    rows = read_table(tmp_path / "p.csv", text=("image", "predicted", "failed"))
+    assert rows["image"].tolist() == [str(path) for path in image_files([folder])]
+    assert (rows["failed"] != "").sum() == 2
+    assert rows["failed"].str.startswith("not an image").sum() == 2
+    good = rows[rows["failed"] == ""]
+    assert summary.images == 67
+    assert summary.failed == 2
+    assert summary.predicted == good["predicted"].value_counts().to_dict()
+    assert summary.unlike == (good["bright"].astype(float) > 0.9).sum() > 0
+    assert summary.abstained == (good[["dark", "bright"]].astype(float).max(axis=1) < 0.6).sum() > 0
+    assert list(summary.sentences()) == [
+        f"67 images. bright: {summary.predicted['bright']}, dark: {summary.predicted['dark']}.",
+        f"Too unsure to count: {summary.abstained}. Unlike the training images: {summary.unlike}. Failed: 2.",
+    ]
+    beside = json.loads((tmp_path / "p.csv.json").read_text())
+    assert beside["finished"] is True
+    assert beside["summary"]["images"] == 67
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "p.csv", "p.csv.json"]
+
+
+def test_rows_are_written_as_tables_are(folder: Path) -> None:
+    frame = (
+        Echo().table(["=a", "b\nc"], np.array([[0.3, 0.7], [1 / 3, 2 / 3]]), np.array([0.1, 1.0])).drop(columns="set")
+    )
+    rows = frame.itertuples(index=False, name=None)
+    assert rows_text([list(frame.columns)]) + rows_text(rows) == table_text(frame)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 40, 200, 700, 1500, 2500, -1])
+def test_a_torn_file_goes_on_to_the_same_bytes(folder: Path, tmp_path: Path, cut: int) -> None:
+    whole = write(folder, tmp_path / "p.csv")
+    content = (tmp_path / "p.csv").read_bytes()
+    assert len(content) > 2500
+    (tmp_path / "p.csv").write_bytes(content[:cut])
+    assert write(folder, tmp_path / "p.csv", resume=True) == whole
+    assert (tmp_path / "p.csv").read_bytes() == content
+    assert write(folder, tmp_path / "p.csv", resume=True) == whole  # there is nothing left to do
+    assert (tmp_path / "p.csv").read_bytes() == content
+
+
+def test_what_is_not_gone_on_with(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "p.csv"
+    write(folder, out)
+    with pytest.raises(UsageError, match=r"p\.csv is there already: go on with it by --resume"):
+        write(folder, out)
+    other = Echo()
+    other.description = {"weights_sha256": "1" * 64}
+    with pytest.raises(UsageError, match="it was made with another model"):
+        write(folder, out, resume=True, model=other)
+    content = out.read_bytes()
+    (folder / "0" / "03.png").rename(folder / "0" / "04.png")
+    with pytest.raises(UsageError, match=r"row 3 is of '.*03\.png', and image 3 is .*04\.png"):
+        write(folder, out, resume=True)
+    assert out.read_bytes() == content
+    out.write_bytes(b'"other","columns"\n')
+    with pytest.raises(UsageError, match="its columns are other ones"):
+        write(folder, out, resume=True)
+    (tmp_path / "p.csv.json").write_text("{")
+    with pytest.raises(UsageError, match=r"p\.csv\.json beside it, which says what made it, is missing or damaged"):
+        write(folder, out, resume=True)
+
+
+def test_one_writes_at_a_time(folder: Path, tmp_path: Path) -> None:
+    with prediction_file._sole_writer(tmp_path / "p.csv"), pytest.raises(RunFolderError, match="Another process"):
+        write(folder, tmp_path / "p.csv")
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import test_prediction_file as t
+slow = t.Echo()
+judged = slow.judged
+slow.judged = lambda pixels: time.sleep(0.05 * bool(pixels)) or judged(pixels)
+t.prediction_file.SECONDS_BETWEEN_WRITES = 0.0
+t.predict_into(slow, [Path({folder!r})], Path({out!r}), resume=True, progress=lambda *_: None)
+"""
+
+
+def test_a_killed_process_goes_on(folder: Path, tmp_path: Path) -> None:
+    expected = tmp_path / "expected.csv"
+    write(folder, expected)
+    out = tmp_path / "p.csv"
+    code = KILLED.format(tests=str(Path(__file__).parent), folder=str(folder), out=str(out))
+    process = subprocess.Popen([sys.executable, "-c", code])
+    started = time.monotonic()
+    while time.monotonic() - started < 60 and not (out.is_file() and out.stat().st_size > 600):
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = out.read_bytes()
+    assert 600 < len(done) < len(expected.read_bytes())
+    write(folder, out, resume=True)
+    assert out.read_bytes() == expected.read_bytes()
+    assert done.startswith(b'"image","predicted"')
+    with out.open(newline="") as file:
+        assert len(list(csv.reader(file))) == 1 + 67

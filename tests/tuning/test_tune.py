@@ -1,0 +1,236 @@
+"""A whole search, interrupted or not, and what it shows."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("optuna", reason="tuning needs optuna")
+
+from clearmargin.contest import learn
+from clearmargin.errors import DivergenceError, RunFolderError, UsageError
+from clearmargin.files import read_table
+from clearmargin.report.page import write_report
+from clearmargin.tuning import attempt, tune
+
+pytestmark = pytest.mark.usefixtures("without_figures")
+
+RECIPE = """
+name = "Tiny"
+[data]
+size_px = 16
+color = "gray"
+[audit]
+label_suspects = false
+[[contender]]
+name = "small"
+layers = [{ conv = [4, 8], kernel = 3, activation = "relu" }, { pool = ["max", "average"] }]
+size_px = [16, 20]
+[training]
+epochs = 4
+batch_size = 16
+learning_rate = { low = 1e-3, high = 1e-1, log = true }
+[evaluation]
+resamples = 200
+"""
+TOLD = ["trial", "outcome", "score", "validation_loss", "layers.0.conv", "size_px", "training.learning_rate"]
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tuned(recipe, class_folder, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLEARMARGIN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return tune(recipe, trials=8, data=class_folder, out=tmp_path_factory.mktemp("runs") / "t", progress=quiet)
+
+
+def quiet(*_):
+    """Say nothing."""
+
+
+def trials_of(folder):
+    return read_table(folder / "tuning" / "trials.csv", text=("outcome", "note"))
+
+
+def test_every_trial_is_a_line_and_the_best_stands_beside_the_untuned_one(tuned):
+    lines = trials_of(tuned.folder)
+    assert list(lines["trial"]) == list(range(1, 9))
+    assert list(lines["outcome"]) == [trial.outcome for trial in tuned.trials]
+    best = lines.loc[lines["score"].idxmax()]
+    assert tuned.summary["best"] == best["trial"]
+    untuned, winner = tuned.run.recipe.contender
+    assert (untuned.name, winner.name) == ("small", "small, tuned")
+    assert untuned.training.learning_rate == pytest.approx(1e-2)
+    assert winner.training.learning_rate == best["training.learning_rate"]
+    assert winner.size_px == best["size_px"]
+    assert winner.layers[0].conv == best["layers.0.conv"]
+    assert tuned.run.contenders["small, tuned"].preprocessing.size_px == best["size_px"]
+    assert len(tuned.run.evaluation["comparisons"]) == 1
+
+
+def test_a_trial_never_sees_the_test_part(recipe, class_folder, tmp_path, monkeypatch):
+    seen = []
+
+    def watched(contender, network, task, inputs, split, *rest):
+        tested = set(split.rows("test").tolist())
+
+        class Rows:
+            shape, dtype = inputs.rows.shape, inputs.rows.dtype
+
+            def read(self, rows):
+                seen.append(len(tested & set(np.asarray(rows).tolist())))
+                return inputs.rows.read(rows)
+
+        from dataclasses import replace
+
+        return learn(contender, network, task, replace(inputs, rows=Rows()), split, *rest)
+
+    monkeypatch.setattr(attempt, "learn", watched)
+    tune(recipe, trials=2, data=class_folder, out=tmp_path / "t", progress=quiet, overrides=["training.epochs=1"])
+    assert len(seen) > 4
+    assert not any(seen)
+
+
+def test_stopped_at_any_moment_it_goes_on_to_the_same_end(tuned, recipe, class_folder, tmp_path):
+    class Stop(BaseException):
+        pass
+
+    for moment in (5, 31, 60, 100):
+        left = moment
+
+        def stopping(*_):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise Stop
+
+        try:
+            tune(recipe, trials=8, data=class_folder, out=tmp_path / "t", resume=True, progress=stopping)
+        except Stop:
+            continue
+    again = tune(recipe, trials=8, data=class_folder, out=tmp_path / "t", resume=True, progress=quiet)
+    pd.testing.assert_frame_equal(trials_of(tmp_path / "t")[TOLD], trials_of(tuned.folder)[TOLD])
+    for name in tuned.run.contenders:
+        sums = [one.run.contenders[name].description["weights_sha256"] for one in (again, tuned)]
+        assert sums[0] == sums[1]
+
+
+def test_a_finished_search_is_opened_as_it_is(tuned, recipe, class_folder):
+    before = (tuned.folder / "report.html").stat().st_mtime_ns
+    again = tune(recipe, trials=8, data=class_folder, out=tuned.folder, resume=True, progress=quiet)
+    assert again.summary == tuned.summary
+    assert (tuned.folder / "report.html").stat().st_mtime_ns == before
+
+
+def test_it_refuses_what_it_would_spoil_or_can_not_go_on_with(tuned, recipe, class_folder, tmp_path):
+    with pytest.raises(RunFolderError, match="holds a search"):
+        tune(recipe, trials=8, data=class_folder, out=tuned.folder, progress=quiet)
+    with pytest.raises(RunFolderError, match="other recipe"):
+        tune(recipe, data=class_folder, out=tuned.folder, overrides=["seed=3"], resume=True, progress=quiet)
+    with pytest.raises(RunFolderError, match="other folds"):
+        tune(recipe, data=class_folder, out=tuned.folder, folds=3, resume=True, progress=quiet)
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(RunFolderError, match="other files"):
+        tune(recipe, data=class_folder, out=tmp_path, progress=quiet)
+    for wrong in ({"trials": 0}, {"minutes": 0}, {"minutes": float("nan")}, {"folds": 1}, {"folds": -1}):
+        with pytest.raises(UsageError, match="must be"):
+            tune(recipe, data=class_folder, out=tmp_path / "new", progress=quiet, **wrong)
+
+
+def test_inner_folds_judge_too(recipe, class_folder, tmp_path):
+    done = tune(
+        recipe, trials=3, folds=3, data=class_folder, out=tmp_path / "t", progress=quiet,
+        overrides=["training.epochs=1"],
+    )  # fmt: skip
+    first = done.trials[0]
+    assert first.outcome == "complete"
+    assert first.epochs_run == 3  # one epoch on each fold
+    assert done.summary["folds"] == 3
+    assert "3 inner folds" in done.run.report.read_text(encoding="utf-8")
+
+
+def test_a_trial_that_diverges_or_does_not_fit_ends_that_trial_alone(recipe, class_folder, tmp_path, monkeypatch):
+    calls = []
+
+    def sometimes(contender, *rest):
+        calls.append(contender)
+        if len(calls) == 2:
+            raise DivergenceError("Training diverged in epoch 1.")
+        return learn(contender, *rest)
+
+    monkeypatch.setattr(attempt, "learn", sometimes)
+    done = tune(
+        recipe, trials=5, data=class_folder, out=tmp_path / "t", progress=quiet,
+        overrides=["training.epochs=1", "contender.small.layers.1.size=[2, 63]"],
+    )  # fmt: skip
+    outcomes = [trial.outcome for trial in done.trials]
+    assert outcomes[0] == "complete"
+    assert "diverged" in outcomes
+    assert all(trial.note for trial in done.trials if trial.outcome in ("diverged", "refused"))
+    refused = [trial for trial in done.trials if trial.outcome == "refused"]
+    assert all(trial.settings["layers.1.size"] == 63 for trial in refused)
+
+
+def test_where_nothing_is_better_the_report_says_so(recipe, class_folder, tmp_path):
+    done = tune(recipe, trials=1, data=class_folder, out=tmp_path / "t", progress=quiet)
+    assert done.summary["tuned"] is None
+    assert list(done.run.contenders) == ["small"]
+    assert "the search gained nothing" in done.run.report.read_text(encoding="utf-8")
+
+
+def test_the_report_tells_the_gain_with_its_interval(tuned):
+    page = tuned.run.report.read_text(encoding="utf-8")
+    section = page[page.index('<section id="tuning"') :].split("</section>")[0]
+    assert "tuning changed balanced accuracy by" in section
+    assert "8 trials" in section
+    assert section.count('<tr><th scope="row">') == 4
+    write_report(tuned.folder, language="zh")
+    assert "调参使平衡准确率变化了" in tuned.run.report.read_text(encoding="utf-8")
+    path = tuned.folder / "tuning" / "tuning.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"seconds":', '"seconds": 1, "was":'))
+    with pytest.raises(RunFolderError, match="edited or damaged"):
+        write_report(tuned.folder)
+    path.write_text(whole)
+    write_report(tuned.folder)
+
+
+def test_a_regression_is_tuned_by_its_squared_error(tmp_path):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(90, 3))
+    table = pd.DataFrame(x, columns=["a", "b", "c"]).assign(y=x @ [1.0, -2.0, 0.5])
+    table.to_csv(tmp_path / "t.csv", index=False)
+    (tmp_path / "r.toml").write_text(
+        'task = "regression"\n[data]\nsource = "t.csv"\ntarget = "y"\n[[contender]]\nname = "n"\n'
+        "layers = [{ flatten = true }, { dense = [4, 8], activation = 'relu' }]\n"
+        'training = { epochs = 3, loss = ["squared", "absolute"], learning_rate = [1e-2, 1e-3] }\n'
+        "[evaluation]\nresamples = 200\n"
+    )
+    done = tune(tmp_path / "r.toml", trials=4, out=tmp_path / "t", progress=quiet)
+    assert done.summary["measure"] == "mean_squared_error"
+    reached = {trial.number: trial.measures["mean_squared_error"] for trial in done.trials if trial.score is not None}
+    assert done.summary["best"] == min(reached, key=reached.get)
+    assert 'id="tuning"' in done.run.report.read_text(encoding="utf-8")
+
+
+def test_the_command(recipe, class_folder, tmp_path, clearmargin):
+    words = ("tune", recipe, "--data", class_folder, "--out", tmp_path / "t", "--trials", 2)
+    status, out, err = clearmargin(*words, "--set", "training.epochs=1", "--json")
+    assert status == 0, err
+    told = json.loads(out)
+    assert told["tuning"]["contender"] == "small"
+    assert told["contenders"]
+    status, out, _ = clearmargin(*words, "--set", "training.epochs=1", "--resume")
+    assert status == 0
+    assert "1 (untuned)" in out
+    assert "Trials:" in out
+    status, _, err = clearmargin(*words, "--contender", "none")
+    assert status == 2
+    assert "There is no contender 'none'" in err
