@@ -39,7 +39,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"  # children are forked: nothing may wait for threads that are not there
+if __name__ == "__main__":
+    os.environ["OMP_NUM_THREADS"] = "1"  # children are forked: nothing may wait for threads that are not there
 
 import numpy as np
 import torch
@@ -144,7 +145,11 @@ def main() -> int:
                 points = chosen(batches if way == "stopped" else operations, asked.points, asked.seed)
                 outcome = WAYS[way](study, in_peace, points)
                 failed += len(outcome.faults)
-                slowest = f", slowest stop {outcome.slowest_seconds:.1f} s" if way == "stopped" else ""
+                slowest = (
+                    f", the slowest had left {outcome.slowest_seconds:.1f} s after the signal"
+                    if way == "stopped"
+                    else ""
+                )
                 print(f"  {way}: {outcome.same} of {outcome.tried} ended with the same bits{slowest}", flush=True)
                 for fault in outcome.faults:
                     print(f"    {fault}", flush=True)
@@ -238,7 +243,7 @@ def refused(study: Study, in_peace: str, points: list[int]) -> Outcome:
 
 def stopped(study: Study, in_peace: str, points: list[int]) -> Outcome:
     """Send SIGTERM within each of these batches, then resume with the one that follows."""
-    outcome = Outcome()
+    outcome, asked_at = Outcome(), study.place / "asked"
     for at in points:
 
         def work(at: int = at) -> None:
@@ -246,6 +251,7 @@ def stopped(study: Study, in_peace: str, points: list[int]) -> Outcome:
 
             def stop(number: int) -> None:
                 if number == at:
+                    asked_at.write_text(repr(time.monotonic()))
                     os.kill(os.getpid(), signal.SIGTERM)
 
             at_every_batch(stop)
@@ -255,9 +261,9 @@ def stopped(study: Study, in_peace: str, points: list[int]) -> Outcome:
             except Stopped as caught:
                 os._exit(caught.exit_status)
 
-        started = time.monotonic()
         status, said = forked(work)
-        outcome.slowest_seconds = max(outcome.slowest_seconds, time.monotonic() - started)
+        seconds = time.monotonic() - float(asked_at.read_text())
+        outcome.slowest_seconds = max(outcome.slowest_seconds, seconds)
         resumed(study, "stopped", in_peace, outcome, f"batch {at}", status == 143, said, learned=at)
     return outcome
 

@@ -14,6 +14,7 @@ PACKAGE = Path(clearmargin.__file__).parent
 ROOMS = (
     ("errors",),
     ("interruption",),
+    ("telemetry",),
     ("language",),
     ("records",),
     ("files", "atomic_folder", "cache", "cores", "weight_places"),

@@ -15,12 +15,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from clearmargin import telemetry
 from clearmargin.errors import ClearmarginError, UsageError, WorkError
 
 if TYPE_CHECKING:
     from clearmargin.runs import Run, open_run
     from clearmargin.study import run
     from clearmargin.trained import TrainedContender
+
+telemetry.switch_off()
 
 __version__ = "0.1.0"
 __all__ = [

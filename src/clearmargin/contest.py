@@ -29,6 +29,7 @@ from clearmargin.records import Columns, Inputs, Part, Progress, Split
 from clearmargin.split import check_division, crossing_groups
 from clearmargin.task import Classification, Task
 from clearmargin.training.checkpoint import mend_checkpoint, stored_precision
+from clearmargin.training.deterministic import deterministic
 from clearmargin.training.feeds import Feed, Feeds, Report
 from clearmargin.training.loop import AfterEpoch, Fitted, Labelled, fit
 from clearmargin.training.memory import reuse_freed_memory
@@ -145,22 +146,23 @@ def learn(
     feeds = Feeds(network, settings, inputs, mean, std, cache=cache_folder(), precision=precision)
     trunk = _trunk_report(contender.name, progress)
     reuse_freed_memory()
-    train = _labelled(feeds.train, task, split, "train", trunk)
-    if not resumes:  # else they come from there
-        fit_whitening(network, lambda rows: train.feed.batch(rows, None), len(train.feed), seed)
-    fitted = fit(
-        feeds.model,
-        train,
-        _labelled(feeds.plain, task, split, "validation", trunk),
-        settings,
-        classes=task.outputs if isinstance(task, Classification) else None,
-        precision=precision,
-        seed=contender_seed(seed, contender),
-        checkpoint=checkpoint,
-        resume=True,
-        report=lambda done, total, note: progress(f"{contender.name}: training", done, total, note),
-        after_epoch=after_epoch,
-    )
+    with deterministic():
+        train = _labelled(feeds.train, task, split, "train", trunk)
+        if not resumes:  # else they come from there
+            fit_whitening(network, lambda rows: train.feed.batch(rows, None), len(train.feed), seed)
+        fitted = fit(
+            feeds.model,
+            train,
+            _labelled(feeds.plain, task, split, "validation", trunk),
+            settings,
+            classes=task.outputs if isinstance(task, Classification) else None,
+            precision=precision,
+            seed=contender_seed(seed, contender),
+            checkpoint=checkpoint,
+            resume=True,
+            report=lambda done, total, note: progress(f"{contender.name}: training", done, total, note),
+            after_epoch=after_epoch,
+        )
     return Learned(fitted, feeds, (mean, std), precision)
 
 

@@ -187,3 +187,19 @@ def test_weights_of_another_network_are_refused(tmp_path):
     path.write_bytes(b"damaged")
     with pytest.raises(WeightsError, match=r"model\.safetensors can't be used"):
         load_weights(network, path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_finished_weights_that_are_no_numbers_are_refused(tmp_path, value):
+    tensors = vgg().state_dict()
+    last = list(tensors)[-1]
+    save_file({**tensors, last: torch.full_like(tensors[last], value)}, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match=rf"holds values that are not finite, in {last}"):
+        load_weights(outline().to_empty(device="cpu"), tmp_path / "model.safetensors")
+
+
+def test_a_header_that_claims_too_much_is_refused_unread(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes((2**60).to_bytes(8, "little") + b"{}")
+    with pytest.raises(WeightsError, match="its header claims 1,152,921,504,606,846,976 bytes"):
+        load_weights(outline().to_empty(device="cpu"), path)

@@ -298,6 +298,7 @@ def test_without_resume_it_starts_anew(study, tmp_path):
     whole = run(study, tmp_path)
     with pytest.raises(Killed):
         run(study, tmp_path, stop_at=1, resume=False)
+    assert list(path_of(tmp_path).parent.iterdir()) == []  # nothing of the former is fallen back to
     require_same(run(study, tmp_path, resume=False), whole)
 
 

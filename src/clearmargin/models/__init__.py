@@ -14,7 +14,7 @@ from clearmargin.models.layers import initialise
 from clearmargin.models.resnet18 import ResNet18
 from clearmargin.models.rows import Shape
 from clearmargin.models.vgg16 import VGG16
-from clearmargin.models.weight_files import read_weights, trunk_sha256
+from clearmargin.models.weight_files import read_tensors, read_weights, trunk_sha256
 from clearmargin.models.weights import load_pretrained
 from clearmargin.recipe import Contender
 
@@ -104,12 +104,16 @@ def load_weights(network: Network, path: Path) -> None:
     Raises
     ------
     WeightsError
-        When the file is damaged or belongs to another network.
+        When the file is damaged, belongs to another network, or holds values that are not finite.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
+    shown = f"{path.parent.name}/{path.name}"
+    tensors = read_tensors(path, shown)
     try:
-        network.load_state_dict(load_file(path))
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise WeightsError(f"{path.parent.name}/{path.name} can't be used: {error}") from error
+        network.load_state_dict(tensors)
+    except (RuntimeError, TypeError) as error:
+        raise WeightsError(f"{shown} can't be used: {error}") from error
+    if broken := [name for name, tensor in network.state_dict().items() if not bool(torch.isfinite(tensor).all())]:
+        raise WeightsError(
+            f"{shown} holds values that are not finite, in {', '.join(broken[:8])}: what such a network says means "
+            "nothing. Run the study again."
+        )

@@ -182,11 +182,31 @@ def _reason(error: BaseException) -> str:
     return f"{error}".partition("\n")[0][:200].rstrip(".") or type(error).__name__
 
 
-def _read_safetensors(path: Path, layout: Layout) -> dict[str, torch.Tensor]:
+def read_tensors(path: Path, shown: str) -> dict[str, torch.Tensor]:
+    """Every tensor of a ``.safetensors`` file, whatever it is for.
+
+    Raises
+    ------
+    WeightsError
+        When the file is missing, damaged, or claims a header larger than 1 MiB.
+    """
+    try:
+        _check_header(path)
+        with safetensors.safe_open(path, framework="pt") as content:
+            return {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 (not a dict)
+    except _DAMAGE as error:
+        raise WeightsError(f"{shown} can't be used: {_reason(error)}. Nothing in it was run.") from error
+
+
+def _check_header(path: Path) -> None:
     with path.open("rb") as stream:
         header = int.from_bytes(stream.read(8), "little")
     if header > MAX_HEADER_BYTES:
         raise ValueError(f"its header claims {header:,} bytes, the limit is {MAX_HEADER_BYTES:,}")
+
+
+def _read_safetensors(path: Path, layout: Layout) -> dict[str, torch.Tensor]:
+    _check_header(path)
     with safetensors.safe_open(path, framework="pt") as content:
         return {name: content.get_tensor(name) for name in filter(layout.wants, content.keys())}
 

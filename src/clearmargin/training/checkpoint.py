@@ -22,7 +22,10 @@ from clearmargin.files import move_into_place, write_tensors
 
 FORMAT = "3"
 PREVIOUS, NEXT = "previous.safetensors", "next.safetensors"
-_DAMAGE = (SafetensorError, OSError, KeyError, ValueError, TypeError)
+_DAMAGE = (  # what readers of bytes without sense raise
+    *(SafetensorError, OSError, LookupError, ValueError, TypeError),
+    *(AttributeError, RuntimeError, MemoryError, ArithmeticError),
+)
 _log = logging.getLogger(__name__)
 
 
@@ -137,6 +140,18 @@ def mend_checkpoint(path: Path) -> bool:
     return sound
 
 
+def remove_checkpoint(path: Path) -> None:
+    """Remove it and the one before, lest a training that starts anew falls back to them.
+
+    Raises
+    ------
+    DiskError
+        When the file system refuses.
+    """
+    for place in (path, path.with_name(PREVIOUS), path.with_name(NEXT)):
+        _remove(place)
+
+
 def load_checkpoint(path: Path, settings: str, model: nn.Module, optimizer: optim.Optimizer) -> Restored | None:
     """Put model and optimiser where they were; None when there is no checkpoint that is whole.
 
@@ -183,7 +198,7 @@ def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise DiskError(f"Could not remove the damaged file {path}: {error.strerror or error}.") from error
+        raise DiskError(f"Could not remove {path}: {error.strerror or error}.") from error
 
 
 def _shown(path: Path) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import nn, optim
 
 from clearmargin.recipe import Training
-from clearmargin.training.checkpoint import Progress
+from clearmargin.training.checkpoint import Progress, remove_checkpoint
 from clearmargin.training.divergence import require_finite_loss, require_finite_row
 from clearmargin.training.feeds import Chance, Feed, Report
 from clearmargin.training.keeping import Keeper
@@ -100,7 +100,9 @@ def fit(
     asked = {"training": settings.model_dump(), "seed": seed, "classes": classes, "samples": len(train.feed)}
     progress = Progress(settings=json.dumps(asked), precision=str(precision))
     keeper = Keeper(checkpoint, model, optimizer, progress)
-    if resume and keeper.restore():
+    if not resume:
+        remove_checkpoint(checkpoint)
+    elif keeper.restore():
         progress = keeper.progress
         precision = getattr(torch, progress.precision.removeprefix("torch."))
         if after_epoch is not None and progress.history:
