@@ -96,6 +96,9 @@ def _inside(folder: Path) -> Iterator[Path]:
     for name, is_folder in found:
         if is_folder:
             yield from _inside(folder / name)
-        elif not name.startswith(".") and (folder / name).is_file():
-            if extension(name) in IMAGE_EXTENSIONS or is_dicom_image(folder / name):
-                yield folder / name
+        elif not name.startswith(".") and _is_image(folder / name):
+            yield folder / name
+
+
+def _is_image(path: Path) -> bool:
+    return path.is_file() and (extension(path.name) in IMAGE_EXTENSIONS or is_dicom_image(path))
