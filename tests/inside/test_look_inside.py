@@ -170,5 +170,5 @@ def test_stopped_in_between_it_goes_on_with_the_next_contender(recipe, class_fol
 def test_a_table_has_nothing_to_look_at(tmp_path):
     empty = np.array([], dtype=object)
     rows = Inputs(None, (), None, (), 0, "key", Columns(("a", "b")), False)
-    look_inside(tmp_path, rows, Split(empty, empty, empty, empty, (0.8, 0.1, 0.1), False), None)
+    look_inside(tmp_path, rows, Split(empty, empty, empty, empty, (0.8, 0.1, 0.1), False), None, None)
     assert list(tmp_path.iterdir()) == []

@@ -27,7 +27,6 @@ from clearmargin.exported import ExportedContender, exported_contender, softmax
 from clearmargin.exporting.graph import describe_model
 from clearmargin.exporting.samples import RunData
 from clearmargin.files import write_bytes, write_json
-from clearmargin.foreign.runtime import without_telemetry
 from clearmargin.records import Predictions, Progress
 from clearmargin.runs import Run
 from clearmargin.trained import BATCH
@@ -79,7 +78,6 @@ def _starts(rows: np.ndarray) -> range:
 
 def _quantised(exported: ExportedContender, batches: Callable[[], Iterator[np.ndarray]]) -> bytes:
     """The file in 8 bits: weights by channel, activations as they ranged over the calibration images."""
-    without_telemetry()
     try:
         import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,8 @@ from clearmargin.errors import MissingExtraError, WeightsError, WorkError
 _ERRORS_ONLY = 3
 
 
-def without_telemetry() -> None:
-    """To be called before anything of onnxruntime is imported."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
-
 def _onnxruntime() -> Any:
-    """The library; since version 1.29 it sends telemetry unless it was told not to before its first import."""
-    without_telemetry()
+    """The library, which since version 1.29 reports home unless it is told not to (`telemetry`, and here)."""
     try:
         import onnxruntime
     except ImportError as error:
