@@ -140,7 +140,7 @@ def test_a_search_that_is_closed_asks_for_nothing_more(tmp_path):
         assert later.ask(9) is None
 
 
-def test_a_trial_that_ends_its_process_is_not_begun_for_ever(tmp_path):
+def test_how_often_a_trial_was_begun_is_counted(tmp_path):
     for begins in range(1, 6):
         with opened(tmp_path) as search:
             asked = search.ask(9)

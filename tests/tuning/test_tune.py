@@ -1,6 +1,7 @@
 """A whole search, interrupted or not, and what it shows."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,10 @@ pytest.importorskip("optuna", reason="tuning needs optuna")
 from clearmargin.contest import learn
 from clearmargin.errors import DivergenceError, RunFolderError, UsageError
 from clearmargin.files import read_table
+from clearmargin.records import Preprocessing
 from clearmargin.report.page import write_report
-from clearmargin.tuning import attempt, tune
+from clearmargin.tuning import attempt, make_plan, tune
+from clearmargin.tuning.search import MOST_BEGINS
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -176,6 +179,33 @@ def test_a_trial_that_diverges_or_does_not_fit_ends_that_trial_alone(recipe, cla
     assert all(trial.note for trial in done.trials if trial.outcome in ("diverged", "refused"))
     refused = [trial for trial in done.trials if trial.outcome == "refused"]
     assert all(trial.settings["layers.1.size"] == 63 for trial in refused)
+
+
+def told_of(ground, settings, begins=1):
+    told = []
+    asked = SimpleNamespace(
+        settings=settings,
+        number=1,
+        begins=begins,
+        tell=lambda outcome, score, **facts: told.append((outcome, score, facts)),
+    )
+    ground.attempt(asked, [], quiet)
+    return told
+
+
+def test_a_trial_that_ended_its_process_again_and_again_is_left(tmp_path):
+    (outcome, score, facts), *more = told_of(attempt.Ground(None, None, None, [], None, tmp_path), {}, MOST_BEGINS + 1)
+    assert (outcome, score, more) == ("failed", None, [])
+    assert "memory" in facts["note"]
+
+
+def test_a_window_that_is_larger_than_what_it_is_laid_on_is_refused_in_its_trial_alone(recipe, tmp_path):
+    plan = make_plan(recipe, ["contender.small.layers.1.size=[2, 63]"])
+    inputs = SimpleNamespace(preprocessing=Preprocessing(16, "pad", "gray"))
+    ground = attempt.Ground(plan, SimpleNamespace(outputs=3), inputs, [None], None, tmp_path)
+    ((outcome, score, facts),) = told_of(ground, {**plan.untuned, "layers.1.size": 63})
+    assert (outcome, score) == ("refused", None)
+    assert "63" in facts["note"]
 
 
 def test_where_nothing_is_better_the_report_says_so(recipe, class_folder, tmp_path):
