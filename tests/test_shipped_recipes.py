@@ -52,7 +52,7 @@ def pictures(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("recipe", ["mnist", "mnist-fast", "mnist-tutorial", "cifar10", "cifar10-fast"])
+@pytest.mark.parametrize("recipe", ["mnist", "mnist-fast", "mnist-tutorial", "cifar10", "cifar10-fast", "cifar10-hour"])
 def test_published_parts_that_share_near_copies_are_not_refused(recipe: str) -> None:
     split = load_recipe(recipe).split
     assert (split.use_given, split.near_duplicates) == (True, "drop")  # else the published data end in a refusal
