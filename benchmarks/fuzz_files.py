@@ -173,6 +173,7 @@ class Canary:
 def models(folder: Path, times: int, lots: random.Random) -> list[str]:
     """Mutate files of a finished run; and put crafted weights with a right hash into it."""
     import clearmargin as cm
+    from clearmargin.files import sealed
 
     (folder / "small.toml").write_text(RECIPE)
     run = cm.run(folder / "small.toml", data=folder / "images", out=folder / "run", progress=lambda *_: None)
@@ -196,7 +197,7 @@ def models(folder: Path, times: int, lots: random.Random) -> list[str]:
     for name, content in crafted(place / "model.safetensors", canary).items():
         (place / "model.safetensors").write_bytes(content)
         described["weights_sha256"] = hashlib.sha256(content).hexdigest()
-        (place / "model.json").write_text(json.dumps(described))
+        (place / "model.json").write_text(json.dumps(sealed(described)))
         before = counts["refused"]
         attempt(predict, f"models: {name}", counts, faults)
         if counts["refused"] == before:

@@ -447,6 +447,7 @@ def results(run: Path) -> Iterator[tuple[str, bytes]]:
             yield name, path.read_bytes()
         elif path.name == "model.json":
             model = json.loads(path.read_text())
+            del model["content_sha256"]
             for key in ("seconds", "trunk_seconds"):
                 model["training"].pop(key, None)
             yield name, json.dumps(model, sort_keys=True).encode()

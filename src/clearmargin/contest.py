@@ -17,7 +17,7 @@ from clearmargin.cache import cache_folder
 from clearmargin.columns import column_statistics
 from clearmargin.deciding import Deciding
 from clearmargin.evaluation.decision import Decision
-from clearmargin.files import file_sha256, write_json, write_table, write_tensors
+from clearmargin.files import file_sha256, sealed, write_json, write_table, write_tensors
 from clearmargin.mapped_rows import Subset
 from clearmargin.models import Network, Pretraining, build_network, set_first_weights
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics
@@ -253,7 +253,7 @@ def _write_weights(folder: Path, network: Network, fitted: Fitted) -> None:
 
 
 def _write_description(folder: Path, description: dict[str, Any], decided: Decision | None) -> None:
-    """``model.json``, which binds the weights by hash."""
+    """``model.json``, which binds the weights by hash, and is sealed by its own."""
     decision = {} if decided is None else {"decision": decided.as_json()}
     weights = {"weights_sha256": file_sha256(folder / "model.safetensors")}
-    write_json(folder / "model.json", {**description, **weights, **decision})
+    write_json(folder / "model.json", sealed({**description, **weights, **decision}))

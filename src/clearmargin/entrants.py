@@ -15,7 +15,7 @@ from clearmargin.diverged import read_diverged, write_diverged
 from clearmargin.errors import DivergenceError, UsageError, WorkError
 from clearmargin.evaluation.calibration import Temperature
 from clearmargin.evaluation.decision import fit_decision
-from clearmargin.files import write_bytes, write_json
+from clearmargin.files import sealed, write_bytes, write_json
 from clearmargin.foreign import ForeignModel, foreign_preprocessing, open_foreign
 from clearmargin.judgement import point_figures
 from clearmargin.models import Network, Pretraining
@@ -141,7 +141,7 @@ class Published:
         pixels = self.views(foreign_preprocessing(self.settings, self.preprocessing))
         validation = self._predictions(pixels, split, "validation", progress)
         write_bytes(folder / "model.onnx", self.model.content)
-        write_json(folder / "model.json", self._described(task, validation, split))
+        write_json(folder / "model.json", sealed(self._described(task, validation, split)))
         test = self._predictions(pixels, split, "test", progress)
         task.write(folder / "predictions.csv", {"validation": validation, "test": test})
 
