@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import random
 import signal
@@ -17,6 +18,7 @@ import safetensors.torch
 from benchmarks.kill_points import fingerprint, silent
 
 import clearmargin as cm
+from clearmargin.check import main as check
 from clearmargin.errors import ClearmarginError, DiskError, WorkError
 from clearmargin.interruption import Stopped, stoppable
 from clearmargin.training import keeping
@@ -158,6 +160,35 @@ def test_damage_is_told_in_the_log_of_the_run(
     told = "one-layer/checkpoint/state.safetensors is damaged"
     assert f"warning: The checkpoint {told}" in (out / "run.log").read_text()
     assert told in capsys.readouterr().err
+    assert fingerprint(out) == in_peace
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "model.json"])
+@pytest.mark.parametrize(("stopped_at", "looks"), [("two layers: training", 1), ("Looking inside", 2)])
+def test_what_was_done_and_is_damaged_is_trained_again(
+    run: Run, in_peace: str, tmp_path: Path, name: str, stopped_at: str, looks: int
+) -> None:
+    """Also after the evaluation, which then rests on a file that is no more."""
+
+    def stop(what: str, done: int, total: int, note: str) -> None:
+        if what == stopped_at:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(out, progress=stop)
+    path = out / "contenders" / "one-layer" / name
+    content = path.read_bytes()
+    place = content.rindex(b"0.") + 2  # a digit of a figure
+    path.write_bytes(content[:place] + (b"1" if content[place : place + 1] != b"1" else b"2") + content[place + 1 :])
+    run(out, resume=True)
+    told = f"warning: 'one layer' was done, but its {name} was damaged or changed since: it is trained again."
+    assert told in (out / "run.log").read_text()
+    assert check([str(out)]) == 0
+    evaluation = out / "evaluation.json"
+    figures = json.loads(evaluation.read_text())
+    assert figures.pop("evaluation_number") == looks  # model.json holds other seconds: the ledger takes it for another
+    evaluation.write_text(json.dumps({**figures, "evaluation_number": 1}))
     assert fingerprint(out) == in_peace
 
 

@@ -33,7 +33,7 @@ def test_the_run_folder_holds_what_the_design_lists(finished: Run) -> None:
     expected = ["recipe.toml", "environment.json", "audit.json", "split.csv", "split.json", "run.log", "ledger.jsonl"]
     expected += ["evaluation.json", "report.html"]
     for slug in ("one-layer", "two-layers"):
-        files = ("model.safetensors", "model.json", "history.csv", "predictions.csv")
+        files = ("model.safetensors", "model.json", "history.csv", "predictions.csv", "done.json")
         expected += [f"contenders/{slug}/{file}" for file in files]
     assert set(expected) <= present
     assert not [name for name in present if name.endswith(".tmp") or "checkpoint" in name]

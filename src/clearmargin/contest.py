@@ -64,8 +64,8 @@ def train_contender(
 ) -> None:
     """Train, write ``model.safetensors``, ``model.json`` and ``history.csv``, then ``predictions.csv``.
 
-    A checkpoint in ``folder`` is gone on from. Temperature and thresholds are fixed on the validation part and travel
-    in ``model.json``; only after that is on the disk, the test part is looked at.
+    A checkpoint in ``folder`` is gone on from, and left there. Temperature and thresholds are fixed on the validation
+    part and travel in ``model.json``; only after that is on the disk, the test part is looked at.
 
     Raises
     ------
@@ -94,7 +94,6 @@ def train_contender(
         said: dict[Part, Any] = {"validation": on_validation, "test": deciding.answers("test", decided)}
         deciding.write_distances()
     task.write(folder / "predictions.csv", said)
-    forget_checkpoint(folder)
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ def _trunk_report(name: str, progress: Progress) -> Report:
 
 
 def forget_checkpoint(folder: Path) -> None:
-    """Remove what a contender whose predictions are written no longer needs to resume."""
+    """Remove what a contender that is done no longer needs to resume."""
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 
 

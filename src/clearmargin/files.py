@@ -109,6 +109,20 @@ def move_into_place(source: Path, target: Path) -> None:
         raise DiskError(f"Could not rename {source.name} in {source.parent}: {error.strerror or error}.") from error
 
 
+def remove(path: Path) -> None:
+    """Remove a file, if it is there.
+
+    Raises
+    ------
+    DiskError
+        When the file system refuses.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise DiskError(f"Could not remove {path.name} in {path.parent}: {error.strerror or error}.") from error
+
+
 def _sync_folder(folder: Path) -> None:
     if os.name == "nt":  # Windows has no handle on a folder to sync
         return
