@@ -28,7 +28,7 @@ from clearmargin.recipe_evaluation import EvaluationSettings
 from clearmargin.records import Columns, Inputs, Part, Progress, Split
 from clearmargin.split import check_division, crossing_groups
 from clearmargin.task import Classification, Task
-from clearmargin.training.checkpoint import mend_checkpoint, stored_precision
+from clearmargin.training.checkpoint import mend_checkpoint
 from clearmargin.training.deterministic import deterministic
 from clearmargin.training.feeds import Feed, Feeds, Report
 from clearmargin.training.loop import AfterEpoch, Fitted, Labelled, fit
@@ -132,7 +132,7 @@ def learn(
     ------
     SourceError
         When the split leaks, whoever made it.
-    DivergenceError, RunFolderError, DiskError
+    DivergenceError, RunFolderError, WorkError, DiskError
         As `fit`.
     """
     check_division(split, inputs)
@@ -140,14 +140,14 @@ def learn(
     mean, std = _normalisation(network, inputs, split)
     checkpoint = folder / "checkpoint" / "state.safetensors"
     little = isinstance(inputs.preprocessing, Columns) or work < WORTH_THREADS
-    resumes = mend_checkpoint(checkpoint)
-    precision = stored_precision(checkpoint) or choose_precision(settings.precision, little_work=little)
+    begun = mend_checkpoint(checkpoint)
+    precision = begun.dtype if begun else choose_precision(settings.precision, little_work=little)
     feeds = Feeds(network, settings, inputs, mean, std, cache=cache_folder(), precision=precision)
     trunk = _trunk_report(contender.name, progress)
     reuse_freed_memory()
     with deterministic():
         train = _labelled(feeds.train, task, split, "train", trunk)
-        if not resumes:  # else they come from there
+        if begun is None:  # else they come from there
             fit_whitening(network, lambda rows: train.feed.batch(rows, None), len(train.feed), seed)
         fitted = fit(
             feeds.model,

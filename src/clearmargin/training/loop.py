@@ -104,7 +104,7 @@ def fit(
         remove_checkpoint(checkpoint)
     elif keeper.restore():
         progress = keeper.progress
-        precision = getattr(torch, progress.precision.removeprefix("torch."))
+        precision = progress.dtype
         if after_epoch is not None and progress.history:
             after_epoch(progress.history)
 
