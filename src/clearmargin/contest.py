@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import zlib
 from collections.abc import Callable
@@ -73,7 +75,7 @@ def train_contender(
         When the split leaks, whoever made it.
     """
     with threads_for(work_of(contender, network)):
-        learned = learn(contender, network, task, inputs, split, folder, seed, progress)
+        learned = learn(contender, network, task, inputs, split, folder, seed, progress, pretraining)
         mean, std = learned.normalisation
         description = {
             "format": 1,
@@ -121,12 +123,13 @@ def learn(
     folder: Path,
     seed: int,
     progress: Progress,
+    pretraining: Pretraining | None,
     after_epoch: AfterEpoch | None = None,
 ) -> Learned:
     """Train on the training part, judged by the validation part; the test part is not looked at.
 
-    A checkpoint in ``folder`` is gone on from, and left there. ``after_epoch`` as `fit` takes it. The caller sets the
-    number of threads.
+    A checkpoint in ``folder`` is gone on from, and left there. ``pretraining`` says where the first weights came from;
+    ``after_epoch`` as `fit` takes it. The caller sets the number of threads.
 
     Raises
     ------
@@ -157,6 +160,7 @@ def learn(
             classes=task.outputs if isinstance(task, Classification) else None,
             precision=precision,
             seed=contender_seed(seed, contender),
+            identity=_identity(contender, pretraining, task, inputs, (mean, std)),
             checkpoint=checkpoint,
             resume=True,
             report=lambda done, total, note: progress(f"{contender.name}: training", done, total, note),
@@ -193,6 +197,28 @@ def contender_seed(seed: int, contender: Contender) -> int:
     """A contender's own seed: it follows from the recipe's seed and its name, not from its place in the list."""
     mixed = np.random.SeedSequence([seed, zlib.crc32(contender.name.encode("utf-8", "surrogatepass"))])
     return int(mixed.generate_state(1, np.uint32)[0] >> 1)
+
+
+def _identity(
+    contender: Contender,
+    pretraining: Pretraining | None,
+    task: Task,
+    inputs: Inputs,
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]],
+) -> str:
+    """SHA-256 of what a training depends on beside its settings: the network, its first weights, what goes in and out.
+
+    Numbers count to six digits: in those that follow, the mean of an image may differ between versions.
+    """
+    known = {
+        "contender": contender.model_dump(mode="json", exclude={"weights"}),  # a file is known by what is in it
+        "pretrained_sha256": None if pretraining is None else pretraining.sha256,
+        "preprocessing": _prepared(inputs),
+        "normalisation": normalisation,
+        **task.described(),
+    }
+    rounded = json.loads(json.dumps(known), parse_float=lambda text: f"{float(text):.6g}")
+    return hashlib.sha256(json.dumps(rounded, sort_keys=True).encode()).hexdigest()
 
 
 def _normalisation(network: Network, inputs: Inputs, split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -20,7 +20,7 @@ from torch import nn, optim
 from clearmargin.errors import DiskError, RunFolderError, WorkError
 from clearmargin.files import move_into_place, remove, write_tensors
 
-FORMAT = "3"
+FORMAT = "4"
 PREVIOUS, NEXT = "previous.safetensors", "next.safetensors"
 _DAMAGE = (  # what readers of bytes without sense raise
     *(SafetensorError, LookupError, ValueError, TypeError),
@@ -41,7 +41,7 @@ class Progress:
     Attributes
     ----------
     settings
-        What was asked for, as JSON: a checkpoint of other settings is refused.
+        What was asked for, and of what network, as JSON: a checkpoint of anything else is refused.
     batches_done, sums, epoch_seconds
         Of the epoch that is under way: its batches that were learned from, its row of the history so far, its time.
     """
@@ -162,8 +162,8 @@ def load_checkpoint(path: Path, settings: str, model: nn.Module, optimizer: opti
     progress, tensors = held
     if progress.settings != settings:
         raise RunFolderError(
-            f"{_shown(path)} was made with other settings than the recipe now asks for: resume with the same recipe, "
-            "or choose another --out."
+            f"{_shown(path)} was made with other settings, another network or other pretrained weights than now: "
+            "resume with the same recipe and the same files, or choose another --out."
         )
     try:
         model.load_state_dict(_below("model.", tensors))

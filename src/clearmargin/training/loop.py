@@ -62,6 +62,7 @@ def fit(
     precision: torch.dtype,
     seed: int,
     checkpoint: Path,
+    identity: str = "",
     resume: bool = False,
     report: Report | None = None,
     after_epoch: AfterEpoch | None = None,
@@ -78,6 +79,8 @@ def fit(
         How many there are; None to learn numbers.
     precision
         Number format of the arithmetic; weights and optimiser stay float32.
+    identity
+        Stands for all else that the course of training depends on: the network, its first weights, the data.
     checkpoint
         File that is rewritten as `Keeper` says, and when the work is told to stop.
     resume
@@ -90,14 +93,15 @@ def fit(
     DivergenceError
         When a loss or a weight is no longer finite.
     RunFolderError
-        When the checkpoint is of other settings, another seed, another network or other data.
+        When the checkpoint is of other settings, another seed or another identity.
     DiskError
         When the checkpoint can't be written.
     """
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = build_optimizer(model.parameters(), settings)
     objective = Numbers(settings) if classes is None else ClassLabels(settings, classes, train.targets)
-    asked = {"training": settings.model_dump(), "seed": seed, "classes": classes, "samples": len(train.feed)}
+    training = settings.model_dump()
+    asked = {"training": training, "seed": seed, "classes": classes, "samples": len(train.feed), "of": identity}
     progress = Progress(settings=json.dumps(asked), precision=str(precision))
     keeper = Keeper(checkpoint, model, optimizer, progress)
     if not resume:
