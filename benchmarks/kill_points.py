@@ -4,15 +4,16 @@ Small studies are run once in peace. Then, each time in a process of its own:
 
 - ``killed``: the process ends (``os._exit``, no cleaning up) at the Nth file operation, N = 1 … ; a file that it was
   about to sync is cut in half first. Then the same command with resume.
-- ``stopped``: SIGTERM comes within the Nth batch of two epochs of each contender. Then resume, which must begin with
-  the batch that follows.
+- ``stopped``: SIGTERM comes within the Nth batch of two epochs of each contender. No other checkpoint is written than
+  what the signal saves, and one when a training ends. Then resume, which must begin with the batch that follows.
 - ``refused``: the Nth file operation, and all that follow, fail as on a full disk. That must end in one error of
   ours, or the study goes on without (a ledger of the machine). Then resume.
 
 File operations are opening to write, renaming, removing, making folders, syncing, and writing tensors, in the run
-folder and in the cache; a checkpoint is written after every batch. After each resume weights, histories, predictions,
-gates and evaluation are compared with those of the undisturbed study, bit by bit (all but seconds and dates), and
-nothing half-written may be left. Power cuts that reorder what was written before are not simulated.
+folder and in the cache; but for ``stopped``, a checkpoint is written after every batch. After each resume weights,
+histories, predictions, gates and evaluation are compared with those of the undisturbed study, bit by bit (all but
+seconds and dates), and nothing half-written may be left. Power cuts that reorder what was written before are not
+simulated.
 
     python benchmarks/kill_points.py [--study plain vgg16] [--way killed stopped refused] [--points N] [--seed 0]
 
@@ -254,6 +255,7 @@ def stopped(study: Study, in_peace: str, points: list[int]) -> Outcome:
                     asked_at.write_text(repr(time.monotonic()))
                     os.kill(os.getpid(), signal.SIGTERM)
 
+            save_when_stopped_alone()
             at_every_batch(stop)
             try:
                 with stoppable():
@@ -412,6 +414,13 @@ def keep_every_batch() -> None:
 
     keeping.CHECKPOINT_SECONDS = keeping.BATCH_CHECKPOINT_SECONDS = 0.0
     keeping.LARGEST_SHARE = 1e9
+
+
+def save_when_stopped_alone() -> None:
+    """Write no checkpoint between batches or epochs: what a signal does not save is lost."""
+    from clearmargin.training import keeping
+
+    keeping.CHECKPOINT_SECONDS = keeping.BATCH_CHECKPOINT_SECONDS = 1e9
 
 
 def blank_figures() -> None:
