@@ -35,7 +35,7 @@ from clearmargin.training.deterministic import deterministic
 from clearmargin.training.feeds import Feed, Feeds, Report
 from clearmargin.training.loop import AfterEpoch, Fitted, Labelled, fit
 from clearmargin.training.memory import reuse_freed_memory
-from clearmargin.training.threads import WORTH_THREADS, threads_for
+from clearmargin.training.threads import WORTH_THREADS, compute_as, threads_for
 
 
 def first_network(
@@ -129,7 +129,8 @@ def learn(
     """Train on the training part, judged by the validation part; the test part is not looked at.
 
     A checkpoint in ``folder`` is gone on from, and left there. ``pretraining`` says where the first weights came from;
-    ``after_epoch`` as `fit` takes it. The caller sets the number of threads.
+    ``after_epoch`` as `fit` takes it. The caller sets the number of threads, and sets it back: a training that is gone
+    on with takes as many as it began with.
 
     Raises
     ------
@@ -144,6 +145,8 @@ def learn(
     checkpoint = folder / "checkpoint" / "state.safetensors"
     little = isinstance(inputs.preprocessing, Columns) or work < WORTH_THREADS
     begun = mend_checkpoint(checkpoint)
+    if begun is not None:
+        compute_as(begun.computed_with, contender.name)
     precision = begun.dtype if begun else choose_precision(settings.precision, little_work=little)
     feeds = Feeds(network, settings, inputs, mean, std, cache=cache_folder(), precision=precision)
     trunk = _trunk_report(contender.name, progress)

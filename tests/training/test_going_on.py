@@ -11,6 +11,7 @@ from clearmargin.models import Pretraining
 from clearmargin.recipe import Contender
 from clearmargin.records import Inputs, Preprocessing, Sample, Split
 from clearmargin.task import Classification
+from clearmargin.training import threads
 
 PARTS = np.array(["train"] * 12 + ["validation"] * 4, dtype=object)
 LABELS = np.array(["no", "yes"] * 8, dtype=object)
@@ -77,3 +78,35 @@ def test_another_network_of_the_same_shapes_is_refused(train, change):
         train(stop)
     with pytest.raises(RunFolderError, match="another network or other pretrained weights than now: resume with the"):
         train(**change)
+
+
+@pytest.fixture
+def begun_with_two(train, monkeypatch):
+    """A training that was stopped, begun with two threads, while there is one now."""
+    monkeypatch.setattr(threads, "available_cores", lambda: 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    with pytest.raises(KeyboardInterrupt):
+        train(stop)
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("begun_with_two")
+def test_it_has_the_threads_it_began_with(train, caplog):
+    seen = []
+    train(lambda history: seen.append(torch.get_num_threads()))
+    assert (set(seen), caplog.text) == ({2}, "")
+
+
+@pytest.mark.usefixtures("begun_with_two")
+def test_cores_that_are_not_there_and_another_version_are_warned_of(train, caplog, monkeypatch):
+    monkeypatch.setattr(threads, "available_cores", lambda: 1)
+    monkeypatch.setattr(threads, "version", lambda name: "9.9")
+    seen = []
+    train(lambda history: seen.append(torch.get_num_threads()))
+    assert set(seen) == {1}
+    (told,) = caplog.messages
+    assert told.startswith("The training of 'plain' was begun with clearmargin ")
+    assert "(now 9.9), threads 2 (now 1): the result may differ in its last digits" in told

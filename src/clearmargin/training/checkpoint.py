@@ -44,6 +44,8 @@ class Progress:
         What was asked for, and of what network, as JSON: a checkpoint of anything else is refused.
     batches_done, sums, epoch_seconds
         Of the epoch that is under way: its batches that were learned from, its row of the history so far, its time.
+    computed_with
+        Versions, and the number of threads, that it began with.
     """
 
     settings: str
@@ -56,6 +58,7 @@ class Progress:
     batches_done: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     epoch_seconds: float = 0.0
+    computed_with: dict[str, str | int] = field(default_factory=dict)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -20,6 +20,7 @@ from clearmargin.training.feeds import Chance, Feed, Report
 from clearmargin.training.keeping import Keeper
 from clearmargin.training.objectives import ClassLabels, Numbers, Objective
 from clearmargin.training.optimizers import build_optimizer, set_learning_rate
+from clearmargin.training.threads import computed_with
 
 AfterEpoch = Callable[[Sequence[Mapping[str, float]]], None]  # rows of the history, one an epoch
 
@@ -102,7 +103,7 @@ def fit(
     objective = Numbers(settings) if classes is None else ClassLabels(settings, classes, train.targets)
     training = settings.model_dump()
     asked = {"training": training, "seed": seed, "classes": classes, "samples": len(train.feed), "of": identity}
-    progress = Progress(settings=json.dumps(asked), precision=str(precision))
+    progress = Progress(json.dumps(asked), precision=str(precision), computed_with=computed_with())
     keeper = Keeper(checkpoint, model, optimizer, progress)
     if not resume:
         remove_checkpoint(checkpoint)
