@@ -350,8 +350,6 @@ class Shim:
         elif event not in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.utime"):
             return
         if isinstance(words[0], str | os.PathLike) and os.fspath(words[0]).startswith(self._below):
-            if os.fspath(words[0]).endswith(".lock"):
-                return  # of the lock itself nothing depends
             self._operation(None)
 
     def _is_file_below(self, descriptor: int) -> bool:

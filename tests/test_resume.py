@@ -19,6 +19,7 @@ from benchmarks.kill_points import fingerprint, silent
 
 import clearmargin as cm
 from clearmargin.check import main as check
+from clearmargin.claim import sole_writer
 from clearmargin.errors import ClearmarginError, DiskError, WorkError
 from clearmargin.interruption import Stopped, stoppable
 from clearmargin.training import keeping
@@ -64,8 +65,6 @@ def break_file_operations(monkeypatch: pytest.MonkeyPatch, at: int | None, error
 
     def counted(operation: Callable[..., object], name: str) -> Callable[..., object]:
         def count(*words: object, **named: object) -> object:
-            if str(words[0]).endswith(".lock"):
-                return operation(*words, **named)
             done.append(name)
             if at is not None and len(done) >= at:
                 raise error
@@ -132,6 +131,21 @@ def test_a_disk_that_refuses_is_one_message_and_the_last_state_is_kept(run: Run,
         assert "\n" not in str(refused.value)
         run(out, resume=True)
         assert fingerprint(out) == in_peace, at
+
+
+def test_a_lock_that_can_not_be_removed_hides_nothing_and_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with pytest.raises(DiskError, match="what the work says"), sole_writer(tmp_path / "run"):  # noqa: PT012
+        monkeypatch.setattr(os, "unlink", refuse)
+        raise DiskError("what the work says")
+    monkeypatch.undo()
+    with sole_writer(tmp_path / "run"):
+        assert (tmp_path / "run" / ".lock").exists()
+    assert not (tmp_path / "run" / ".lock").exists()
 
 
 def test_killed_before_anything_stands_in_the_folder(run: Run, in_peace: str, tmp_path: Path) -> None:

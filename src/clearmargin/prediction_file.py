@@ -21,6 +21,7 @@ from typing import BinaryIO
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from clearmargin.claim import let_go
 from clearmargin.errors import DiskError, RunFolderError, UsageError
 from clearmargin.evaluation.decision import Decision
 from clearmargin.files import rows_text, sealed, table_text, write_json
@@ -124,8 +125,7 @@ def _sole_writer(out: Path) -> Generator[None]:
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
-        held.release()
+        let_go(held)
 
 
 @dataclass
