@@ -120,7 +120,7 @@ def fit(
             row = train_epoch(model, train, objective, optimizer, settings, precision, seed, epoch, report, keeper)
             judged = judge(model, validation, objective, precision)
             row = row | {f"validation_{name}": value for name, value in judged.items()}
-            require_finite_row(row, model, epoch, settings)
+            require_finite_row(row, model, epoch, settings, validation.feed, validation.targets)
             score = objective.score(judged)
             better = settings.keep == "last" or score > progress.best_score
             keeper.epoch_done(epoch, row, score if better else None, last=epoch + 1 == settings.epochs)
