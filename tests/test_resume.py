@@ -179,8 +179,10 @@ def test_damage_is_told_in_the_log_of_the_run(
     assert fingerprint(out) == in_peace
 
 
-@pytest.mark.parametrize("name", ["predictions.csv", "model.json"])
-@pytest.mark.parametrize(("stopped_at", "looks"), [("two layers: training", 1), ("Looking inside", 2)])
+@pytest.mark.parametrize(
+    ("name", "stopped_at", "looks"),
+    [("predictions.csv", "two layers: training", 1), ("model.json", "Looking inside", 2)],
+)
 def test_what_was_done_and_is_damaged_is_trained_again(
     run: Run, in_peace: str, tmp_path: Path, name: str, stopped_at: str, looks: int
 ) -> None:

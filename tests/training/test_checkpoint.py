@@ -319,7 +319,7 @@ def test_a_checkpoint_of_other_settings_is_refused(plain_cnn, tmp_path, settings
     interrupted(plain_cnn, tmp_path, BATCHES + 1)
     before = path_of(tmp_path).read_bytes()
     with pytest.raises(
-        RunFolderError, match=r"plain/checkpoint/state\.safetensors was made with other settings .*--out"
+        RunFolderError, match=r"plain/checkpoint/state\.safetensors was made with other settings, .*--out"
     ):
         run(plain_cnn, tmp_path, **settings)
     assert path_of(tmp_path).read_bytes() == before

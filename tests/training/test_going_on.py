@@ -13,7 +13,7 @@ from clearmargin.records import Inputs, Preprocessing, Sample, Split
 from clearmargin.task import Classification
 from clearmargin.training import threads
 
-PARTS = np.array(["train"] * 12 + ["validation"] * 4, dtype=object)
+PARTS = np.array(["train"] * 12 + ["validation"] * 2 + ["test"] * 2, dtype=object)
 LABELS = np.array(["no", "yes"] * 8, dtype=object)
 NAMES = np.array([f"{number}.png" for number in range(len(PARTS))], dtype=object)
 LAYERS = [{"conv": 4, "activation": "relu"}, {"pool": "max"}, {"dropout": 0.2}]
@@ -40,7 +40,7 @@ def train(tmp_path, pictures):
             preprocessing=Preprocessing(8),
             simulated=False,
         )
-        split = Split(NAMES, LABELS, NAMES, PARTS, (0.8, 0.2, 0.0), patients=False)
+        split = Split(NAMES, LABELS, NAMES, PARTS, (0.8, 0.1, 0.1), patients=False)
         settings = {"epochs": 3, "batch_size": 4, "precision": "float32"}
         contender = Contender.model_validate({"name": "plain", "layers": layers, "training": settings})
         network, _ = first_network(contender, (3, 8, 8), 2, seed=1)

@@ -63,7 +63,7 @@ class Progress:
     @property
     def dtype(self) -> torch.dtype:
         """The number format it began with."""
-        return getattr(torch, self.precision.removeprefix("torch."))  # type: ignore[no-any-return]
+        return getattr(torch, self.precision.removeprefix("torch."))
 
 
 @dataclass(frozen=True)
