@@ -4,19 +4,23 @@ Small studies are run once in peace. Then, each time in a process of its own:
 
 - ``killed``: the process ends (``os._exit``, no cleaning up) at the Nth file operation, N = 1 … ; a file that it was
   about to sync is cut in half first. Then the same command with resume.
-- ``stopped``: SIGTERM comes within the Nth batch of two epochs of each contender. Then resume, which must begin with
-  the batch that follows.
+- ``stopped``: SIGTERM comes within the Nth batch of two epochs of each contender. No other checkpoint is written than
+  what the signal saves, and one when a training ends. Then resume, which must begin with the batch that follows.
+- ``stopped-anywhere``: SIGTERM comes at some millisecond of the study, while images are read, layers computed, figures
+  written. It must have left within ten seconds. Then resume.
 - ``refused``: the Nth file operation, and all that follow, fail as on a full disk. That must end in one error of
   ours, or the study goes on without (a ledger of the machine). Then resume.
 
 File operations are opening to write, renaming, removing, making folders, syncing, and writing tensors, in the run
-folder and in the cache; a checkpoint is written after every batch. After each resume weights, histories, predictions,
-gates and evaluation are compared with those of the undisturbed study, bit by bit (all but seconds and dates), and
-nothing half-written may be left. Power cuts that reorder what was written before are not simulated.
+folder and in the cache; but for ``stopped``, a checkpoint is written after every batch. After each resume weights,
+histories, predictions, gates and evaluation are compared with those of the undisturbed study, bit by bit (all but
+seconds and dates), and nothing half-written may be left. Power cuts that reorder what was written before are not
+simulated.
 
-    python benchmarks/kill_points.py [--study plain vgg16] [--way killed stopped refused] [--points N] [--seed 0]
+    python benchmarks/kill_points.py [--study plain vgg16] [--way killed stopped stopped-anywhere refused] [--points N]
+                                     [--seed 0]
 
-``--points`` takes so many of them by lot (the seed) in place of all.
+``--points`` takes so many of them by lot (the seed) in place of all (of the milliseconds, 100 where it is not given).
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -47,6 +52,8 @@ import torch
 from PIL import Image
 
 KILLED = 137
+LEAVES_WITHIN_SECONDS = 10.0
+ANYWHERE = 100  # moments to be stopped at, where `--points` does not say how many
 COMMON = """
 name = "Kill points"
 [data]
@@ -123,6 +130,12 @@ class Outcome:
     faults: list[str] = field(default_factory=list)
     slowest_seconds: float = 0.0
 
+    def took(self, seconds: float, point: str) -> None:
+        """Note how long a process took to leave after the signal."""
+        self.slowest_seconds = max(self.slowest_seconds, seconds)
+        if seconds > LEAVES_WITHIN_SECONDS:
+            self.faults.append(f"{point}: it left {seconds:.1f} s after the signal")
+
 
 def main() -> int:
     """Try them and print what came of it."""
@@ -135,20 +148,21 @@ def main() -> int:
     torch.set_num_threads(1)
     blank_figures()
     keep_every_batch()
+    pass_few_at_once()
     failed = 0
     with tempfile.TemporaryDirectory(prefix="kill-points-") as folder:
         for name in asked.study:
             study = prepared(name, Path(folder))
-            in_peace, operations, batches = undisturbed(study)
-            print(f"{name}: {operations} file operations, {batches} batches", flush=True)
+            in_peace, operations, batches, milliseconds = undisturbed(study)
+            print(f"{name}: {operations} file operations, {batches} batches, {milliseconds} ms", flush=True)
+            places = {"stopped": batches, "stopped-anywhere": milliseconds}
             for way in asked.way:
-                points = chosen(batches if way == "stopped" else operations, asked.points, asked.seed)
+                most = asked.points or (ANYWHERE if way == "stopped-anywhere" else None)
+                points = chosen(places.get(way, operations), most, asked.seed)
                 outcome = WAYS[way](study, in_peace, points)
                 failed += len(outcome.faults)
                 slowest = (
-                    f", the slowest had left {outcome.slowest_seconds:.1f} s after the signal"
-                    if way == "stopped"
-                    else ""
+                    f", the slowest had left {outcome.slowest_seconds:.1f} s after the signal" if way in places else ""
                 )
                 print(f"  {way}: {outcome.same} of {outcome.tried} ended with the same bits{slowest}", flush=True)
                 for fault in outcome.faults:
@@ -187,23 +201,24 @@ def prepared(name: str, folder: Path) -> Study:
     return Study(name, place / "recipe.toml", place / "images", place)
 
 
-def undisturbed(study: Study) -> tuple[str, int, int]:
-    """Fingerprint of the study when nothing happens; its file operations and batches."""
+def undisturbed(study: Study) -> tuple[str, int, int, int]:
+    """Fingerprint of the study when nothing happens; its file operations, batches, and milliseconds."""
     counted = study.place / "counted.json"
 
     def work() -> None:
         seen: list[int] = []
+        started = time.monotonic()
         shim = Shim(study.place / "peace", at=None)
         at_every_batch(seen.append)
         study.run("peace", resume=False, progress=silent)
-        counted.write_text(json.dumps([shim.count, len(seen)]))
+        counted.write_text(json.dumps([shim.count, len(seen), round(1000 * (time.monotonic() - started))]))
 
     study.run("warm", resume=False, progress=silent)  # so that children find all modules imported
     status, said = forked(work)
     if status != 0:
         raise SystemExit(f"The undisturbed study failed:\n{said}")
-    operations, batches = json.loads(counted.read_text())
-    return fingerprint(study.place / "peace" / "run"), operations, batches
+    operations, batches, milliseconds = json.loads(counted.read_text())
+    return fingerprint(study.place / "peace" / "run"), operations, batches, milliseconds
 
 
 def killed(study: Study, in_peace: str, points: list[int]) -> Outcome:
@@ -254,6 +269,7 @@ def stopped(study: Study, in_peace: str, points: list[int]) -> Outcome:
                     asked_at.write_text(repr(time.monotonic()))
                     os.kill(os.getpid(), signal.SIGTERM)
 
+            save_when_stopped_alone()
             at_every_batch(stop)
             try:
                 with stoppable():
@@ -262,15 +278,47 @@ def stopped(study: Study, in_peace: str, points: list[int]) -> Outcome:
                 os._exit(caught.exit_status)
 
         status, said = forked(work)
-        seconds = time.monotonic() - float(asked_at.read_text())
-        outcome.slowest_seconds = max(outcome.slowest_seconds, seconds)
+        outcome.took(time.monotonic() - float(asked_at.read_text()), f"batch {at}")
         resumed(study, "stopped", in_peace, outcome, f"batch {at}", status == 143, said, learned=at)
+    return outcome
+
+
+def stopped_anywhere(study: Study, in_peace: str, points: list[int]) -> Outcome:
+    """Send SIGTERM so many milliseconds after the beginning, whatever is being done then, and resume."""
+    outcome, asked_at = Outcome(), study.place / "asked"
+    for at in points:
+        asked_at.unlink(missing_ok=True)
+
+        def work(at: int = at) -> None:
+            from clearmargin.interruption import Stopped, stoppable
+
+            def stop() -> None:
+                asked_at.write_text(repr(time.monotonic()))
+                os.kill(os.getpid(), signal.SIGTERM)
+
+            save_when_stopped_alone()
+            timer = threading.Timer(at / 1000, stop)
+            try:
+                with stoppable():
+                    timer.start()
+                    try:
+                        study.run("stopped-anywhere", resume=False, progress=silent)
+                    finally:
+                        timer.cancel()
+            except Stopped as caught:
+                os._exit(caught.exit_status)
+
+        status, said = forked(work)
+        if asked_at.exists():  # else it had ended before
+            outcome.took(time.monotonic() - float(asked_at.read_text()), f"{at} ms")
+        resumed(study, "stopped-anywhere", in_peace, outcome, f"{at} ms", status in (0, 143), said)
     return outcome
 
 
 WAYS: dict[str, Callable[[Study, str, list[int]], Outcome]] = {
     "killed": killed,
     "stopped": stopped,
+    "stopped-anywhere": stopped_anywhere,
     "refused": refused,
 }
 
@@ -348,8 +396,6 @@ class Shim:
         elif event not in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.utime"):
             return
         if isinstance(words[0], str | os.PathLike) and os.fspath(words[0]).startswith(self._below):
-            if os.fspath(words[0]).endswith(".lock"):
-                return  # of the lock itself nothing depends
             self._operation(None)
 
     def _is_file_below(self, descriptor: int) -> bool:
@@ -414,6 +460,20 @@ def keep_every_batch() -> None:
     keeping.LARGEST_SHARE = 1e9
 
 
+def save_when_stopped_alone() -> None:
+    """Write no checkpoint between batches or epochs: what a signal does not save is lost."""
+    from clearmargin.training import keeping
+
+    keeping.CHECKPOINT_SECONDS = keeping.BATCH_CHECKPOINT_SECONDS = 1e9
+
+
+def pass_few_at_once() -> None:
+    """Pass two images at once through frozen layers, so that there are many places to be stopped at."""
+    from clearmargin.training import trunk
+
+    trunk.MOST_AT_ONCE = 2
+
+
 def blank_figures() -> None:
     """Blank sheets in place of figures, which take longer than all else."""
     from clearmargin.report import drawing
@@ -447,6 +507,7 @@ def results(run: Path) -> Iterator[tuple[str, bytes]]:
             yield name, path.read_bytes()
         elif path.name == "model.json":
             model = json.loads(path.read_text())
+            del model["content_sha256"]
             for key in ("seconds", "trunk_seconds"):
                 model["training"].pop(key, None)
             yield name, json.dumps(model, sort_keys=True).encode()

@@ -137,14 +137,15 @@ def test_a_window_that_is_none_makes_a_damaged_model(finished: Path, tmp_path: P
     import shutil
 
     from clearmargin.errors import RunFolderError
+    from clearmargin.files import sealed
 
     for window in ("wide", [0.0], [0.0, 0.0], ["a", 1.0], {"center": 1}):
         shutil.copytree(finished, tmp_path / "run", dirs_exist_ok=True)
         path = tmp_path / "run" / "contenders" / "small" / "model.json"
         described = json.loads(path.read_text(encoding="utf-8"))
         described["preprocessing"]["window"] = window
-        path.write_text(json.dumps(described), encoding="utf-8")
-        with pytest.raises(RunFolderError, match="damaged"):
+        path.write_text(json.dumps(sealed(described)), encoding="utf-8")
+        with pytest.raises(RunFolderError, match="does not describe a model"):
             open_run(tmp_path / "run")
 
 

@@ -34,12 +34,27 @@ def test_what_is_begun_is_finished():
     assert (stopped.value.exit_status, stopped.value.at_once) == (143, False)
 
 
-def test_a_second_signal_does_not_wait():
+def test_a_second_signal_does_not_wait(monkeypatch):
+    monkeypatch.setattr(interruption, "SAME_SECONDS", 0.05)
     with pytest.raises(Stopped) as stopped, stoppable(), finishing():  # noqa: PT012
         os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.06)
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(5)
     assert stopped.value.at_once
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_one_that_is_passed_on_twice_is_one(second):
+    done = []
+    with pytest.raises(Stopped) as stopped, stoppable(), finishing():  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), second)
+        done.append("what was begun")
+    assert (stopped.value.exit_status, stopped.value.at_once, done) == (130, False, ["what was begun"])
+    with stoppable(), finishing():
+        done.append("later: what was asked then is forgotten")
+    assert len(done) == 2
 
 
 def test_nobody_waits_for_long(monkeypatch):

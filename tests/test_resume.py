@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import random
 import signal
@@ -17,6 +18,8 @@ import safetensors.torch
 from benchmarks.kill_points import fingerprint, silent
 
 import clearmargin as cm
+from clearmargin.check import main as check
+from clearmargin.claim import sole_writer
 from clearmargin.errors import ClearmarginError, DiskError, WorkError
 from clearmargin.interruption import Stopped, stoppable
 from clearmargin.training import keeping
@@ -62,8 +65,6 @@ def break_file_operations(monkeypatch: pytest.MonkeyPatch, at: int | None, error
 
     def counted(operation: Callable[..., object], name: str) -> Callable[..., object]:
         def count(*words: object, **named: object) -> object:
-            if str(words[0]).endswith(".lock"):
-                return operation(*words, **named)
             done.append(name)
             if at is not None and len(done) >= at:
                 raise error
@@ -107,6 +108,8 @@ def test_stopped_in_any_batch(run: Run, in_peace: str, tmp_path: Path, monkeypat
     monkeypatch.setattr(keeping.Keeper, "batch_done", counted)
     run(tmp_path / "counted")
     in_all = len(learned)
+    for seconds in ("CHECKPOINT_SECONDS", "BATCH_CHECKPOINT_SECONDS"):
+        monkeypatch.setattr(keeping, seconds, 1e9)  # so that the signal alone has saved
     for at in (in_all // 4, in_all):
         out, learned[:], wanted[:] = tmp_path / str(at), [], [at]
         with pytest.raises(Stopped) as stopped, stoppable():
@@ -128,6 +131,21 @@ def test_a_disk_that_refuses_is_one_message_and_the_last_state_is_kept(run: Run,
         assert "\n" not in str(refused.value)
         run(out, resume=True)
         assert fingerprint(out) == in_peace, at
+
+
+def test_a_lock_that_can_not_be_removed_hides_nothing_and_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with pytest.raises(DiskError, match="what the work says"), sole_writer(tmp_path / "run"):  # noqa: PT012
+        monkeypatch.setattr(os, "unlink", refuse)
+        raise DiskError("what the work says")
+    monkeypatch.undo()
+    with sole_writer(tmp_path / "run"):
+        assert (tmp_path / "run" / ".lock").exists()
+    assert not (tmp_path / "run" / ".lock").exists()
 
 
 def test_killed_before_anything_stands_in_the_folder(run: Run, in_peace: str, tmp_path: Path) -> None:
@@ -158,6 +176,37 @@ def test_damage_is_told_in_the_log_of_the_run(
     told = "one-layer/checkpoint/state.safetensors is damaged"
     assert f"warning: The checkpoint {told}" in (out / "run.log").read_text()
     assert told in capsys.readouterr().err
+    assert fingerprint(out) == in_peace
+
+
+@pytest.mark.parametrize(
+    ("name", "stopped_at", "looks"),
+    [("predictions.csv", "two layers: training", 1), ("model.json", "Looking inside", 2)],
+)
+def test_what_was_done_and_is_damaged_is_trained_again(
+    run: Run, in_peace: str, tmp_path: Path, name: str, stopped_at: str, looks: int
+) -> None:
+    """Also after the evaluation, which then rests on a file that is no more."""
+
+    def stop(what: str, done: int, total: int, note: str) -> None:
+        if what == stopped_at:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(out, progress=stop)
+    path = out / "contenders" / "one-layer" / name
+    content = path.read_bytes()
+    place = content.rindex(b"0.") + 2  # a digit of a figure
+    path.write_bytes(content[:place] + (b"1" if content[place : place + 1] != b"1" else b"2") + content[place + 1 :])
+    run(out, resume=True)
+    told = f"warning: 'one layer' was done, but its {name} was damaged or changed since: it is trained again."
+    assert told in (out / "run.log").read_text()
+    assert check([str(out)]) == 0
+    evaluation = out / "evaluation.json"
+    figures = json.loads(evaluation.read_text())
+    assert figures.pop("evaluation_number") == looks  # model.json holds other seconds: the ledger takes it for another
+    evaluation.write_text(json.dumps({**figures, "evaluation_number": 1}))
     assert fingerprint(out) == in_peace
 
 

@@ -40,7 +40,7 @@ ROOMS = (
     ("description",),
     ("task",),
     ("deciding",),
-    ("diverged",),
+    ("diverged", "done"),
     ("contest",),
     ("judgement",),
     ("entrants",),

@@ -14,6 +14,7 @@ from PIL import Image
 import clearmargin as cm
 from clearmargin.errors import ImageError, RecipeError, RunFolderError, SourceError, UsageError, WeightsError
 from clearmargin.evaluation.ledger import read_ledger
+from clearmargin.files import sealed, write_json
 from clearmargin.runs import Run
 from clearmargin.split import read_split
 
@@ -32,7 +33,7 @@ def test_the_run_folder_holds_what_the_design_lists(finished: Run) -> None:
     expected = ["recipe.toml", "environment.json", "audit.json", "split.csv", "split.json", "run.log", "ledger.jsonl"]
     expected += ["evaluation.json", "report.html"]
     for slug in ("one-layer", "two-layers"):
-        files = ("model.safetensors", "model.json", "history.csv", "predictions.csv")
+        files = ("model.safetensors", "model.json", "history.csv", "predictions.csv", "done.json")
         expected += [f"contenders/{slug}/{file}" for file in files]
     assert set(expected) <= present
     assert not [name for name in present if name.endswith(".tmp") or "checkpoint" in name]
@@ -209,8 +210,27 @@ def test_changed_weights_are_noticed(finished: Run, tmp_path: Path) -> None:
     weights.write_bytes(content)
     with pytest.raises(WeightsError, match=r"differs from model\.json"):
         cm.open_run(copy).contenders["one layer"].predict(np.zeros((20, 20), np.uint8))
-    (copy / "contenders" / "one-layer" / "model.json").write_text('{"classes": 3}')
+    write_json(copy / "contenders" / "one-layer" / "model.json", sealed({"classes": 3}))
     with pytest.raises(RunFolderError, match="does not describe a model"):
+        cm.open_run(copy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": ["gamma", "beta", "alpha"]},
+        {"preprocessing": {"size_px": 32, "fit": "pad", "color": "gray", "mean": [0.5], "std": [0.5]}},
+        {"training": {"precision": "bfloat16"}},
+        {"content_sha256": None},
+    ],
+)
+def test_a_changed_description_is_not_predicted_from(finished: Run, tmp_path: Path, change: dict[str, object]) -> None:
+    """Classes in another order, another size, another number format: the model would answer, and otherwise."""
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.folder, copy)
+    path = copy / "contenders" / "one-layer" / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(RunFolderError, match=r"model\.json is damaged, or was changed .* SHA-256 differs\. Take"):
         cm.open_run(copy)
 
 

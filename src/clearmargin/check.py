@@ -359,7 +359,13 @@ def hash_problems(study: Study) -> Iterator[str]:
         path = study.folder / name
         if not path.is_file() or sha256(path) != digest:
             yield f"{name} is not the file that the figures were computed from (another SHA-256)."
-    patterns = ("leakage.json", "control.json", "external/*/external.json", "contenders/*/model.json")
+    for path in sorted(study.folder.glob("contenders/*/done.json")):
+        for name, digest in read_json(path)["files"].items():
+            left = path.parent / name
+            if not left.is_file() or sha256(left) != digest:
+                yield f"{left.relative_to(study.folder)} is not the file that its contender left (another SHA-256)."
+    contender = ("contenders/*/model.json", "contenders/*/done.json")
+    patterns = ("leakage.json", "control.json", "external/*/external.json", *contender)
     for path in sorted(path for pattern in patterns for path in study.folder.glob(pattern)):
         for sealed in sealed_records(read_json(path)):
             bare = {key: value for key, value in sealed.items() if key != "content_sha256"}

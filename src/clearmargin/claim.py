@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from clearmargin.errors import DiskError, RunFolderError
 from clearmargin.files import is_unfinished
@@ -148,8 +148,20 @@ def sole_writer(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        (folder / LOCK).unlink(missing_ok=True)  # still held: nobody else can have it meanwhile
-        lock.release()
+        let_go(lock)
+
+
+def let_go(lock: BaseFileLock) -> None:
+    """Remove the file of a lock that is held, and let others have it.
+
+    A disk that refuses is no error: of that, the work that was done under the lock has told.
+    """
+    try:
+        with suppress(OSError):
+            Path(lock.lock_file).unlink(missing_ok=True)  # still held: nobody else can have it meanwhile
+    finally:
+        with suppress(OSError):
+            lock.release()
 
 
 def _of_the_work(recipe: Recipe) -> Recipe:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import zlib
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from clearmargin.cache import cache_folder
 from clearmargin.columns import column_statistics
 from clearmargin.deciding import Deciding
 from clearmargin.evaluation.decision import Decision
-from clearmargin.files import file_sha256, write_json, write_table, write_tensors
+from clearmargin.files import file_sha256, sealed, write_json, write_table, write_tensors
 from clearmargin.mapped_rows import Subset
 from clearmargin.models import Network, Pretraining, build_network, set_first_weights
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics
@@ -28,12 +30,12 @@ from clearmargin.recipe_evaluation import EvaluationSettings
 from clearmargin.records import Columns, Inputs, Part, Progress, Split
 from clearmargin.split import check_division, crossing_groups
 from clearmargin.task import Classification, Task
-from clearmargin.training.checkpoint import mend_checkpoint, stored_precision
+from clearmargin.training.checkpoint import mend_checkpoint
 from clearmargin.training.deterministic import deterministic
 from clearmargin.training.feeds import Feed, Feeds, Report
 from clearmargin.training.loop import AfterEpoch, Fitted, Labelled, fit
 from clearmargin.training.memory import reuse_freed_memory
-from clearmargin.training.threads import WORTH_THREADS, threads_for
+from clearmargin.training.threads import WORTH_THREADS, compute_as, threads_for
 
 
 def first_network(
@@ -64,8 +66,8 @@ def train_contender(
 ) -> None:
     """Train, write ``model.safetensors``, ``model.json`` and ``history.csv``, then ``predictions.csv``.
 
-    A checkpoint in ``folder`` is gone on from. Temperature and thresholds are fixed on the validation part and travel
-    in ``model.json``; only after that is on the disk, the test part is looked at.
+    A checkpoint in ``folder`` is gone on from, and left there. Temperature and thresholds are fixed on the validation
+    part and travel in ``model.json``; only after that is on the disk, the test part is looked at.
 
     Raises
     ------
@@ -73,7 +75,7 @@ def train_contender(
         When the split leaks, whoever made it.
     """
     with threads_for(work_of(contender, network)):
-        learned = learn(contender, network, task, inputs, split, folder, seed, progress)
+        learned = learn(contender, network, task, inputs, split, folder, seed, progress, pretraining)
         mean, std = learned.normalisation
         description = {
             "format": 1,
@@ -94,7 +96,6 @@ def train_contender(
         said: dict[Part, Any] = {"validation": on_validation, "test": deciding.answers("test", decided)}
         deciding.write_distances()
     task.write(folder / "predictions.csv", said)
-    forget_checkpoint(folder)
 
 
 @dataclass(frozen=True)
@@ -122,18 +123,20 @@ def learn(
     folder: Path,
     seed: int,
     progress: Progress,
+    pretraining: Pretraining | None,
     after_epoch: AfterEpoch | None = None,
 ) -> Learned:
     """Train on the training part, judged by the validation part; the test part is not looked at.
 
-    A checkpoint in ``folder`` is gone on from, and left there. ``after_epoch`` as `fit` takes it. The caller sets the
-    number of threads.
+    A checkpoint in ``folder`` is gone on from, and left there. ``pretraining`` says where the first weights came from;
+    ``after_epoch`` as `fit` takes it. The caller sets the number of threads, and sets it back: a training that is gone
+    on with takes as many as it began with.
 
     Raises
     ------
     SourceError
         When the split leaks, whoever made it.
-    DivergenceError, RunFolderError, DiskError
+    DivergenceError, RunFolderError, WorkError, DiskError
         As `fit`.
     """
     check_division(split, inputs)
@@ -141,14 +144,16 @@ def learn(
     mean, std = _normalisation(network, inputs, split)
     checkpoint = folder / "checkpoint" / "state.safetensors"
     little = isinstance(inputs.preprocessing, Columns) or work < WORTH_THREADS
-    resumes = mend_checkpoint(checkpoint)
-    precision = stored_precision(checkpoint) or choose_precision(settings.precision, little_work=little)
+    begun = mend_checkpoint(checkpoint)
+    if begun is not None:
+        compute_as(begun.computed_with, contender.name)
+    precision = begun.dtype if begun else choose_precision(settings.precision, little_work=little)
     feeds = Feeds(network, settings, inputs, mean, std, cache=cache_folder(), precision=precision)
     trunk = _trunk_report(contender.name, progress)
     reuse_freed_memory()
     with deterministic():
         train = _labelled(feeds.train, task, split, "train", trunk)
-        if not resumes:  # else they come from there
+        if begun is None:  # else they come from there
             fit_whitening(network, lambda rows: train.feed.batch(rows, None), len(train.feed), seed)
         fitted = fit(
             feeds.model,
@@ -158,6 +163,7 @@ def learn(
             classes=task.outputs if isinstance(task, Classification) else None,
             precision=precision,
             seed=contender_seed(seed, contender),
+            identity=_identity(contender, pretraining, task, inputs, (mean, std)),
             checkpoint=checkpoint,
             resume=True,
             report=lambda done, total, note: progress(f"{contender.name}: training", done, total, note),
@@ -179,7 +185,7 @@ def _trunk_report(name: str, progress: Progress) -> Report:
 
 
 def forget_checkpoint(folder: Path) -> None:
-    """Remove what a contender whose predictions are written no longer needs to resume."""
+    """Remove what a contender that is done no longer needs to resume."""
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 
 
@@ -194,6 +200,28 @@ def contender_seed(seed: int, contender: Contender) -> int:
     """A contender's own seed: it follows from the recipe's seed and its name, not from its place in the list."""
     mixed = np.random.SeedSequence([seed, zlib.crc32(contender.name.encode("utf-8", "surrogatepass"))])
     return int(mixed.generate_state(1, np.uint32)[0] >> 1)
+
+
+def _identity(
+    contender: Contender,
+    pretraining: Pretraining | None,
+    task: Task,
+    inputs: Inputs,
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]],
+) -> str:
+    """SHA-256 of what a training depends on beside its settings: the network, its first weights, what goes in and out.
+
+    Numbers count to six digits: in those that follow, the mean of an image may differ between versions.
+    """
+    known = {
+        "contender": contender.model_dump(mode="json", exclude={"weights"}),  # a file is known by what is in it
+        "pretrained_sha256": None if pretraining is None else pretraining.sha256,
+        "preprocessing": _prepared(inputs),
+        "normalisation": normalisation,
+        **task.described(),
+    }
+    rounded = json.loads(json.dumps(known), parse_float=lambda text: f"{float(text):.6g}")
+    return hashlib.sha256(json.dumps(rounded, sort_keys=True).encode()).hexdigest()
 
 
 def _normalisation(network: Network, inputs: Inputs, split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -253,7 +281,7 @@ def _write_weights(folder: Path, network: Network, fitted: Fitted) -> None:
 
 
 def _write_description(folder: Path, description: dict[str, Any], decided: Decision | None) -> None:
-    """``model.json``, which binds the weights by hash."""
+    """``model.json``, which binds the weights by hash, and is sealed by its own."""
     decision = {} if decided is None else {"decision": decided.as_json()}
     weights = {"weights_sha256": file_sha256(folder / "model.safetensors")}
-    write_json(folder / "model.json", {**description, **weights, **decision})
+    write_json(folder / "model.json", sealed({**description, **weights, **decision}))

@@ -12,10 +12,11 @@ import numpy as np
 
 from clearmargin.contest import first_network, forget_checkpoint, train_contender
 from clearmargin.diverged import read_diverged, write_diverged
+from clearmargin.done import is_done, leave_out, write_done
 from clearmargin.errors import DivergenceError, UsageError, WorkError
 from clearmargin.evaluation.calibration import Temperature
 from clearmargin.evaluation.decision import fit_decision
-from clearmargin.files import write_bytes, write_json
+from clearmargin.files import sealed, write_bytes, write_json
 from clearmargin.foreign import ForeignModel, foreign_preprocessing, open_foreign
 from clearmargin.judgement import point_figures
 from clearmargin.models import Network, Pretraining
@@ -141,7 +142,7 @@ class Published:
         pixels = self.views(foreign_preprocessing(self.settings, self.preprocessing))
         validation = self._predictions(pixels, split, "validation", progress)
         write_bytes(folder / "model.onnx", self.model.content)
-        write_json(folder / "model.json", self._described(task, validation, split))
+        write_json(folder / "model.json", sealed(self._described(task, validation, split)))
         test = self._predictions(pixels, split, "test", progress)
         task.write(folder / "predictions.csv", {"validation": validation, "test": test})
 
@@ -198,7 +199,7 @@ def contend(
     folder: Path,
     progress: Progress,
 ) -> str | None:
-    """Let a contender learn and write its predictions, unless an interrupted run did.
+    """Let a contender learn and write its predictions, unless an interrupted run did and all of it is as it was left.
 
     Parameters
     ----------
@@ -210,19 +211,19 @@ def contend(
     None; or, when it diverged, why, which is written down in its folder: the others can go on.
     """
     reason = read_diverged(folder)
-    if reason is None and not (folder / "predictions.csv").is_file():
+    if reason is None and not is_done(folder, name):
         try:
             make().contend(task, inputs, split, folder, progress)
         except DivergenceError as error:
             reason = str(error)
             write_diverged(folder, name, reason)
             _log.warning("'%s' has no result: %s The other contenders go on.", name, reason)
-    forget_checkpoint(folder)  # also one that a run left which was stopped in just this moment
+        else:
+            write_done(folder)
+    forget_checkpoint(folder)  # not before: what is done is known by its record alone
     return reason
 
 
 def forget_weights(folder: Path) -> None:
     """Remove a model whose predictions are all that is wanted."""
-    forget_checkpoint(folder)
-    for name in STORED_MODELS:
-        (folder / name).unlink(missing_ok=True)
+    leave_out(folder, STORED_MODELS)

@@ -109,6 +109,20 @@ def move_into_place(source: Path, target: Path) -> None:
         raise DiskError(f"Could not rename {source.name} in {source.parent}: {error.strerror or error}.") from error
 
 
+def remove(path: Path) -> None:
+    """Remove a file, if it is there.
+
+    Raises
+    ------
+    DiskError
+        When the file system refuses.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise DiskError(f"Could not remove {path.name} in {path.parent}: {error.strerror or error}.") from error
+
+
 def _sync_folder(folder: Path) -> None:
     if os.name == "nt":  # Windows has no handle on a folder to sync
         return
@@ -155,7 +169,10 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_sealed(content: Mapping[str, Any]) -> bool:
     """Whether ``content_sha256`` is that of the rest."""
-    return content.get("content_sha256") == _content_sha256(content)
+    try:
+        return content.get("content_sha256") == _content_sha256(content)
+    except RecursionError:  # nested more deeply than anything that is written here
+        return False
 
 
 def _content_sha256(content: Mapping[str, Any]) -> str:

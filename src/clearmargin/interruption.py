@@ -2,18 +2,21 @@
 
 A signal raises `Stopped`, as Ctrl-C always raises `KeyboardInterrupt`. What must not be cut in two, such as a step of a
 training, is done under `finishing`: there the signal waits for the end. It does not wait for longer than
-`PATIENCE_SECONDS`, and a second signal does not wait at all.
+`PATIENCE_SECONDS`, and a second signal does not wait at all. What comes within `SAME_SECONDS` of the first is the same
+one once more, as when a terminal and a program in between both pass on one Ctrl-C.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 PATIENCE_SECONDS = 7.0  # for a batch and for saving it: with the rest, the program has left within 10 s
+SAME_SECONDS = 1.0
 _HAS_TIMER = hasattr(signal, "setitimer")  # Windows has none: there, it waits for the batch
 EXIT_STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}  # 128 + the signal, as shells count
 
@@ -40,11 +43,14 @@ class _Signals:
 
     def __init__(self) -> None:
         self.asked: int | None = None
+        self.asked_at = 0.0
         self.unfinished = 0
 
     def receive(self, number: int, _: FrameType | None) -> None:
-        again = self.asked is not None
-        self.asked = number
+        again, now = self.asked is not None, time.monotonic()
+        if again and now - self.asked_at < SAME_SECONDS:
+            return
+        self.asked, self.asked_at = number, now
         if not again and _HAS_TIMER:
             signal.setitimer(signal.ITIMER_REAL, PATIENCE_SECONDS)
         if again or not self.unfinished:

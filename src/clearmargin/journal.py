@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from clearmargin.environment import describe_environment, peak_memory_bytes
 from clearmargin.errors import DiskError
@@ -20,18 +21,34 @@ from clearmargin.runs import read_json
 
 @dataclass
 class Journal:
-    """``run.log`` and ``environment.json`` of a run folder; a resumed run adds to what the interrupted one wrote."""
+    """``run.log`` and ``environment.json`` of a run folder; a resumed run adds to what the interrupted one wrote.
+
+    Attributes
+    ----------
+    seconds
+        That each step took.
+    started
+        Date and time of the first start.
+    before
+        Versions and hardware of those parts of the run that were done with others than now.
+    """
 
     folder: Path
     seed: int
     seconds: dict[str, float] = field(default_factory=dict)
     started: str = ""
+    before: list[dict[str, Any]] = field(default_factory=list)
 
     def begin(self) -> None:
-        """Take over what an interrupted run wrote, and write the machine down."""
+        """Take over what an interrupted run wrote, and write the machine down; of another one, what it was."""
         stored = self.folder / "environment.json"
         earlier = read_json(stored) if stored.is_file() else {}
         self.started = earlier.get("started", _now())
+        now = _environment()
+        stored_environment = {key: earlier[key] for key in now if key in earlier}
+        self.before = list(earlier.get("before", []))
+        if stored_environment not in ({}, now):
+            self.before.append(stored_environment)
         spent = Counter(earlier.get("seconds", {}))
         spent.update(self.seconds)  # a counter adds: work that is done again takes its time again
         self.seconds = dict(spent)
@@ -40,7 +57,8 @@ class Journal:
     def save(self, *, finished: bool = False) -> None:
         """Write ``environment.json``."""
         environment = {
-            **describe_environment(),
+            **_environment(),
+            **({"before": self.before} if self.before else {}),
             "seed": self.seed,
             "started": self.started,
             "finished": _now() if finished else None,
@@ -89,6 +107,13 @@ class _IntoJournal(logging.Handler):
         message = "".join(character if character.isprintable() else "�" for character in record.getMessage())
         self._journal.log(f"warning: {message}")
         print(message, file=sys.stderr, flush=True)  # noqa: T201 (the console is a later room)
+
+
+def _environment() -> dict[str, Any]:
+    """Versions, hardware, and how many threads compute."""
+    import torch
+
+    return {**describe_environment(), "threads": torch.get_num_threads()}
 
 
 def _now() -> str:

@@ -21,9 +21,10 @@ from typing import BinaryIO
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from clearmargin.claim import let_go
 from clearmargin.errors import DiskError, RunFolderError, UsageError
 from clearmargin.evaluation.decision import Decision
-from clearmargin.files import rows_text, table_text, write_json
+from clearmargin.files import rows_text, sealed, table_text, write_json
 from clearmargin.image_listing import count_images, images
 from clearmargin.prediction import SEPARATOR, Answers, answer_files
 from clearmargin.records import Columns, Preprocessing, Progress
@@ -124,8 +125,7 @@ def _sole_writer(out: Path) -> Generator[None]:
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
-        held.release()
+        let_go(held)
 
 
 @dataclass
@@ -229,8 +229,8 @@ class _Work:
         """By which it is known that the same model goes on."""
         decision: Decision | None = self.contender.decision
         thresholds = "" if decision is None else str(decision.as_json()["content_sha256"])
-        weights = str(self.contender.description["weights_sha256"])
-        return {"contender": self.contender.name, "weights_sha256": weights, "thresholds_sha256": thresholds}
+        described = str(sealed(self.contender.description)["content_sha256"])
+        return {"contender": self.contender.name, "model_sha256": described, "thresholds_sha256": thresholds}
 
     def _check_model(self) -> None:
         try:

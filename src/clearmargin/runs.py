@@ -13,7 +13,7 @@ import pandas as pd
 from clearmargin.diverged import read_diverged
 from clearmargin.errors import RecipeError, RunFolderError
 from clearmargin.evaluation.decision import Decision, read_decision
-from clearmargin.files import read_table
+from clearmargin.files import is_sealed, read_table
 from clearmargin.published import PublishedContender
 from clearmargin.recipe import Recipe, check_recipe, load_stored_recipe, slug
 from clearmargin.trained import TrainedContender
@@ -140,20 +140,38 @@ def read_json(path: Path) -> Any:
         raise RunFolderError(f"{path} is missing or damaged ({error}): run the study again.") from error
 
 
-def stored_decisions(folder: Path, recipe: Recipe) -> dict[str, Decision]:
-    """What each contender of a run folder that has a result fixed on its validation part; of an older run, nothing.
+def read_model(place: Path) -> dict[str, Any]:
+    """The content of the ``model.json`` in a contender's folder.
 
     Raises
     ------
     RunFolderError
-        When a ``model.json`` is damaged, or its decision was changed since.
+        When it is missing or damaged, or anything in it was changed since the run wrote it.
+    """
+    path = place / "model.json"
+    content = read_json(path)
+    if not (isinstance(content, dict) and is_sealed(content)):
+        raise RunFolderError(
+            f"{path} is damaged, or was changed since the run wrote it: its SHA-256 differs. Take the folder from "
+            "where it is whole, or run the study again."
+        )
+    return content
+
+
+def stored_decisions(folder: Path, recipe: Recipe) -> dict[str, Decision]:
+    """What each contender of a run folder that has a result fixed on its validation part; of a regression, nothing.
+
+    Raises
+    ------
+    RunFolderError
+        When a ``model.json`` is damaged, or was changed since.
     """
     found = {}
     for contender in recipe.contender:
         place = folder / "contenders" / slug(contender.name)
         if read_diverged(place) is not None:
             continue
-        decision = read_decision(read_json(place / "model.json"), place)
+        decision = read_decision(read_model(place), place)
         if decision is not None:
             found[contender.name] = decision
     return found
@@ -164,12 +182,12 @@ def _contenders(folder: Path, recipe: Recipe) -> Iterator[TrainedContender]:
         place = folder / "contenders" / slug(contender.name)
         if read_diverged(place) is not None:
             continue
-        description = _checked(read_json(place / "model.json"), place)
+        description = _checked(read_model(place), place)
         kind = PublishedContender if description.get("kind") == "onnx" else TrainedContender
         yield kind(contender.name, place, description, read_decision(description, place))
 
 
-def _checked(description: Any, place: Path) -> dict[str, Any]:
+def _checked(description: dict[str, Any], place: Path) -> dict[str, Any]:
     """Refuse a model.json that could not be one of ours before anything is built from it."""
     try:
         sound = (

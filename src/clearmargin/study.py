@@ -18,7 +18,7 @@ from clearmargin.cache import cache_limit, trim_cache
 from clearmargin.claim import check_apart, check_audit_folder, check_claim, sole_writer
 from clearmargin.console import ConsoleProgress
 from clearmargin.errors import NotImagesError, RunFolderError, UsageError
-from clearmargin.files import atomic_path, is_sealed, json_bytes, sealed, sweep, write_json, write_text
+from clearmargin.files import atomic_path, is_sealed, json_bytes, remove, sealed, sweep, write_json, write_text
 from clearmargin.inside import look_inside
 from clearmargin.journal import Journal
 from clearmargin.pixels import open_pixels
@@ -274,19 +274,24 @@ class Study:
         diverged: dict[str, str] = {}
         for contender, entrant in zip(self.recipe.contender, entrants, strict=True):
             name, folder = contender.name, self.folder / "contenders" / slug(contender.name)
-            if not (folder / "predictions.csv").is_file():
-                journal.log(f"training '{name}'")
             with journal.timed(f"train {name}"):
-                reason = contend(partial(_ready, entrant), name, task, inputs, split, folder, self.progress)
+                make = partial(self._begin_training, journal, name, entrant)
+                reason = contend(make, name, task, inputs, split, folder, self.progress)
             if reason is None:
                 said[name] = task.read(folder / "predictions.csv")["test"]
             else:
                 diverged[name] = reason
             journal.save()
         require_results(said, diverged)
-        if not (self.folder / "evaluation.json").is_file():  # else it was stopped while writing the report
+        if not (self.folder / "evaluation.json").is_file():  # else it was stopped after that
             with journal.timed("evaluation"):
                 self._evaluate(journal, said, diverged, task, inputs, split)
+
+    def _begin_training(self, journal: Journal, name: str, entrant: Entrant) -> Entrant:
+        """Say so; an evaluation that rests on what this contender left before, and was damaged since, goes."""
+        journal.log(f"training '{name}'")
+        remove(self.folder / "evaluation.json")
+        return entrant
 
     def _evaluate(
         self,
@@ -405,10 +410,6 @@ def _require_same_data(folder: Path, source: Source | Table) -> None:
             f"The data are not those the run in {folder} was started with (another SHA-256): "
             "give the same data, or choose another folder with --out."
         )
-
-
-def _ready(entrant: Entrant) -> Entrant:
-    return entrant
 
 
 def _stored_figures(path: Path) -> Any:

@@ -217,7 +217,7 @@ def test_a_changed_threshold_is_refused_even_when_it_is_sealed_again(
     path.write_text(json.dumps({**model, "decision": changed}))
     with pytest.raises(RunFolderError, match="SHA-256 differs"):  # not even sealed
         evaluate_external(run_copy, str(elsewhere), progress=quiet)
-    path.write_text(json.dumps({**model, "decision": sealed(changed)}))
+    path.write_text(json.dumps(sealed({**model, "decision": sealed(changed)})))
     with pytest.raises(RunFolderError, match="A threshold, the temperature or something else in it was changed"):
         evaluate_external(run_copy, str(elsewhere), progress=quiet)
     assert not (run_copy / "external").exists()

@@ -69,7 +69,7 @@ def finished(class_folder: Path, recipe: Path, tmp_path_factory: pytest.TempPath
 
 def test_its_folder_holds_the_file_bound_by_hash(finished: Run, recipe: Path) -> None:
     place = finished.folder / "contenders" / "b-guest-b"
-    assert {path.name for path in place.iterdir()} == {"model.onnx", "model.json", "predictions.csv"}
+    assert {path.name for path in place.iterdir()} == {"model.onnx", "model.json", "predictions.csv", "done.json"}
     assert (place / "model.onnx").read_bytes() == recipe.with_name("guest.onnx").read_bytes()
     model = json.loads((place / "model.json").read_text())
     assert (model["kind"], model["classes"], model["architecture"]["onnx"]) == ("onnx", list(CLASSES), "guest.onnx")
@@ -141,7 +141,7 @@ def test_repeats_judge_it_on_the_test_part_of_each_seed(finished: Run) -> None:
     rows = pd.read_csv(finished.folder / "repeats.csv")
     assert list(rows["contender"]) == ["<b>guest</b>", "one layer"] * 3
     place = finished.folder / "repeats" / "seed-1" / "contenders" / "b-guest-b"
-    assert {path.name for path in place.iterdir()} == {"model.json", "predictions.csv"}
+    assert {path.name for path in place.iterdir()} == {"model.json", "predictions.csv", "done.json"}
 
 
 def test_over_the_seeds_it_has_no_interval_since_it_learned_nothing(

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from clearmargin.errors import DiskError, RunFolderError
+from clearmargin.errors import DiskError, RunFolderError, WorkError
 from clearmargin.models import build_network
 from clearmargin.models.layers import initialise
 from clearmargin.recipe import Augmentation, Contender, Training
@@ -319,7 +319,7 @@ def test_a_checkpoint_of_other_settings_is_refused(plain_cnn, tmp_path, settings
     interrupted(plain_cnn, tmp_path, BATCHES + 1)
     before = path_of(tmp_path).read_bytes()
     with pytest.raises(
-        RunFolderError, match=r"plain/checkpoint/state\.safetensors was made with other settings .*--out"
+        RunFolderError, match=r"plain/checkpoint/state\.safetensors was made with other settings, .*--out"
     ):
         run(plain_cnn, tmp_path, **settings)
     assert path_of(tmp_path).read_bytes() == before
@@ -371,6 +371,44 @@ def test_a_damaged_checkpoint_costs_one_interval(study, tmp_path, caplog):
     require_same(again, whole)
     assert rest[0] == BATCHES + 1  # the second epoch is done again
     assert "training goes on from the one before it" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(5, "Input/output error"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate\nmemory")],
+)
+def test_what_can_not_be_read_at_the_moment_is_not_called_damaged(plain_cnn, tmp_path, monkeypatch, caplog, error):
+    whole = run(plain_cnn, tmp_path / "whole")
+    interrupted(plain_cnn, tmp_path / "part", 2 * BATCHES + 1)
+    folder = path_of(tmp_path / "part").parent
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert {path.name for path in before} == {"state.safetensors", "previous.safetensors"}
+
+    def failing(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "safe_open", failing)
+        with pytest.raises(WorkError, match=r"can't be read at the moment \(.+\): nothing was removed. Resume when"):
+            run(plain_cnn, tmp_path / "part")
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    again, rest = batches_of(plain_cnn, tmp_path / "part")
+    require_same(again, whole)
+    assert (rest[0], caplog.text) == (2 * BATCHES + 1, "")
+
+
+def test_the_one_before_is_only_read_when_it_is_needed(plain_cnn, tmp_path, monkeypatch):
+    interrupted(plain_cnn, tmp_path, 2 * BATCHES + 1)
+    read, opened = [], checkpoint.safe_open
+
+    def counted(path, **words):
+        read.append(path.name)
+        return opened(path, **words)
+
+    monkeypatch.setattr(checkpoint, "safe_open", counted)
+    with pytest.raises(Killed):
+        run(plain_cnn, tmp_path, 2 * BATCHES + 1)
+    assert read == ["state.safetensors"]
 
 
 def test_with_both_damaged_the_contender_is_trained_from_the_start(study, tmp_path, caplog):

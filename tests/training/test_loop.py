@@ -163,6 +163,23 @@ def test_inputs_that_are_no_numbers_are_noticed_in_the_first_epoch(tmp_path):
     broken.feed.inputs[5] = float("nan")
     with pytest.raises(DivergenceError, match="epoch 1: train loss is nan"):
         train(tmp_path, network(), train=broken)
+
+
+def test_a_validation_part_of_no_numbers_is_not_blamed_on_the_learning_rate(tmp_path):
+    broken = blobs(30, 1)
+    broken.feed.inputs[5] = float("nan")
+    told = r"validation loss is nan\. The inputs of the validation part hold .*clear --recent.* run the study anew\.$"
+    with pytest.raises(DivergenceError, match=told):
+        train(tmp_path, network(), validation=broken)
+    targets = torch.arange(20.0)
+    sound, part = Labelled(blobs(20, 0).feed, targets), Labelled(blobs(20, 0).feed, targets.clone())
+    part.targets[3] = float("inf")
+    settings = Training(epochs=2, batch_size=8, loss="squared")
+    with pytest.raises(DivergenceError, match="The targets of the validation part hold values that are no numbers"):
+        fit(
+            nn.Linear(2, 1), sound, part, settings,
+            classes=None, precision=torch.float32, seed=0, checkpoint=tmp_path / "numbers" / "state.safetensors",
+        )  # fmt: skip
     assert not (tmp_path / "checkpoint").exists()
 
 

@@ -17,15 +17,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn, optim
 
-from clearmargin.errors import DiskError, RunFolderError
-from clearmargin.files import move_into_place, write_tensors
+from clearmargin.errors import DiskError, RunFolderError, WorkError
+from clearmargin.files import move_into_place, remove, write_tensors
 
-FORMAT = "3"
+FORMAT = "4"
 PREVIOUS, NEXT = "previous.safetensors", "next.safetensors"
 _DAMAGE = (  # what readers of bytes without sense raise
-    *(SafetensorError, OSError, LookupError, ValueError, TypeError),
-    *(AttributeError, RuntimeError, MemoryError, ArithmeticError),
+    *(SafetensorError, LookupError, ValueError, TypeError),
+    *(AttributeError, ArithmeticError, RecursionError),
 )
+_PASSING = (OSError, MemoryError, RuntimeError)  # the disk is away, or memory is short, which torch calls the last
+_SAME = "The result will be the same."
 _log = logging.getLogger(__name__)
 
 
@@ -39,9 +41,11 @@ class Progress:
     Attributes
     ----------
     settings
-        What was asked for, as JSON: a checkpoint of other settings is refused.
+        What was asked for, and of what network, as JSON: a checkpoint of anything else is refused.
     batches_done, sums, epoch_seconds
         Of the epoch that is under way: its batches that were learned from, its row of the history so far, its time.
+    computed_with
+        Versions, and the number of threads, that it began with.
     """
 
     settings: str
@@ -54,6 +58,12 @@ class Progress:
     batches_done: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     epoch_seconds: float = 0.0
+    computed_with: dict[str, str | int] = field(default_factory=dict)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format it began with."""
+        return getattr(torch, self.precision.removeprefix("torch."))
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,9 @@ class Restored:
     progress: Progress
     best: dict[str, torch.Tensor]
     random: dict[str, torch.Tensor]
+
+
+_Held = tuple[Progress, dict[str, torch.Tensor]]
 
 
 def save_checkpoint(
@@ -98,7 +111,7 @@ def save_checkpoint(
     write_tensors(waiting, tensors, {"format": FORMAT, "progress": text, "sha256": _sha256(text, tensors)})
     try:
         _read(waiting)
-    except _DAMAGE as error:
+    except (*_DAMAGE, *_PASSING) as error:
         raise DiskError(
             f"{waiting} can't be read back as it was written ({error}): the disk may be failing. "
             "The checkpoint before it is kept."
@@ -108,36 +121,20 @@ def save_checkpoint(
     move_into_place(waiting, path)
 
 
-def mend_checkpoint(path: Path) -> bool:
-    """Put the newest checkpoint that is whole into its place; True when there is one.
+def mend_checkpoint(path: Path) -> Progress | None:
+    """Put the newest checkpoint that is whole into its place, and tell how far it came; None when there is none.
 
     Of one that is damaged, and of what is done instead, the log tells; damaged files are removed.
 
     Raises
     ------
+    WorkError
+        When one can't be read at the moment, which says nothing about it: nothing is removed then.
     DiskError
         When the file system refuses.
     """
-    previous, shown = path.with_name(PREVIOUS), _shown(path)
-    damage = {place: _damage(place) for place in (path, previous) if place.exists()}
-    if path in damage and damage[path] is None:
-        return True
-    sound = previous in damage and damage[previous] is None
-    if path in damage:
-        instead = (
-            "training goes on from the one before it"
-            if sound
-            else "there is no other that is whole, so that this contender is trained from the start"
-        )
-        _log.warning("%s is damaged (%s): %s. The result will be the same.", shown, damage[path], instead)
-    elif previous in damage and not sound:
-        _log.warning("%s is damaged (%s): this contender is trained from the start.", shown, damage[previous])
-    if sound:
-        move_into_place(previous, path)
-    else:
-        for place in damage:
-            _remove(place)
-    return sound
+    held = _mended(path)
+    return None if held is None else held[0]
 
 
 def remove_checkpoint(path: Path) -> None:
@@ -149,7 +146,7 @@ def remove_checkpoint(path: Path) -> None:
         When the file system refuses.
     """
     for place in (path, path.with_name(PREVIOUS), path.with_name(NEXT)):
-        _remove(place)
+        remove(place)
 
 
 def load_checkpoint(path: Path, settings: str, model: nn.Module, optimizer: optim.Optimizer) -> Restored | None:
@@ -159,14 +156,17 @@ def load_checkpoint(path: Path, settings: str, model: nn.Module, optimizer: opti
     ------
     RunFolderError
         When it belongs to other settings or to another network.
+    WorkError, DiskError
+        As `mend_checkpoint`.
     """
-    if not mend_checkpoint(path):
+    held = _mended(path)
+    if held is None:
         return None
-    progress, tensors = _read(path)
+    progress, tensors = held
     if progress.settings != settings:
         raise RunFolderError(
-            f"{_shown(path)} was made with other settings than the recipe now asks for: resume with the same recipe, "
-            "or choose another --out."
+            f"{_shown(path)} was made with other settings, another network or other pretrained weights than now: "
+            "resume with the same recipe and the same files, or choose another --out."
         )
     try:
         model.load_state_dict(_below("model.", tensors))
@@ -184,37 +184,68 @@ def load_checkpoint(path: Path, settings: str, model: nn.Module, optimizer: opti
     return Restored(progress, best, random)
 
 
-def stored_precision(path: Path) -> torch.dtype | None:
-    """The number format of an interrupted training, None when there is none or it can't be read."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            name = json.loads((file.metadata() or {})["progress"])["precision"]
-    except _DAMAGE:
-        return None  # `mend_checkpoint` says what is wrong with it
-    return {"torch.float32": torch.float32, "torch.bfloat16": torch.bfloat16}.get(name)
+def _mended(path: Path) -> _Held | None:
+    previous, shown = path.with_name(PREVIOUS), _shown(path)
+    newest = _attempt(path)
+    if newest is not None and not isinstance(newest, str):
+        return newest
+    before = _attempt(previous)
+    if before is not None and not isinstance(before, str):
+        if newest is not None:
+            _log.warning("%s is damaged (%s): training goes on from the one before it. %s", shown, newest, _SAME)
+        move_into_place(previous, path)
+        return _mended(path)
+    if newest is not None or before is not None:
+        told = "there is no other that is whole, so that this contender is trained from the start"
+        _log.warning("%s is damaged (%s): %s. %s", shown, newest or before, told, _SAME)
+        for place in (path, previous):
+            remove(place)
+    return None
 
 
-def _remove(path: Path) -> None:
+def _attempt(path: Path) -> _Held | str | None:
+    """What a checkpoint holds; in words what is wrong with one that is damaged; None when there is none.
+
+    Raises
+    ------
+    WorkError
+        When it can't be read at the moment.
+    """
     try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise DiskError(f"Could not remove {path}: {error.strerror or error}.") from error
+        return _read(path)
+    except FileNotFoundError:
+        return None
+    except _DAMAGE as error:
+        return str(error) or type(error).__name__
+    except _PASSING as error:
+        said = error.strerror if isinstance(error, OSError) else None
+        reason = said or " ".join(str(error).split()) or "out of memory"
+        raise WorkError(
+            f"{_shown(path)} can't be read at the moment ({reason}): nothing was removed. Resume when it can; to train "
+            f"this contender from the start, delete {path.parent}."
+        ) from error
 
 
 def _shown(path: Path) -> str:
     return f"The checkpoint {path.parent.parent.name}/{path.parent.name}/{path.name}"
 
 
-def _damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint, None when it is whole."""
-    try:
-        _read(path)
-    except _DAMAGE as error:
-        return str(error) or type(error).__name__
-    return None
+def _read(path: Path) -> _Held:
+    """What a checkpoint holds, its hash checked.
 
-
-def _read(path: Path) -> tuple[Progress, dict[str, torch.Tensor]]:
+    Raises
+    ------
+    OSError, MemoryError, RuntimeError
+        When it can't be read at the moment.
+    Exception
+        One of `_DAMAGE`, when it is damaged.
+    """
+    with path.open("rb", buffering=0) as plain:  # of a mapped file, an error of the disk would end the process
+        piece, size = bytearray(2**20), 0
+        while read := plain.readinto(piece):
+            size += read
+    if not size:
+        raise ValueError("it is empty")
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)

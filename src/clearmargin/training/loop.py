@@ -20,6 +20,7 @@ from clearmargin.training.feeds import Chance, Feed, Report
 from clearmargin.training.keeping import Keeper
 from clearmargin.training.objectives import ClassLabels, Numbers, Objective
 from clearmargin.training.optimizers import build_optimizer, set_learning_rate
+from clearmargin.training.threads import computed_with
 
 AfterEpoch = Callable[[Sequence[Mapping[str, float]]], None]  # rows of the history, one an epoch
 
@@ -62,6 +63,7 @@ def fit(
     precision: torch.dtype,
     seed: int,
     checkpoint: Path,
+    identity: str = "",
     resume: bool = False,
     report: Report | None = None,
     after_epoch: AfterEpoch | None = None,
@@ -78,6 +80,8 @@ def fit(
         How many there are; None to learn numbers.
     precision
         Number format of the arithmetic; weights and optimiser stay float32.
+    identity
+        Stands for all else that the course of training depends on: the network, its first weights, the data.
     checkpoint
         File that is rewritten as `Keeper` says, and when the work is told to stop.
     resume
@@ -90,21 +94,22 @@ def fit(
     DivergenceError
         When a loss or a weight is no longer finite.
     RunFolderError
-        When the checkpoint is of other settings, another seed, another network or other data.
+        When the checkpoint is of other settings, another seed or another identity.
     DiskError
         When the checkpoint can't be written.
     """
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = build_optimizer(model.parameters(), settings)
     objective = Numbers(settings) if classes is None else ClassLabels(settings, classes, train.targets)
-    asked = {"training": settings.model_dump(), "seed": seed, "classes": classes, "samples": len(train.feed)}
-    progress = Progress(settings=json.dumps(asked), precision=str(precision))
+    training = settings.model_dump()
+    asked = {"training": training, "seed": seed, "classes": classes, "samples": len(train.feed), "of": identity}
+    progress = Progress(json.dumps(asked), precision=str(precision), computed_with=computed_with())
     keeper = Keeper(checkpoint, model, optimizer, progress)
     if not resume:
         remove_checkpoint(checkpoint)
     elif keeper.restore():
         progress = keeper.progress
-        precision = getattr(torch, progress.precision.removeprefix("torch."))
+        precision = progress.dtype
         if after_epoch is not None and progress.history:
             after_epoch(progress.history)
 
@@ -115,7 +120,7 @@ def fit(
             row = train_epoch(model, train, objective, optimizer, settings, precision, seed, epoch, report, keeper)
             judged = judge(model, validation, objective, precision)
             row = row | {f"validation_{name}": value for name, value in judged.items()}
-            require_finite_row(row, model, epoch, settings)
+            require_finite_row(row, model, epoch, settings, validation.feed, validation.targets)
             score = objective.score(judged)
             better = settings.keep == "last" or score > progress.best_score
             keeper.epoch_done(epoch, row, score if better else None, last=epoch + 1 == settings.epochs)

@@ -99,7 +99,7 @@ class Ground:
         """The history of one training, and its best epoch."""
         contender, seed = self.plan.contender_with(asked.settings), self.plan.recipe.seed
         inputs = seen_as(own_preprocessing(contender, self.inputs.preprocessing), self.inputs, self.views)
-        network, _ = first_network(contender, inputs.preprocessing.shape, self.task.outputs, seed)
+        network, pretraining = first_network(contender, inputs.preprocessing.shape, self.task.outputs, seed)
 
         told = 0
 
@@ -113,7 +113,7 @@ class Ground:
                     raise _GivenUp(history[best], told)
 
         with threads_for(work_of(contender, network)):
-            learned = learn(contender, network, self.task, inputs, split, folder, seed, progress, judged)
+            learned = learn(contender, network, self.task, inputs, split, folder, seed, progress, pretraining, judged)
         return learned.fitted.history, learned.fitted.best_epoch
 
 
