@@ -97,7 +97,7 @@ async function answer(file) {
     }
     return found.map((one) => {
       const made = document.importNode(one, true);
-      made.querySelector(".file").textContent = made.dataset.frame ? `#` : file.name;
+      made.querySelector(".file").textContent = made.dataset.frame ? `${file.name}#${made.dataset.frame}` : file.name;
       return made;
     });
   }
