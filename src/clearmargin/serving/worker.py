@@ -20,6 +20,8 @@ from clearmargin.serving.metrics import Metrics
 from clearmargin.serving.pace import Pace
 from clearmargin.serving.problems import Problem
 
+FIRST_IDLE_SECONDS = 0.5  # after it got ready: the server begins to listen
+
 
 class Computation(Protocol):
     """What the thread computes; nothing else calls it meanwhile."""
@@ -148,7 +150,7 @@ class Worker:
         except BaseException as error:
             self._warm.set_exception(error)
             return
-        self._idle_since, self._patience = time.monotonic(), 0.0
+        self._idle_since, self._patience = time.monotonic(), min(FIRST_IDLE_SECONDS, self._limits.idle_seconds)
         self._warm.set_result(None)
         while (batch := self._next_batch()) is not None:
             if batch:
