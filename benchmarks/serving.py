@@ -29,6 +29,7 @@ from interleaved import busy_processors, spread
 from serving_client import (
     Asked,
     ask,
+    crumbs,
     dribble,
     endless,
     get_json,
@@ -42,20 +43,24 @@ from serving_client import (
 CONCURRENCIES = (1, 2, 4, 8, 16, 32, 64)
 MOST_IMAGES = 500
 KNOWN = 10_000
-ALIKE = 0.05  # batches move the last digits of bfloat16; another image's answer is far off
+SMALLEST = 1e-12  # of a probability, before its logarithm is taken
 
 
 class Subject:
     """A model, images with their requests, and the bare loop over its network."""
 
     def __init__(self, run: Path, contender: str, folder: Path | None) -> None:
-        self.model: TrainedContender = open_run(run).contender(contender)
+        self.run, self.model = run, open_run(run).contender(contender)
         contents = (
             [path.read_bytes() for path in image_files([folder])] if folder else _training_images(run, self.model)
         )
         self.requests = [request_of(content) for content in contents[:MOST_IMAGES]]
         self.pixels = [self.model.prepare(content, "image") for content in contents[:MOST_IMAGES]]
-        self.expected = self.model.probabilities(self.pixels)
+        self.expected = np.concatenate([self.model.probabilities([pixels]) for pixels in self.pixels])
+        together = self.model.probabilities(self.pixels)
+        self.by_batch = float(np.abs(self.expected - together).max())  # what sharing a pass changes
+        self._logs = _logarithms(self.expected)
+        self._noise = 2 * float(np.abs(self._logs - _logarithms(together)).max())
 
     def bare(self, seconds: float, batch: int = 32) -> float:
         """Images a second through the network alone, already decoded, in full batches."""
@@ -75,9 +80,28 @@ class Subject:
         return list(itertools.islice(itertools.cycle(once), count))
 
     def mixed_up(self, found: Asked) -> tuple[int, float]:
-        """Answers that are not those of their image, and the largest deviation of one that is."""
-        off = [float(np.abs(self.expected[number] - said).max()) for number, said in found.answers]
-        return sum(each > ALIKE for each in off), max((each for each in off if each <= ALIKE), default=0.0)
+        """Answers that are those of another image, and the largest deviation from the answer to an image alone.
+
+        An answer is another's when it is closer to that than to its own, and farther from its own than sharing a pass
+        explains; both by the largest difference of the logarithms of the probabilities.
+        """
+        wrong, largest = 0, 0.0
+        for number, said in found.answers:
+            off = np.abs(self._logs - _logarithms(np.array(said))).max(axis=1)
+            wrong += off[number] > self._noise and off.min() < off[number]
+            largest = max(largest, float(np.abs(self.expected[number] - said).max()))
+        return wrong, largest
+
+    @property
+    def told_apart(self) -> float:
+        """Share of the images that would be noticed in the place of any other."""
+        apart = np.abs(self._logs[:, None] - self._logs[None]).max(axis=2)
+        np.fill_diagonal(apart, np.inf)
+        return float((apart.min(axis=1) > 2 * self._noise).mean())
+
+
+def _logarithms(probabilities: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(probabilities, SMALLEST))
 
 
 def _training_images(run: Path, model: TrainedContender) -> list[bytes]:
@@ -117,6 +141,17 @@ def latency(subject: Subject, port: int, _process: int, _minutes: float) -> None
         served_ms.append(1000 * found.seconds[1])  # the first opens the connection
     bare, whole = statistics.median(bare_ms), statistics.median(served_ms)
     print(f"\nOne request: {whole:.1f} ms, of them {bare:.1f} ms the network: {whole - bare:.1f} ms added (medians).")
+    with served(subject.run, subject.model.name, wait=False) as (other, _):
+        began, first_ms = get_json(other, "/v1/model")["training_images"], []
+        for place in range(12):
+            time.sleep(2.1)  # it looks at training images when nobody has asked for two seconds
+            found = asyncio.run(ask(other, subject.requests, [place % len(subject.pixels)], 1, float("inf")))
+            first_ms.append(1000 * found.seconds[0])
+        ended = get_json(other, "/v1/model")["training_images"]
+    print(
+        f"The same while training images are looked at ({began} at first, {ended} at last), connection included: "
+        f"median {statistics.median(first_ms):.1f} ms, longest {max(first_ms):.1f} ms."
+    )
 
 
 def load(subject: Subject, port: int, process: int, minutes: float) -> None:
@@ -148,8 +183,10 @@ def known(subject: Subject, port: int, _process: int, _minutes: float) -> None:
     found = asyncio.run(ask(port, subject.requests, subject.order(KNOWN), 32, float("inf")))  # type: ignore[arg-type]
     wrong, largest = subject.mixed_up(found)
     print(
-        f"\n{len(found.answers):,} known images ({len(subject.requests)} different ones): {wrong} mixed up, "
-        f"{found.lost} lost; the largest deviation from the image alone is {largest:.2g}."
+        f"\n{len(found.answers):,} known images ({len(subject.requests)} different ones, of which "
+        f"{subject.told_apart:.0%} would be noticed in the place of any other): {wrong} mixed up, {found.lost} lost; "
+        f"the largest deviation from the image alone is {largest:.2g} (in full batches without a server: "
+        f"{subject.by_batch:.2g})."
     )
 
 
@@ -176,6 +213,7 @@ def floods(subject: Subject, port: int, _process: int, _minutes: float) -> None:
     beside("nothing")
     beside("200 connections that dribble", lambda ending: dribble(port, 200, ending))
     beside("4 bodies without an end", *[lambda ending: endless(port, ending)] * 4)
+    beside("4 bodies in chunks of one byte", *[lambda ending: crumbs(port, ending)] * 4)
     beside("64 ask for predictions at once", predictions)
 
 

@@ -32,8 +32,8 @@ class Asked:
 
 
 @contextmanager
-def served(run: Path, contender: str, *words: str) -> Iterator[tuple[int, int]]:
-    """``clearmargin serve`` as a process: its port and process id, once its training images are all looked at."""
+def served(run: Path, contender: str, *words: str, wait: bool = True) -> Iterator[tuple[int, int]]:
+    """``clearmargin serve`` as a process: its port and process id; with ``wait``, once it has prepared all it can."""
     command = [sys.executable, "-m", "clearmargin", "serve", str(run), "--contender", contender, "--port", "0", *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -41,7 +41,7 @@ def served(run: Path, contender: str, *words: str) -> Iterator[tuple[int, int]]:
         if not line:
             raise SystemExit("The server did not start.")
         port = int(line.rstrip().rstrip("/").rpartition(":")[2])
-        while (near := get_json(port, "/v1/model")["training_images"]) and near["compared"] < near["of"]:
+        while wait and _prepares(port):
             time.sleep(0.5)
         yield port, process.pid
     finally:
@@ -49,6 +49,16 @@ def served(run: Path, contender: str, *words: str) -> Iterator[tuple[int, int]]:
         process.wait(60)
         if process.stdout:
             process.stdout.close()
+
+
+def _prepares(port: int) -> bool:
+    """Whether training images are still to be looked at; before they are opened, or where there are none, for 5 s."""
+    for _ in range(10):
+        near = get_json(port, "/v1/model")["training_images"]
+        if near is not None:
+            return near["compared"] < near["of"]
+        time.sleep(0.5)
+    return False
 
 
 def get_json(port: int, path: str) -> dict:
@@ -150,6 +160,19 @@ def endless(port: int, ending: list[bool]) -> None:
         b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
     piece = b"10000\r\n" + bytes(0x10000) + b"\r\n"
+    while not ending:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as one:
+            one.sendall(head)
+            while not ending:
+                one.sendall(piece)
+
+
+def crumbs(port: int, ending: list[bool]) -> None:
+    """One body after the other, each in chunks of one byte, as fast as they are taken."""
+    head = (
+        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    piece = b"1\r\nx\r\n" * 40_000
     while not ending:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as one:
             one.sendall(head)

@@ -13,7 +13,8 @@ from clearmargin.console import say
 from clearmargin.errors import MissingExtraError
 from clearmargin.evaluate_command import plain_text
 
-NEEDED = ("fastapi", "uvicorn", "python_multipart")
+NEEDED = ("fastapi", "uvicorn")
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # and how this machine calls itself
 
 
 def serve(
@@ -35,6 +36,9 @@ def serve(
         list[str] | None,
         typer.Option("--allow-host", metavar="NAME", help="A further name to be called by, as of a proxy. Repeatable."),
     ] = None,
+    show_names: Annotated[
+        bool, typer.Option("--show-names", help="Name the training images that are shown; names may be patients'.")
+    ] = False,
     deadline: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, max=600, help="That a request may take once it was read.")
     ] = 30.0,
@@ -50,22 +54,41 @@ def serve(
     access = access_to(host, read_token(token_file, os.environ), tuple(allowed_hosts or ()))
     from clearmargin.runs import open_run
     from clearmargin.serving.limits import Limits
+    from clearmargin.serving.listening import bound_socket
     from clearmargin.serving.model import ServedModel
-    from clearmargin.serving.server import bound_socket, run_server
     from clearmargin.serving.service import Service
+    from clearmargin.training.memory import reuse_freed_memory
 
     opened = open_run(run)
     listening = bound_socket(host, port)
     with listening:
-        service = Service(ServedModel(opened, contender), access, Limits(seconds=deadline))
+        model = ServedModel(opened, contender)
+        service = Service(model, access, Limits(seconds=deadline), show_names=show_names)
+        reuse_freed_memory(one_arena=True)
+        service.start()
+        from clearmargin.serving.server import run_server  # FastAPI is imported while the model gets ready
+
         if opened.evaluation.get("leaky"):
             say("Careful: the split of this run leaks: on new patients, expect less than its figures promise.")
-        if access.token is not None and host not in ("127.0.0.1", "::1", "localhost"):
+        if access.token is not None and not access.local:
             say("The token and the images travel unencrypted: put a proxy with TLS before this server.")
-        address = f"{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
 
         def announce() -> None:
-            typer.echo(f"Serving '{plain_text(service.model.contender.name)}' on http://{address}/")
+            port = listening.getsockname()[1]
+            typer.echo(f"Serving '{plain_text(model.contender.name)}' on {_address(EVERYWHERE.get(host, host), port)}")
+            if not access.local:
+                say(f"Other machines reach it {_elsewhere(host, port, allowed_hosts or [])}.")
             say("Research use only, not a medical device. Ctrl-C ends it.")
 
         run_server(service, listening, announce)
+
+
+def _address(name: str, port: int) -> str:
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}/"
+
+
+def _elsewhere(host: str, port: int, names: list[str]) -> str:
+    """How others call the server, in words."""
+    ways = [f"by an address of this machine, on port {port}"] if host in EVERYWHERE else []
+    ways += [f"as {plain_text(name)}" for name in names]
+    return ", or ".join(ways) if ways else f"on {_address(host, port)}"

@@ -117,6 +117,17 @@ def test_beyond_this_machine_a_token_is_needed(host: str) -> None:
     assert access_to(host, TOKEN).token == TOKEN
 
 
+def test_a_proxy_before_it_needs_a_token_too() -> None:
+    for name in ("model.example.org", "MODEL.example.org:443", "192.168.0.7"):
+        with pytest.raises(UsageError, match=r"With --allow-host .*needs a token"):
+            access_to("127.0.0.1", None, (name,))
+        assert not access_to("127.0.0.1", TOKEN, (name,)).local
+    assert access_to("127.0.0.1", None, ("localhost", "127.0.0.2", "[::1]")).local
+    assert access_to("localhost", None).local
+    assert not access_to("0.0.0.0", TOKEN).local
+    assert not access_to("192.168.0.7", TOKEN).local
+
+
 @pytest.mark.parametrize("token", ["", "short", "with a space in it", "é" * 20, "x" * 2000, "line\nbreak-and-more"])
 def test_a_token_that_is_too_short_or_cannot_be_sent_is_refused(token: str) -> None:
     with pytest.raises(UsageError, match="The token must be"):

@@ -149,6 +149,43 @@ def test_a_server_that_is_gone_is_said_and_can_be_tried_again(
     page.close()
 
 
+def test_what_may_go_well_later_is_tried_again_and_the_focus_stays(page: Any, images_folder: Path) -> None:
+    statuses = [503, 429, 500]
+    card = '<article class="result is-refused"><p class="file"></p><h3>No</h3><p class="said">Too busy.</p></article>'
+
+    def answer(route: Any) -> None:
+        if route.request.method == "POST" and statuses:
+            route.fulfill(status=statuses.pop(0), headers={"Retry-After": "0"}, content_type="text/html", body=card)
+        else:
+            route.continue_()
+
+    page.route("**/*", answer)
+    page.set_input_files("#files", image_files(images_folder, 1))
+    refused = answers(page, 1).first
+    assert statuses == []  # the first two were tried again at once
+    assert refused.locator(".said").text_content() == "Too busy."
+    assert page.locator("#csv").is_hidden()
+    refused.locator("button.again").focus()
+    page.keyboard.press("Enter")
+    page.locator(".bars").wait_for()
+    assert page.evaluate("document.activeElement.matches('article.result[data-row]')")
+    assert page.locator("#progress").text_content() == "1 of 1 images answered"
+
+
+def test_each_frame_of_a_file_has_its_card(page: Any, images_folder: Path) -> None:
+    pytest.importorskip("pydicom")
+    from tests.serving.test_dicom import dicom, drawn
+
+    page.set_input_files("#files", [upload("IM0001", dicom(drawn(3)))])
+    cards = answers(page, 3)
+    assert cards.locator(".file").all_text_contents() == ["IM0001#1", "IM0001#2", "IM0001#3"]
+    assert page.locator("#progress").text_content() == "1 of 1 images answered"
+    with page.expect_download() as download:
+        page.click("#csv")
+    rows = list(csv.reader(io.StringIO(Path(download.value.path()).read_text(encoding="utf-8"))))
+    assert [row[0] for row in rows] == ["image", "IM0001#1", "IM0001#2", "IM0001#3"]
+
+
 def test_without_its_script_the_form_works(browser: Any, server: Any, images_folder: Path) -> None:
     page = browser.new_page()
     page.route("**/serve.js", lambda route: route.abort())

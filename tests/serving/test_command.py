@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,11 +22,14 @@ import pytest
 from tests.serving.conftest import TOKEN
 
 from clearmargin import serve_command
-from clearmargin.errors import UsageError
+from clearmargin.errors import UsageError, WeightsError
 from clearmargin.records import Columns
 from clearmargin.runs import Run, open_run
+from clearmargin.serving import listening, server
 from clearmargin.serving.model import ServedModel
+from clearmargin.serving.service import Service
 
+BOUND = listening.bound_socket
 Command = Callable[..., tuple[int, str, str]]
 
 
@@ -89,13 +96,16 @@ def test_a_changed_model_is_not_served(run_copy: Path, change: str) -> None:
         ServedModel(open_run(run_copy), "two layers")
 
 
-def test_changed_weights_are_not_served(run_copy: Path) -> None:
+def test_changed_weights_are_not_served(clearmargin: Command, run_copy: Path) -> None:
     path = run_copy / "contenders" / "two-layers" / "model.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(bytes(content))
-    with pytest.raises(Exception, match="not those this run was finished with"):
-        ServedModel(open_run(run_copy), "two layers")
+    with pytest.raises(WeightsError, match="not those this run was finished with"):
+        ServedModel(open_run(run_copy), "two layers").warm_up()
+    status, said, error = clearmargin("serve", run_copy, "--contender", "two layers", "--port", 0)
+    assert (status, said) == (2, "")
+    assert "not those this run was finished with" in error
 
 
 @pytest.fixture
@@ -133,3 +143,78 @@ def test_it_serves_and_ends_when_it_is_told_to(process: tuple[subprocess.Popen[s
     assert image.name not in said
     assert "127.0.0.1" not in said
     assert "Traceback" not in said
+
+
+def test_what_is_under_way_is_answered_when_it_is_told_to_end(
+    process: tuple[subprocess.Popen[str], str], images_folder: Path
+) -> None:
+    started, address = process
+    images = [image.read_bytes() for image in sorted(images_folder.rglob("*.png"))[:40]]
+    asking, counted = threading.Event(), []
+
+    def ask() -> list[int | str]:
+        """Statuses of requests one after the other, until the server is gone."""
+        found: list[int | str] = []
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        with httpx.Client(base_url=address, trust_env=False, timeout=30, headers=headers) as client:
+            while True:
+                try:
+                    response = client.post("/v1/predict", files=[("files", ("a", image)) for image in images])
+                except httpx.ConnectError:
+                    return found  # nobody listens any more
+                except httpx.TransportError as error:
+                    return [*found, type(error).__name__]
+                said = response.json()
+                found.append(response.status_code)
+                if response.status_code == 200:
+                    counted.append(sum("predicted" in one for one in said["predictions"]))
+                asking.set()
+                if response.status_code == 503:
+                    return found
+
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(ask) for _ in range(6)]
+        assert asking.wait(30)
+        time.sleep(0.3)
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(30) == 0
+        statuses = [status for one in asked for status in one.result()]
+    # Who was about to ask on a connection that was just closed was not accepted, and gets no answer.
+    assert set(statuses) <= {200, 429, 503, "ReadError", "RemoteProtocolError", "WriteError"}
+    assert statuses.count(200) >= 2
+    assert set(counted) == {40}
+
+
+@pytest.mark.parametrize(("host", "names", "address", "elsewhere"), [
+    ("127.0.0.1", [], "http://127.0.0.1:", ""),
+    ("localhost", [], "http://localhost:", ""),
+    ("0.0.0.0", [], "http://127.0.0.1:", "by an address of this machine, on port "),
+    ("::", ["model.example.org"], "http://[::1]:", r"on port \d+, or as model\.example\.org"),
+    ("127.0.0.1", ["model.example.org"], "http://127.0.0.1:", "it as model.example.org"),
+    ("192.0.2.1", [], "http://192.0.2.1:", "it on http://192.0.2.1:"),
+])  # fmt: skip
+def test_it_announces_addresses_that_answer(
+    clearmargin: Command,
+    finished_run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    names: list[str],
+    address: str,
+    elsewhere: str,
+) -> None:
+    def announce_alone(service: Service, _listening: socket.socket, announce: Callable[[], None]) -> None:
+        announce()
+        service.stop()
+
+    monkeypatch.setattr(listening, "bound_socket", lambda _host, port: BOUND("127.0.0.1", port))
+    monkeypatch.setattr(server, "run_server", announce_alone)
+    (tmp_path / "token").write_text(TOKEN)
+    words = [word for name in names for word in ("--allow-host", name)]
+    status, said, error = clearmargin(
+        "serve", finished_run.folder, "--port", 0, "--host", host, "--token-file", tmp_path / "token", *words
+    )
+    assert status == 0
+    assert re.fullmatch(rf"Serving '[\w ]+' on {re.escape(address)}\d+/\n", said)
+    assert ("Other machines reach it" in error) == bool(elsewhere)
+    assert re.search(elsewhere, error)

@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from tests.serving.conftest import png, running
 
+from clearmargin.serving.limits import Limits
 from clearmargin.serving.model import ServedModel
 
 HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
@@ -61,6 +63,48 @@ def test_the_next_head_of_a_connection_is_not_waited_for_either(served_model: Se
                 connection.sendall(bytes([letter]))
                 time.sleep(0.02)
         assert read_all(connection) == b""
+
+
+def test_an_answer_is_not_held_back_to_fill_a_packet(served_model: ServedModel) -> None:
+    with running(served_model) as (address, server, _), connect(address) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert status_of(connection.recv(65536)) == 200
+        (one,) = server.server_state.connections
+        accepted = one.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
+def test_a_body_in_crumbs_is_cut_and_holds_up_nobody(served_model: ServedModel) -> None:
+    crumbs = b"1\r\nx\r\n" * 200_000
+    with running(served_model) as (address, _, service), connect(address) as connection:
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        sending = threading.Thread(target=lambda: suppressed(connection, crumbs))
+        began = time.monotonic()
+        sending.start()
+        assert httpx.get(f"{address}/health", trust_env=False).status_code == 200
+        assert time.monotonic() - began < 0.5
+        answer = read_all(connection)
+        sending.join()
+        assert answer == b"" or status_of(answer) == 400
+        deadline = time.monotonic() + 5
+        while service.reading and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert (service.reading, service.held.bytes) == (0, 0)
+
+
+def suppressed(connection: socket.socket, content: bytes) -> None:
+    with suppress(OSError):
+        connection.sendall(content)
+
+
+def test_chunks_of_a_sensible_size_are_taken(served_model: ServedModel, images_folder: Path) -> None:
+    image = sorted(images_folder.rglob("*.png"))[0].read_bytes()
+    pieces = [image[start : start + 8] for start in range(0, len(image), 8)]
+    with running(served_model) as (address, _, _):
+        response = httpx.post(
+            f"{address}/v1/predict", content=iter(pieces), headers={"Content-Type": "image/png"}, trust_env=False
+        )
+    assert response.status_code == 200
 
 
 @pytest.mark.parametrize("limits", [{"silence_seconds": 0.3}, {"body_seconds": 0.5}], ids=["silence", "in all"])
@@ -211,6 +255,65 @@ def test_overload_is_said_and_no_accepted_request_is_lost(
     assert float(accepted.split()[1]) == statuses.count(200)
 
 
+def test_what_could_not_be_answered_in_time_is_refused_at_once(
+    served_model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_answers(served_model, monkeypatch, 0.05)
+    files = {"files": ("a.png", png(np.zeros((20, 20))))}
+    limits = {"seconds": 1.5, "batch": 1}
+    with running(served_model, **limits) as (address, _, service), httpx.Client(**many(address)) as client:
+        with ThreadPoolExecutor(40) as pool:
+            found = list(pool.map(lambda _: client.post("/v1/predict", files=files), range(80)))
+        several = client.post("/v1/predict", files=[("files", files["files"])] * 60)
+        assert service.accepted == 0
+    statuses = [response.status_code for response in found]
+    assert set(statuses) == {200, 429}
+    waits = {int(response.headers["retry-after"]) for response in found if response.status_code == 429}
+    assert waits <= {1, 2}
+    assert several.status_code == 413
+    assert "send fewer at once" in several.json()["detail"]
+
+
+def test_what_takes_long_to_decode_does_not_hold_up_the_rest(
+    served_model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = png(np.random.default_rng(0).integers(0, 256, (2100, 300)))
+    prepare, going_on = served_model.prepare, threading.Event()
+
+    def slowly(content: bytes, limits: Limits) -> np.ndarray:
+        if len(content) == len(large):
+            going_on.wait(20)
+        return prepare(content, limits)
+
+    monkeypatch.setattr(served_model, "prepare", slowly)
+    with (
+        running(served_model) as (address, _, service),
+        httpx.Client(**many(address)) as client,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        held_up = [pool.submit(client.post, "/v1/predict", files={"files": large}) for _ in range(4)]
+        deadline = time.monotonic() + 5
+        while service.accepted < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert client.post("/v1/predict", files={"files": png(np.zeros((20, 20)))}).status_code == 200
+        going_on.set()
+        assert [one.result().status_code for one in held_up] == [200] * 4
+
+
+def test_once_it_is_to_end_nothing_more_is_accepted(served_model: ServedModel) -> None:
+    image = png(np.zeros((20, 20)))
+    with running(served_model) as (address, _, service), connect(address) as connection:
+        connection.sendall(HEAD + f"Content-Length: {len(image)}\r\n\r\n".encode() + image[:10])
+        deadline = time.monotonic() + 5
+        while not service.reading and time.monotonic() < deadline:
+            time.sleep(0.01)
+        service.ending = True
+        connection.sendall(image[10:])
+        assert status_of(connection.recv(65536)) == 503
+        response = httpx.post(f"{address}/v1/predict", files={"files": image}, trust_env=False)
+        assert (response.status_code, response.json()["type"]) == (503, "urn:clearmargin:problem:not-ready")
+
+
 def test_memory_for_bodies_is_bounded(served_model: ServedModel) -> None:
     with running(served_model, held_bytes=300_000) as (address, _, service):
         first = connect(address)
@@ -227,8 +330,8 @@ def test_memory_for_bodies_is_bounded(served_model: ServedModel) -> None:
 
 
 def test_a_request_that_takes_too_long_is_told(served_model: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    slow_answers(served_model, monkeypatch, 0.6)
-    with running(served_model, seconds=0.2) as (address, _, service):
+    slow_answers(served_model, monkeypatch, 0.3)
+    with running(served_model, seconds=0.1) as (address, _, service):
         files = {"files": ("a.png", png(np.zeros((20, 20))))}
         response = httpx.post(f"{address}/v1/predict", files=files, trust_env=False, timeout=30)
         assert (response.status_code, response.json()["type"]) == (503, "urn:clearmargin:problem:deadline")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import socket
 import struct
+import tempfile
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,8 +22,10 @@ from tests.serving.conftest import HOSTILE, png, running
 
 from clearmargin.runs import Run
 from clearmargin.serving.limits import Limits
-from clearmargin.serving.model import MOST_SCANS, ServedModel
+from clearmargin.serving.model import ServedModel
+from clearmargin.serving.pictures import MOST_SCANS
 from clearmargin.serving.problems import MEDIA_TYPE
+from clearmargin.trained import TrainedContender
 
 CANARY = "Jane-Doe-1970-01-01"
 
@@ -42,19 +48,19 @@ def some_images(folder: Path, count: int) -> list[Path]:
     return found[:: max(1, len(found) // count)][:count]
 
 
-def test_answers_are_those_of_the_model(client: httpx.Client, images_folder: Path, served_model: ServedModel) -> None:
+def test_answers_are_those_of_the_model(client: httpx.Client, images_folder: Path, own_model: TrainedContender) -> None:
     images = some_images(images_folder, 20)
     response = post(client, *(image.read_bytes() for image in images))
     assert response.status_code == 200
     said = response.json()
-    assert said["model"]["sha256"] == served_model.contender.description["weights_sha256"]
+    assert said["model"]["sha256"] == own_model.description["weights_sha256"]
     assert said["model"]["contender"] == "two layers"
-    own = served_model.contender.predict(images)
+    own = own_model.predict(images)
     for place, (one, row) in enumerate(zip(said["predictions"], own.itertuples(index=False, name=None), strict=True)):
-        assert one["image"] == place
+        assert (one["image"], one["frame"]) == (place, None)
         assert one["predicted"] == row[1]
         np.testing.assert_allclose(list(one["probabilities"].values()), row[2:5], atol=1e-5)
-        assert list(one["probabilities"]) == list(served_model.contender.classes)
+        assert list(one["probabilities"]) == list(own_model.classes)
         assert tuple(one["set"]) == row[5]
         assert (one["abstain"], one["unlike"]) == (bool(row[6]), bool(row[7]))
         assert one["confidence"] == pytest.approx(0.9)
@@ -90,6 +96,50 @@ def test_the_good_ones_of_several_are_answered(client: httpx.Client, images_fold
     assert second["problem"]["status"] == 415
 
 
+def test_a_failure_of_ours_costs_one_image(
+    served_model: ServedModel,
+    images_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    images = [image.read_bytes() for image in some_images(images_folder, 6)]
+    bad = served_model.prepare(images[2], Limits())
+    answers = served_model.answers
+
+    def fails(batch: list[np.ndarray]) -> Any:
+        if any(np.array_equal(bad, one) for one in batch):
+            raise ArithmeticError(CANARY)
+        return answers(batch)
+
+    with running(served_model) as (address, _, service), httpx.Client(base_url=address, trust_env=False) as client:
+        monkeypatch.setattr(served_model, "answers", fails)
+        response = post(client, *images)
+        assert (service.accepted, service.held.bytes) == (0, 0)
+    assert response.status_code == 200
+    said = response.json()["predictions"]
+    assert ["predicted" in one for one in said] == [True, True, False, True, True, True]
+    assert said[2]["problem"]["status"] == 500
+    assert CANARY not in response.text
+    captured = capfd.readouterr()
+    assert "An image failed: ArithmeticError in fails" in captured.err
+    assert CANARY not in captured.err
+
+
+def test_a_failure_of_the_decoder_is_not_the_fault_of_the_image(
+    served_model: ServedModel, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fails(_content: bytes, _limits: Limits) -> np.ndarray:
+        raise RecursionError(CANARY)
+
+    with running(served_model) as (address, _, _), httpx.Client(base_url=address, trust_env=False) as client:
+        monkeypatch.setattr(served_model, "prepare", fails)
+        response = post(client, png(np.zeros((20, 20))))
+    assert response.status_code == 500
+    captured = capfd.readouterr()
+    assert "An image failed: RecursionError in fails" in captured.err
+    assert CANARY not in captured.err + response.text
+
+
 def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
@@ -101,12 +151,24 @@ def bomb(width: int, height: int) -> bytes:
     )
 
 
-def many_scans() -> bytes:
+def jpeg(**options: Any) -> bytes:
     buffer = io.BytesIO()
-    Image.new("L", (64, 64)).save(buffer, "JPEG", progressive=True)
-    content = buffer.getvalue()
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
+    Image.fromarray(pixels).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+def many_scans(padding: bytes = b"") -> bytes:
+    """A JPEG with more scans than any has, each behind what a decoder passes over."""
+    content = jpeg(progressive=True)
     scan = content[content.rindex(b"\xff\xda") : -2]
-    return content[:-2] + scan * (MOST_SCANS + 1) + content[-2:]
+    return content[:-2] + (padding + scan) * (MOST_SCANS + 1) + content[-2:]
+
+
+def test_a_film_behind_a_picture_is_no_scan(client: httpx.Client) -> None:
+    film = b"\xff\xda" * 10 * MOST_SCANS
+    for content in (jpeg(), jpeg(progressive=True), jpeg(restart_marker_blocks=1), jpeg(comment=film)):
+        assert post(client, content + film).status_code == 200
 
 
 @pytest.mark.parametrize(("content", "status", "kind"), [
@@ -120,6 +182,10 @@ def many_scans() -> bytes:
     (bomb(30_000, 30_000), 413, "too-large"),
     (bomb(5_001, 5_000), 413, "too-large"),
     (many_scans(), 422, "unusable-image"),
+    (many_scans(b"\xff" * 1000), 422, "unusable-image"),
+    (many_scans(b"\xff\x01\xff\xd0" + b"\0" * 1000), 422, "unusable-image"),
+    (many_scans(b"\xff\xfe\0\x04\xff\xd9"), 422, "unusable-image"),
+    (b"\xff\xd8" + b"\xff\xfe\0\x02" * 20_000 + jpeg()[2:], 422, "unusable-image"),
 ], ids=lambda value: value[:12].decode("latin-1") if isinstance(value, bytes) else None)  # fmt: skip
 def test_what_is_no_sound_image_is_refused(client: httpx.Client, content: bytes, status: int, kind: str) -> None:
     for response in (
@@ -159,6 +225,12 @@ def test_other_formats_are_not_decoded_whatever_they_are_called(client: httpx.Cl
     ({"Content-Type": "multipart/form-data; boundary=" + "x" * 5000}, b"x", 400),
     ({"Content-Type": "multipart/form-data; boundary*=none''%ff"}, b"--x", 400),
     ({"Content-Type": "multipart/form-data; boundary*0*=a; boundary*2=b; =;;="}, b"--x", 400),
+    ({"Content-Type": 'multipart/form-data; y="; boundary=x"; boundary=z'}, b"--x--", 400),
+    ({"Content-Type": "multipart/form-data; boundary=x"}, b"before\r\n--x--", 400),
+    ({"Content-Type": "multipart/form-data; boundary=x"},
+     b'--x\r\nContent-Disposition: form-data; name="files"\r\n\r\nab\r\n--xy\r\n--x--', 400),
+    ({"Content-Type": "multipart/form-data; boundary=x"},
+     b'--x\r\nContent-Disposition: form-data; filename="; name=files"\r\n\r\nab\r\n--x--', 422),
     ({"Content-Type": "multipart/form-data; boundary=x"},
      b"--x\r\nContent-Disposition: form-data; name*=none''%ff\r\n\r\nx\r\n--x--\r\n", 422),
 ])  # fmt: skip
@@ -166,6 +238,31 @@ def test_other_bodies_are_refused(client: httpx.Client, headers: dict[str, str],
     response = client.post("/v1/predict", content=body, headers=headers)
     assert response.status_code == status
     problem_of(response)
+
+
+def test_a_form_is_split_where_it_says(client: httpx.Client, images_folder: Path) -> None:
+    first, second = (image.read_bytes() for image in some_images(images_folder, 2))
+    head = b'Content-Type: image/png\r\nCONTENT-disposition: form-data; filename="a\\"; name=b.png"; name=files\r\n\r\n'
+    body = b"--a b\r\n" + head + first + b"\r\n--a b\r\n" + head + second + b"\r\n--a b--\r\nand what follows"
+    for boundary, sent in (("a_b", body.replace(b"a b", b"a_b")), ('"a_b"', body.replace(b"a b", b"a_b"))):
+        kind = f"multipart/form-data; charset=utf-8 ;Boundary={boundary}"
+        response = client.post("/v1/predict", content=sent, headers={"Content-Type": kind})
+        assert response.status_code == 200
+        alone = [post(client, image).json()["predictions"][0]["probabilities"] for image in (first, second)]
+        found = [one["probabilities"] for one in response.json()["predictions"]]
+        for one, expected in zip(found, alone, strict=True):
+            assert one == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("boundary", ["x", "-" * 70, "a" * 35 + "-" * 35])
+def test_a_form_made_to_be_searched_for_long_is_not(client: httpx.Client, boundary: str) -> None:
+    near = (b"\r\n--" + boundary.encode())[:-1] if len(boundary) > 1 else b"\r\n-"
+    head = b'--%b\r\nContent-Disposition: form-data; name="files"\r\n\r\n' % boundary.encode()
+    body = head + near * (30_000_000 // len(near)) + b"\r\n--%b--" % boundary.encode()
+    began = time.monotonic()
+    kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    assert client.post("/v1/predict", content=body, headers=kind).status_code == 415
+    assert time.monotonic() - began < 5
 
 
 def test_too_many_and_too_large(client: httpx.Client) -> None:
@@ -200,21 +297,34 @@ def test_nothing_personal_in_answers_or_words(
         assert str(Path.home()) not in text or str(Path.home()) == "/"
 
 
-def test_nothing_is_written(client: httpx.Client, images_folder: Path, finished_run: Run) -> None:
-    def listed() -> dict[str, tuple[int, int]]:
-        files = (path for path in finished_run.folder.parent.parent.rglob("*") if path.is_file())
-        return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+def test_nothing_is_written_and_nothing_is_fetched(
+    client: httpx.Client, images_folder: Path, watched_events: list[tuple[str, str]]
+) -> None:
+    images = [image.read_bytes() for image in some_images(images_folder, 5)]
+    big = png(np.random.default_rng(0).integers(0, 256, (1500, 1500)))  # more than a form is usually kept of in memory
+    assert client.get("/health").status_code == 200  # the connection is open
+    watched_events.clear()
+    assert post(client, *images, big).status_code == 200
+    assert client.post("/", files=[("files", ("a.png", image)) for image in (*images, big)]).status_code == 200
+    for path in ("/report.html", "/model", "/metrics"):
+        assert client.get(path).status_code == 200
+    assert watched_events == []
 
-    before = listed()
-    assert post(client, *(image.read_bytes() for image in some_images(images_folder, 5))).status_code == 200
-    big = np.random.default_rng(0).integers(0, 256, (1500, 1500), np.uint8)  # more than would be kept in memory
-    assert client.post("/", files={"files": ("a.png", png(big))}).status_code == 200
-    assert listed() == before
+
+def test_the_watch_sees_what_is_written(tmp_path: Path, watched_events: list[tuple[str, str]]) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    with tempfile.TemporaryFile() as file:
+        file.write(b"x")
+    (tmp_path / "b").mkdir()
+    with socket.socket() as out, contextlib.suppress(OSError):
+        out.connect(("127.0.0.1", 9))
+    assert {"open", "os.mkdir", "socket.connect"} <= {event for event, _ in watched_events}
+    assert len(watched_events) >= 4
 
 
-def test_the_model_says_what_it_is(client: httpx.Client, served_model: ServedModel) -> None:
+def test_the_model_says_what_it_is(client: httpx.Client, own_model: TrainedContender) -> None:
     said = client.get("/v1/model").json()
-    assert said["classes"] == list(served_model.contender.classes)
+    assert said["classes"] == list(own_model.classes)
     assert HOSTILE in said["classes"]
     assert said["preprocessing"]["size_px"] == 16
     assert said["figures"]["accuracy"]["value"] >= 0
@@ -246,8 +356,8 @@ def test_a_failure_of_ours_is_a_problem_without_its_words(
     def fails(_images: object) -> None:
         raise ArithmeticError(CANARY)
 
-    monkeypatch.setattr(served_model, "answers", fails)
     with running(served_model) as (address, _, _), httpx.Client(base_url=address, trust_env=False) as client:
+        monkeypatch.setattr(served_model, "answers", fails)
         response = post(client, png(np.zeros((20, 20))))
         assert response.status_code == 500
         assert CANARY not in problem_of(response)["detail"]

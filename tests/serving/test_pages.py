@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import html
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from tests.serving.conftest import HOSTILE, png
+from tests.serving.conftest import HOSTILE, TOKEN, awaited, png, running
 
+from clearmargin.report.wording import percent
 from clearmargin.runs import Run
+from clearmargin.serving.access import access_to
+from clearmargin.serving.app import Gate
 from clearmargin.serving.card import card_html
 from clearmargin.serving.model import ServedModel
+from clearmargin.trained import TrainedContender
 
 PAGES = ("/", "/report", "/model")
 
@@ -30,9 +37,9 @@ class Reader(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-def tags_of(html: str) -> list[tuple[str, dict[str, str | None]]]:
+def tags_of(page: str) -> list[tuple[str, dict[str, str | None]]]:
     reader = Reader()
-    reader.feed(html)
+    reader.feed(page)
     return reader.tags
 
 
@@ -83,19 +90,97 @@ def test_the_report_is_shown_in_a_sandbox_of_its_own(client: httpx.Client, finis
     assert "script-src" not in policy
 
 
-def test_an_answer_says_everything(client: httpx.Client, images_folder: Path, served_model: ServedModel) -> None:
+def test_an_answer_says_everything(
+    client: httpx.Client, images_folder: Path, own_model: TrainedContender, served_model: ServedModel
+) -> None:
     image = sorted(images_folder.rglob("*.png"))[0]
-    own = served_model.contender.predict(image).iloc[0]
+    own = own_model.predict(image).iloc[0]
     page = answered(client, images_folder).text
     assert "Research use only, not a medical device." in page
     assert page.count('<rect width="100"') == 3
-    assert f"<b>{100 * own['alpha']:.1f}" in page or "&lt;" in page
+    shares = sorted((own[name] for name in own_model.classes), reverse=True)
+    assert [html.unescape(said) for said in re.findall(r"<b>([^<]*%)</b>", page)] == list(map(percent, shares))
     assert "at 90 % confidence" in page.replace("\u202f", " ")
     assert page.count("<article") == 1
     assert 'class="heat"' in page
-    assert "Nearest training images" in page
+    assert page.count('class="near"') == 1
+    assert served_model.training_images.compared.done == served_model.training_images.compared.total
+    assert "looked at)" not in page
     if own["abstain"]:
         assert "Not sure: please refer" in page
+
+
+def training_names(folder: Path) -> list[str]:
+    return [f"{path.parent.name}/{path.name}" for path in folder.rglob("*.png")]
+
+
+def neighbours_part(page: str) -> str:
+    return page.partition('<ul class="near">')[2].partition("</ul>")[0]
+
+
+@pytest.mark.parametrize("names", [False, True])
+def test_training_images_are_named_only_when_that_was_asked_for(
+    served_model: ServedModel, images_folder: Path, names: bool
+) -> None:
+    with (
+        running(served_model, show_names=names) as (address, _, _),
+        httpx.Client(base_url=address, trust_env=False) as client,
+    ):
+        near = neighbours_part(answered(client, images_folder).text)
+    assert near.count("<li>") == near.count("<img") == 3
+    assert any(Path(name).name in near for name in training_names(images_folder)) == names
+
+
+def test_other_patients_are_not_shown_beyond_this_machine(served_model: ServedModel, images_folder: Path) -> None:
+    access = access_to("127.0.0.1", TOKEN, ("model.example.org",))
+    headers = {"Host": "model.example.org", "Authorization": f"Bearer {TOKEN}"}
+    with (
+        running(served_model, access) as (address, _, _),
+        httpx.Client(base_url=address, trust_env=False, headers=headers) as client,
+    ):
+        page = answered(client, images_folder)
+        near = neighbours_part(page.text)
+    assert page.status_code == 200
+    assert (near.count("<li>"), near.count("<img"), near.count("<small")) == (3, 0, 3)
+    assert not [name for name in training_names(images_folder) if Path(name).name in near]
+
+
+def test_a_view_that_failed_leaves_the_answer(
+    served_model: ServedModel, images_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_words: object) -> None:
+        raise ArithmeticError
+
+    with running(served_model) as (address, _, _), httpx.Client(base_url=address, trust_env=False) as client:
+        monkeypatch.setattr(served_model, "view", fails)
+        page = answered(client, images_folder)
+    assert page.status_code == 200
+    assert page.text.count('<rect width="100"') == 3
+    assert not [attributes for tag, attributes in tags_of(page.text) if tag == "img"]
+
+
+def test_a_large_page_goes_out_in_pieces(gate: Gate, images_folder: Path) -> None:
+    images = [path.read_bytes() for path in sorted(images_folder.rglob("*.png"))[:40]]
+    part = b'--x\r\nContent-Disposition: form-data; name="files"\r\n\r\n%b\r\n'
+    body = [{"type": "http.request", "body": b"".join(part % image for image in images) + b"--x--"}]
+    headers = [(b"host", b"localhost"), (b"content-type", b"multipart/form-data; boundary=x")]
+    scope = {
+        "type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "path": "/", "raw_path": b"/",
+        "root_path": "", "query_string": b"", "server": ("127.0.0.1", 80), "client": None, "headers": headers,
+    }  # fmt: skip
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return body.pop() if body else await asyncio.get_running_loop().create_future()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    awaited(gate(scope, receive, send))
+    sizes = [len(message["body"]) for message in sent[1:]]
+    assert sent[0]["status"] == 200
+    assert int(dict(sent[0]["headers"])[b"content-length"]) == sum(sizes) > 200_000
+    assert max(sizes) <= 65_536
 
 
 def test_noise_does_not_look_like_the_training_images(client: httpx.Client) -> None:

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 import pytest
 from tests.serving.conftest import Echo, awaited, number_image
 
+from clearmargin.errors import WeightsError
 from clearmargin.serving.limits import Limits
 from clearmargin.serving.metrics import Metrics
+from clearmargin.serving.pace import Pace
 from clearmargin.serving.problems import Problem
 from clearmargin.serving.worker import Worker
 
@@ -40,7 +42,7 @@ def test_a_thousand_images_at_once_get_their_own_answers() -> None:
         assert awaited(ask(worker)) == list(range(1000))
     assert sum(echo.batches) == 1000
     assert max(echo.batches) == Limits().batch
-    assert len(echo.batches) < 100
+    assert len(echo.batches) < 2 * 1000 / Limits().batch
 
 
 def test_views_and_answers_do_not_mix() -> None:
@@ -121,3 +123,75 @@ def test_the_end_waits_for_what_was_accepted() -> None:
     worker = Worker(Echo(seconds=0.02), Limits(batch=8), Metrics())
     worker.start()
     assert awaited(ask(worker)) == list(range(50))
+
+
+def test_a_view_that_fails_costs_the_picture_and_not_the_answer(capfd: pytest.CaptureFixture[str]) -> None:
+    class NoView(Echo):
+        def view(self, image: object, answer: int) -> int:
+            raise ArithmeticError("Jane Doe")
+
+    async def ask(worker: Worker) -> object:
+        worker.expect(1)
+        return await worker.ask(number_image(7), later(), wants_view=True)
+
+    with working(NoView()) as worker:
+        assert awaited(ask(worker)) == (7, None)
+    said = capfd.readouterr().err
+    assert said.startswith("A view failed: ArithmeticError in view, line ")
+    assert "Jane" not in said
+
+
+def test_what_can_wait_waits_until_nobody_has_asked_for_a_while() -> None:
+    async def ask(worker: Worker, times: int) -> float:
+        for number in range(times):
+            worker.expect(1)
+            await worker.ask(number_image(number), later())
+            await asyncio.sleep(0.05)
+        return time.monotonic()
+
+    echo = Echo()
+    echo.left_to_prepare = ["idle", "soon", "soon"]
+    with working(echo, Limits(idle_seconds=0.6)) as worker:
+        last = awaited(ask(worker, 20))  # longer than it has to be idle
+        while len(echo.prepared) < 4 and time.monotonic() < last + 10:
+            time.sleep(0.01)
+    assert min(echo.prepared) - last > 0.4
+    assert len(echo.prepared) == 4
+    assert echo.left_to_prepare == []
+
+
+def test_nothing_is_prepared_while_an_image_is_on_its_way() -> None:
+    echo = Echo()
+    echo.left_to_prepare = ["soon"] * 1000
+    worker = Worker(echo, Limits(idle_seconds=0.0), Metrics())
+    worker.expect(1)
+    worker.start()
+    time.sleep(0.1)
+    assert echo.prepared == []
+    worker.expect(-1)
+    time.sleep(0.1)
+    worker.stop()
+    assert len(echo.prepared) > 1
+
+
+def test_a_model_that_can_not_get_ready_is_told() -> None:
+    class Broken(Echo):
+        def warm_up(self) -> float:
+            raise WeightsError("The weights are not those.")
+
+    worker = Worker(Broken(), Limits(), Metrics())
+    worker.start()
+    with pytest.raises(WeightsError, match="not those"):
+        worker.wait_until_warm()
+    worker.stop()
+    assert not worker.alive
+
+
+def test_the_pace_follows_what_was_measured() -> None:
+    pace = Pace()
+    assert pace.seconds == 0
+    pace.add(0.4, 4)
+    assert pace.seconds == pytest.approx(0.1)
+    for _ in range(30):
+        pace.add(0.3)
+    assert pace.seconds == pytest.approx(0.3, rel=0.01)

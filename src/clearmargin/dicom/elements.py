@@ -19,6 +19,7 @@ PIXEL_DATA = 0x7FE00010
 MAX_ELEMENTS = 300_000
 MAX_DEPTH = 64
 MAX_VALUE_BYTES = 1 << 18  # a lookup table has at most 65,536 entries of 16 bits
+MAX_KEPT_BYTES = 16 << 20  # of all that describes one image
 MAX_INFLATED_BYTES = 512 << 20
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -143,6 +144,22 @@ def elements(stream: Forward, encoding: Encoding, wanted: Set[int], sequences: S
         When it is damaged, or has more elements or a deeper nesting than any image.
     """
     return _Walk(stream, wanted, sequences).run(encoding)
+
+
+def bounded(found: Iterator[Element]) -> Iterator[Element]:
+    """Pass on what describes one image, which is to be kept.
+
+    Raises
+    ------
+    ImageError
+        When it is more than `MAX_KEPT_BYTES`, as a few deflated kilobytes can be.
+    """
+    kept = 0
+    for element in found:
+        kept += len(element.value)
+        if kept > MAX_KEPT_BYTES:
+            raise ImageError("damaged DICOM: what describes its image is larger than any image needs")
+        yield element
 
 
 class _Walk:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,11 +14,11 @@ import numpy as np
 from clearmargin.dicom.elements import (
     ITEM,
     LONG_VRS,
-    MAX_INFLATED_BYTES,
     PIXEL_DATA,
     SEQUENCE_END,
     UNDEFINED,
     Encoding,
+    Forward,
 )
 from clearmargin.dicom.header import (
     ALLOCATED,
@@ -42,6 +43,7 @@ from clearmargin.dicom.header import (
 from clearmargin.errors import ImageError
 
 MAX_FRAGMENTS = 100_000
+_TOO_FEW = "damaged DICOM: it has fewer pixel data than its rows and columns need"
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,8 @@ class DicomFile:
     header: Header
 
     @cached_property
-    def _data(self) -> bytes:
-        """What the place of the pixel data counts in: the file, or its inflated data set."""
-        if self.header.syntax != DEFLATED_SYNTAX:
-            return self.content
-        return open_data_set(BytesIO(self.content)).data.read(MAX_INFLATED_BYTES)
+    def _inflated(self) -> _Inflated:
+        return _Inflated(self.content)
 
     @property
     def _swapped(self) -> bool:
@@ -80,19 +79,22 @@ class DicomFile:
             if pixels.length != UNDEFINED:
                 raise ImageError("damaged DICOM: compressed pixel data that are not in fragments")
             pieces = self._fragments[number] if number < len(self._fragments) else ()
-            return b"".join(self._data[start : start + length] for start, length in pieces)
+            return b"".join(self.content[start : start + length] for start, length in pieces)
         bits = frame_bits(self.header)
         first, end = number * bits // 8, -(-(number + 1) * bits // 8)
-        if pixels.length == UNDEFINED or min(pixels.length, len(self._data) - pixels.place) < end:
-            raise ImageError("damaged DICOM: it has fewer pixel data than its rows and columns need")
+        deflated = self.header.syntax == DEFLATED_SYNTAX
+        held = pixels.length if deflated else min(pixels.length, len(self.content) - pixels.place)
+        if pixels.length == UNDEFINED or held < end:
+            raise ImageError(_TOO_FEW)
         if self._swapped:
-            words = self._data[pixels.place + first // 2 * 2 : pixels.place + -(-end // 2) * 2]
+            words = self.content[pixels.place + first // 2 * 2 : pixels.place + -(-end // 2) * 2]
             return (
                 np.frombuffer(words.ljust(-(-len(words) // 2) * 2, b"\0"), ">u2")
                 .astype("<u2")
                 .tobytes()[first % 2 : first % 2 + end - first]
             )
-        data = self._data[pixels.place + first : pixels.place + end]
+        place = slice(pixels.place + first, pixels.place + end)
+        data = self._inflated.read(place.start, place.stop) if deflated else self.content[place]
         return _shifted(data, number * bits % 8, bits) if bits % 8 else data
 
     @property
@@ -105,14 +107,14 @@ class DicomFile:
     def _fragments(self) -> Sequence[Sequence[tuple[int, int]]]:
         """Where each frame lies: (place, bytes) of its fragments."""
         assert self.header.pixels is not None
-        found = list(_items(self._data, self.header.pixels.place))
+        found = list(_items(self.content, self.header.pixels.place))
         if not found:
             raise ImageError("damaged DICOM: its compressed pixel data hold nothing")
         (table, table_bytes), *fragments = found
         frames = self.header.frames
         if frames == 1 or len(fragments) == frames:
             return [fragments] if frames == 1 else [[one] for one in fragments]
-        offsets = _numbers(self._data[table : table + table_bytes], "<u4") or _numbers(
+        offsets = _numbers(self.content[table : table + table_bytes], "<u4") or _numbers(
             self.header.values.get(OFFSETS, Raw(b"", b"")).value, "<u8"
         )
         if len(offsets) != frames or not fragments:
@@ -123,6 +125,38 @@ class DicomFile:
         for fragment, number in zip(fragments, owner.tolist(), strict=True):
             listed[max(0, number)].append(fragment)
         return listed
+
+
+class _Inflated:
+    """An inflated data set, read from front to back: no more of it is held than was asked for.
+
+    Who goes on where the last one ended does not begin anew: frames one after the other cost what one pass does.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._content, self._lock = content, threading.Lock()
+        self._stream: Forward | None = None
+        self._place, self._last = 0, b""
+
+    def read(self, start: int, end: int) -> bytes:
+        """Bytes from one place to another.
+
+        Raises
+        ------
+        ImageError
+            When they are not all there.
+        """
+        with self._lock:
+            if self._stream is None or start < self._place - len(self._last):
+                self._stream, self._place, self._last = open_data_set(BytesIO(self._content)).data, 0, b""
+            again = self._last[start - self._place :] if start < self._place else b""  # a byte that two frames share
+            self._stream.seek(max(0, start - self._place), 1)
+            data = again + self._stream.read(end - start - len(again))
+            if len(data) < end - start:
+                self._stream = None
+                raise ImageError(_TOO_FEW)
+            self._place, self._last = end, data[-1:]
+            return data
 
 
 def open_dicom(content: bytes) -> DicomFile:

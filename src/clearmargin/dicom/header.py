@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import IO, NamedTuple
 
-from clearmargin.dicom.elements import IMPLICIT, PIXEL_DATA, Encoding, Forward, Inflating, elements
+from clearmargin.dicom.elements import IMPLICIT, PIXEL_DATA, Encoding, Forward, Inflating, bounded, elements
 from clearmargin.errors import ImageError
 
 _PIECE_BYTES = 1 << 20
@@ -330,7 +330,7 @@ def _gathered(file: DataSet) -> Header:
     shared: dict[int, Raw] = {}
     per_frame: dict[int, dict[int, Raw]] = {}
     pixels = None
-    for element in elements(file.data, file.encoding, _WANTED, _SEQUENCES):
+    for element in bounded(elements(file.data, file.encoding, _WANTED, _SEQUENCES)):
         raw, tag = Raw(element.vr, element.value), element.tag
         if not element.path:
             if tag == PIXEL_DATA:

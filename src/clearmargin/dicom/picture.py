@@ -25,7 +25,7 @@ from clearmargin.dicom.header import (
     Header,
     read_header,
 )
-from clearmargin.errors import ImageError
+from clearmargin.errors import ImageError, ImageSizeError
 from clearmargin.records import Window
 
 # PS3.3 C.7.6.3.1.2, with the samples a pixel has. The others are retired, or of what is not read here.
@@ -109,7 +109,7 @@ def _checked(header: Header, max_pixels: int) -> str:
     if width < 1 or height < 1:
         raise ImageError(f"it has no pixels: {width} x {height}")
     if width * height > max_pixels:
-        raise ImageError(f"too large: {width} x {height} pixels, the limit is {max_pixels:,} pixels")
+        raise ImageSizeError(f"too large: {width} x {height} pixels, the limit is {max_pixels:,} pixels")
     kind, samples = header.text(PHOTOMETRIC), header.integer(SAMPLES, 1)
     if kind not in _PHOTOMETRIC:
         raise ImageError(f"its DICOM photometric interpretation is not read here; expected {', '.join(_PHOTOMETRIC)}")

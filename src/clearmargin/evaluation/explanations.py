@@ -134,21 +134,78 @@ def grad_cam(network: nn.Module, images: torch.Tensor, classes: Sequence[int] | 
     -------
     None when the network has no convolution whose maps have more than one value.
     """
-    from captum.attr import LayerGradCam
-
-    convolutions = [stage for stage in _stages(network, images[0]) if stage.convolution]
-    if not convolutions:
+    layer = explained_layer(network, images[0])
+    if layer is None:
         return None
-    last = convolutions[-1]
-    targets = torch.as_tensor(np.asarray(classes, dtype=np.int64))
+    targets = np.asarray(classes, dtype=np.int64)
     pieces = []
-    with _frozen(network), _differentiable_from(last.module):
-        explain = LayerGradCam(network, last.module)
+    network.eval()
+    with explaining(network, layer) as explain:
         for start in range(0, len(images), _AT_A_TIME):
             batch = slice(start, start + _AT_A_TIME)
-            found = explain.attribute(images[batch], target=targets[batch], relu_attributions=True)
-            pieces.append(found.detach()[:, 0])  # (images, height, width)
-    return GradCam(", ".join(last.words), torch.cat(pieces).float().numpy())
+            logits = network(images[batch])
+            pieces.append(explain.maps_for(logits, targets[batch]))
+    return GradCam(layer.words, np.concatenate(pieces))
+
+
+@dataclass(frozen=True)
+class ExplainedLayer:
+    """The layer whose maps Grad-CAM adds up, and what it is in words."""
+
+    module: nn.Module
+    words: str
+
+
+def explained_layer(network: nn.Module, image: torch.Tensor) -> ExplainedLayer | None:
+    """The last convolution whose maps have more than one value, with what follows it; None when there is none.
+
+    Parameters
+    ----------
+    image
+        float32, (channels, height, width), normalised as in training: any will do.
+    """
+    convolutions = [stage for stage in _stages(network, image) if stage.convolution]
+    return ExplainedLayer(convolutions[-1].module, ", ".join(convolutions[-1].words)) if convolutions else None
+
+
+class Explaining:
+    """What left the explained layer in the last pass, and what of it spoke for a class."""
+
+    def __init__(self) -> None:
+        self._maps = torch.empty(0)
+        self._one = torch.ones((), requires_grad=True)
+
+    def keep(self, _module: nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor:
+        """Keep what leaves the layer, from where on there are gradients, even if all that comes before is frozen."""
+        self._maps = output * self._one
+        return self._maps.clone()  # what follows may overwrite it
+
+    def maps_for(self, logits: torch.Tensor, classes: np.ndarray) -> np.ndarray:
+        """Grad-CAM, float32 (images, height, width), not negative.
+
+        Parameters
+        ----------
+        logits
+            (images, classes), of the last pass.
+        classes
+            int64, (images,): the class to explain, for each image.
+        """
+        asked = logits.gather(1, torch.from_numpy(classes)[:, None])
+        (gradients,) = torch.autograd.grad(asked.sum(), self._maps)
+        weights = gradients.float().mean(dim=(2, 3), keepdim=True)  # equation 1
+        return (weights * self._maps.detach().float()).sum(dim=1).relu().numpy()  # equation 2
+
+
+@contextmanager
+def explaining(network: nn.Module, layer: ExplainedLayer) -> Iterator[Explaining]:
+    """Within it passes through the network can be explained; no weight asks for a gradient meanwhile."""
+    explain = Explaining()
+    hook = layer.module.register_forward_hook(explain.keep)
+    try:
+        with _frozen(network):
+            yield explain
+    finally:
+        hook.remove()
 
 
 def _stages(network: nn.Module, image: torch.Tensor) -> list[_Stage]:
@@ -223,14 +280,3 @@ def _frozen(network: nn.Module) -> Iterator[None]:
     finally:
         for parameter in asking:
             parameter.requires_grad_(True)
-
-
-@contextmanager
-def _differentiable_from(layer: nn.Module) -> Iterator[None]:
-    """Within it gradients reach what leaves ``layer``, even if all that comes before is frozen."""
-    one = torch.ones((), requires_grad=True)  # a product may be overwritten by what follows, a leaf may not
-    hook = layer.register_forward_hook(lambda _module, _inputs, output: output * one)
-    try:
-        yield
-    finally:
-        hook.remove()

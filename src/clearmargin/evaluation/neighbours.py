@@ -170,7 +170,12 @@ class OutputInputs:
         """Features of length one, float32 (rows, features); all zero for an image that leaves none."""
         with torch.inference_mode(), computing_in(precision):
             self._model(feed.batch(rows, None))
-        return nn.functional.normalize(self._entered.float().flatten(1), dim=1)
+        return self.last
+
+    @property
+    def last(self) -> torch.Tensor:
+        """The same of the last pass, whoever asked for it."""
+        return nn.functional.normalize(self._entered.detach().float().flatten(1), dim=1)
 
 
 @contextmanager

@@ -44,6 +44,11 @@ class Access:
     every_address: bool = False
     token: str | None = None
 
+    @property
+    def local(self) -> bool:
+        """Whether nobody beyond this machine is meant to ask: by no other name, and from no other address."""
+        return not self.every_address and all(map(is_loopback, self.names))
+
     def check(self, scope: Mapping[str, Any]) -> None:
         """Refuse a request from its head alone, whatever its path and method.
 
@@ -131,18 +136,20 @@ def access_to(host: str, token: str | None, names: tuple[str, ...] = ()) -> Acce
     Raises
     ------
     UsageError
-        Without a token beyond loopback; for a token that is too short, or can't be sent.
+        Without a token beyond loopback, a proxy before it included; for a token that is too short, or can't be sent.
     """
-    if token is None and not is_loopback(host):
+    asked = frozenset(_bare(name) for name in names)
+    beyond = [f"--host {host}"] if not is_loopback(host) else []
+    beyond += [f"--allow-host {name}" for name in sorted(asked) if not is_loopback(name)]
+    if token is None and beyond:
         raise UsageError(
-            f"--host {host} can be reached from other machines: that needs a token. Write one of at least "
+            f"With {beyond[0]} other machines can reach the server: that needs a token. Write one of at least "
             f"{SHORTEST_TOKEN} characters into a file and name it with --token-file FILE, or set {TOKEN_VARIABLE}."
         )
     if token is not None and not (SHORTEST_TOKEN <= len(token) <= LONGEST_TOKEN and _TOKEN.fullmatch(token)):
         raise UsageError(
             f"The token must be {SHORTEST_TOKEN} to {LONGEST_TOKEN:,} letters, digits and signs of ASCII, no spaces."
         )
-    asked = frozenset(_bare(name) for name in names)
     if is_loopback(host):
         return Access(LOOPBACK_NAMES | asked | {_bare(host)}, token=token)
     everywhere = host in ("0.0.0.0", "::", "")

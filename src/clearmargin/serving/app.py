@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from clearmargin import __version__
-from clearmargin.console import say
+from clearmargin.serving.failures import say_where
 from clearmargin.serving.interface import NOTICE, add_interface
 from clearmargin.serving.pages import add_pages
 from clearmargin.serving.problems import MEDIA_TYPE, Problem
@@ -65,7 +64,7 @@ class Gate:
             self._service.metrics.refused.add(problem.kind)
             await _send(answered(problem), answer, scope, receive)
         except Exception as error:
-            _say_where(error)
+            say_where("A request", error)
             if not answer.begun:
                 await _send(answered(_FAILED), answer, scope, receive)
             elif not answer.finished:
@@ -108,13 +107,6 @@ def answered(problem: Problem) -> Response:
 
 async def _send(response: Response, answer: _Answering, scope: Scope, receive: Receive) -> None:
     await response(scope, receive, answer.send)
-
-
-def _say_where(error: Exception) -> None:
-    """Say what failed, and where: no message of the error, which may quote what was sent."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f"{frames[-1].name}, line {frames[-1].lineno}" if frames else "nowhere"
-    say(f"A request failed: {type(error).__name__} in {where}.")
 
 
 def build_app(service: Service) -> Gate:

@@ -11,6 +11,36 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from clearmargin.serving.limits import Limits
 from clearmargin.serving.problems import MEDIA_TYPE, Problem
 
+READ_BYTES = 32_768  # at once: the loop answers others before it reads on
+MOST_CRUMBS, CRUMB_BYTES = 2_048, 64
+
+
+class WholesomeConnection(h11.Connection):
+    """Refuses a body in crumbs: to take each piece costs as much time as a kilobyte does, and it may be one byte.
+
+    So many pieces are free, and one more for every 64 bytes that came.
+    """
+
+    _pieces = _payload = 0
+
+    def next_event(self) -> Any:
+        """What came, as h11 says it.
+
+        Raises
+        ------
+        h11.RemoteProtocolError
+            When it is no HTTP, or in too many pieces.
+        """
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._pieces = self._payload = 0
+        elif isinstance(event, h11.Data):
+            self._pieces += 1
+            self._payload += len(event.data)
+            if self._pieces > MOST_CRUMBS + self._payload // CRUMB_BYTES:
+                raise h11.RemoteProtocolError("a body in crumbs")
+        return event
+
 
 class PatientProtocol(H11Protocol):
     """uvicorn's HTTP/1.1, with an end to its patience.
@@ -23,6 +53,7 @@ class PatientProtocol(H11Protocol):
 
     def __init__(self, *words: Any, **named: Any) -> None:
         super().__init__(*words, **named)
+        self.conn = WholesomeConnection(h11.SERVER)
         limits = self.limits
         self._head = _Patience(self, limits.head_seconds)
         self._rest = _Patience(self, limits.linger_seconds)
@@ -30,6 +61,7 @@ class PatientProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a head."""
+        transport.max_size = READ_BYTES  # type: ignore[attr-defined]
         super().connection_made(transport)
         self._watch()
         if len(self.connections) > self.limits.connections and self.waiting:

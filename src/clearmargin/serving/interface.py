@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from clearmargin.serving.metrics import CONTENT_TYPE
 from clearmargin.serving.model import Answer
 from clearmargin.serving.problems import MEDIA_TYPE, Problem
-from clearmargin.serving.service import Service
+from clearmargin.serving.service import Service, Told
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -40,7 +40,8 @@ class ModelName(BaseModel):
 class Prediction(BaseModel):
     """What the model says of one image."""
 
-    image: int = Field(description="Its place in the request, from 0.")
+    image: int = Field(description="The place of its file in the request, from 0.")
+    frame: int | None = Field(description="Of a DICOM file with several frames: which, from 1; else null.")
     predicted: str
     probabilities: dict[str, float] = Field(description="By class, after temperature scaling.")
     set: list[str] | None = Field(description="Conformal set: holds the true class at the confidence; null: unknown.")
@@ -52,7 +53,8 @@ class Prediction(BaseModel):
 class Unusable(BaseModel):
     """An image of the request that could not be used."""
 
-    image: int = Field(description="Its place in the request, from 0.")
+    image: int = Field(description="The place of its file in the request, from 0.")
+    frame: int | None = Field(description="Of a DICOM file with several frames: which, from 1; else null.")
     problem: ProblemDetails
 
 
@@ -110,7 +112,7 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     titles = {
         400: "not understood", 401: "no token", 403: "from another site", 405: "another method is needed",
         408: "too slow", 413: "too large", 415: "wrong format", 421: "wrong host", 422: "unusable", 429: "overloaded",
-        503: "not ready, or not in time",
+        500: "the server failed", 503: "not ready, or not in time",
     }  # fmt: skip
     wanted = {400, 401, 403, 405, 421, *statuses}
     return {status: {"description": titles[status], "content": content} for status in sorted(wanted)}
@@ -140,12 +142,15 @@ def add_interface(app: FastAPI, service: Service) -> None:
     named = {name: service.model.describe()[name] for name in ("study", "contender", "sha256")}
 
     async def predict(request: Request) -> Response:
-        """What the model says of one or several images. Their names are not read, and nothing is kept."""
-        found = await service.answers(request)
-        problems = [one for one in found if isinstance(one, Problem)]
-        if len(problems) == len(found):
+        """What the model says of one or several images. Their names are not read, and nothing is kept.
+
+        A DICOM file with several frames has an answer for each.
+        """
+        told = await service.answers(request)
+        problems = [one.said for one in told if isinstance(one.said, Problem)]
+        if len(problems) == len(told):
             raise problems[0]
-        return _json({"model": named, "notice": NOTICE, "predictions": answers_json(service, found)})
+        return _json({"model": named, "notice": NOTICE, "predictions": answers_json(service, told)})
 
     async def model() -> Response:
         """What the model is: classes, preprocessing, hash, thresholds, and its figures on the test part."""
@@ -165,7 +170,7 @@ def add_interface(app: FastAPI, service: Service) -> None:
         """Counts and times, for Prometheus."""
         return Response(service.metrics.text(), media_type=CONTENT_TYPE)
 
-    many = refusals(408, 413, 415, 422, 429, 503)
+    many = refusals(408, 413, 415, 422, 429, 500, 503)
     app.add_api_route(
         "/v1/predict", predict, methods=["POST"], response_model=Predictions, responses=many, openapi_extra=_BODY
     )
@@ -178,24 +183,26 @@ def add_interface(app: FastAPI, service: Service) -> None:
     )
 
 
-def answers_json(service: Service, found: Sequence[Answer | Problem]) -> list[dict[str, Any]]:
+def answers_json(service: Service, told: Sequence[Told]) -> list[dict[str, Any]]:
     """Answers and problems as `Predictions` lists them."""
     decision = service.model.contender.decision
     confidence = None if decision is None else 1.0 - decision.conformal.error_rate
     listed: list[dict[str, Any]] = []
-    for place, one in enumerate(found):
-        if isinstance(one, Problem):
-            listed.append({"image": place, "problem": one.as_json()})
+    for one in told:
+        place, said = {"image": one.file, "frame": one.frame}, one.said
+        if isinstance(said, Problem):
+            listed.append({**place, "problem": said.as_json()})
             continue
+        answer = said if isinstance(said, Answer) else said[0]
         listed.append(
             {
-                "image": place,
-                "predicted": one.predicted,
-                "probabilities": dict(zip(service.model.contender.classes, one.probabilities, strict=True)),
-                "set": None if one.set is None else list(one.set),
-                "confidence": None if one.set is None else confidence,
-                "abstain": one.abstain,
-                "unlike": one.unlike,
+                **place,
+                "predicted": answer.predicted,
+                "probabilities": dict(zip(service.model.contender.classes, answer.probabilities, strict=True)),
+                "set": None if answer.set is None else list(answer.set),
+                "confidence": None if answer.set is None else confidence,
+                "abstain": answer.abstain,
+                "unlike": answer.unlike,
             }
         )
     return listed

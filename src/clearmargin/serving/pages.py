@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from functools import cache
 from importlib import resources
@@ -16,8 +17,8 @@ from clearmargin.language import LANGUAGES, language, tr, trn, using
 from clearmargin.report import wording
 from clearmargin.serving.card import card_html
 from clearmargin.serving.problems import Problem
-from clearmargin.serving.service import Seen, Service
-from clearmargin.serving.shown import Card, columns, csv_uri, refused, shown
+from clearmargin.serving.service import Service, Told
+from clearmargin.serving.shown import Card, Showing, columns, csv_uri, formats, refused, shown
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -44,12 +45,12 @@ def add_pages(app: FastAPI, service: Service) -> None:
         if request.method != "POST":
             return _page(request, service, "images.html", cards=[], csv=None)
         try:
-            found = await service.views(request)
+            told = await service.views(request)
         except Problem as problem:
             with using(_asked_language(request)):
-                alone = refused(problem, service.limits)
+                alone = refused(problem, _showing(service))
             return _page(request, service, "images.html", problem, cards=[alone], csv=None)
-        return await asyncio.to_thread(_answered, request, service, found)
+        return await asyncio.to_thread(_answered, request, service, told)
 
     async def report_page(request: Request) -> Response:
         return _page(request, service, "report.html")
@@ -60,7 +61,9 @@ def add_pages(app: FastAPI, service: Service) -> None:
             "X-Frame-Options": "SAMEORIGIN",
             "Content-Length": str(len(report)),
         }
-        return StreamingResponse(_pieces(report), media_type="text/html; charset=utf-8", headers=headers)
+        return StreamingResponse(
+            _pieces(report, service.limits.answer_seconds), media_type="text/html; charset=utf-8", headers=headers
+        )
 
     async def model_page(request: Request) -> Response:
         return _page(request, service, "model.html", model=service.model.describe(), card=card_html(card))
@@ -77,17 +80,25 @@ def add_pages(app: FastAPI, service: Service) -> None:
         app.add_route(f"/static/{name}", static, methods=["GET"], include_in_schema=False)
 
 
-def _answered(request: Request, service: Service, found: Sequence[Seen | Problem]) -> Response:
+def _answered(request: Request, service: Service, told: Sequence[Told]) -> Response:
     """The page with answers: many pictures, which take their time."""
     with using(_asked_language(request)):
-        cards, csv = shown(service.model, found, service.limits), csv_uri(service.model, found)
-    only = found[0] if len(found) == 1 and isinstance(found[0], Problem) else None
+        cards, csv = shown(service.model, told, _showing(service)), csv_uri(service.model, told)
+    problems = [one.said for one in told if isinstance(one.said, Problem)]
+    only = problems[0] if len(problems) == len(told) else None
     return _page(request, service, "images.html", only, cards=cards, csv=csv)
 
 
-async def _pieces(content: bytes) -> AsyncIterator[bytes]:
-    """A large page bit by bit, so that a slow client holds little of it."""
+def _showing(service: Service) -> Showing:
+    return Showing(service.limits, service.reads_dicom, pictures=service.access.local, names=service.show_names)
+
+
+async def _pieces(content: bytes, seconds: float) -> AsyncIterator[bytes]:
+    """A large page bit by bit: a slow client has its time for each, and some for all of them."""
+    end = time.monotonic() + seconds
     for start in range(0, len(content), _PIECE):
+        if time.monotonic() > end:
+            raise TimeoutError
         yield content[start : start + _PIECE]
 
 
@@ -97,9 +108,7 @@ def _content(service: Service, name: str) -> bytes:
     return path.read_bytes() if path.is_file() and path.stat().st_size <= LARGEST_PAGE else b""
 
 
-def _page(
-    request: Request, service: Service, template: str, problem: Problem | None = None, **values: Any
-) -> HTMLResponse:
+def _page(request: Request, service: Service, template: str, problem: Problem | None = None, **values: Any) -> Response:
     asked = _asked_language(request)
     explicit = f"?lang={asked}" if "lang" in request.query_params else ""
     with using(asked):
@@ -107,10 +116,17 @@ def _page(
             study=service.model.run.recipe.name, contender=service.model.contender.name,
             classes=service.model.contender.classes, columns=columns(service.model), limits=service.limits,
             leaky=bool(service.model.run.evaluation.get("leaky")), here=request.url.path, query=explicit,
+            formats=formats(service.reads_dicom), reads_dicom=service.reads_dicom,
             address=str(request.base_url), **values,
         )  # fmt: skip
     status, headers = (200, {}) if problem is None else (problem.status, problem.headers)
-    return HTMLResponse(html, status, headers)
+    content = html.encode("utf-8", "replace")
+    if len(content) <= _PIECE:
+        return HTMLResponse(content, status, headers)
+    sized = {**headers, "Content-Length": str(len(content))}
+    return StreamingResponse(
+        _pieces(content, service.limits.answer_seconds), status, sized, media_type="text/html; charset=utf-8"
+    )
 
 
 def _asked_language(request: Request) -> str:

@@ -18,6 +18,7 @@ KINDS = {
     "too-slow": ("The request came too slowly", 408),
     "too-large": ("Too large", 413),
     "wrong-format": ("Not an image in an accepted format", 415),
+    "no-dicom": ("DICOM is not read here", 415),
     "wrong-host": ("This server does not go by that name", 421),
     "unusable-image": ("The image can't be used", 422),
     "unusable-request": ("The request lacks what it needs", 422),

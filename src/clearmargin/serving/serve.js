@@ -11,7 +11,9 @@ const progress = document.getElementById("progress");
 const csv = document.getElementById("csv");
 const said = form.dataset;
 const AT_ONCE = 2;
-const PATIENCE = 20;  // attempts while the server is overloaded
+const PATIENCE = 20;  // attempts while the server is overloaded, or does not answer in time
+const LATER = [429, 503];
+const WORTH_AGAIN = [408, 429, 500, 503];
 const waiting = [];
 let sending = 0, all = 0, done = 0, csvAddress = null;
 
@@ -60,16 +62,19 @@ function next() {
 async function look({ file, place }) {
   let made;
   if (file.size > Number(said.bytes)) {
-    made = card("is-refused", file, said.unseen, filled(said.large, { size: said.size }));
+    made = [card("is-refused", file, said.unseen, filled(said.large, { size: said.size }))];
   } else {
     made = await answer(file);
   }
   if (!place.isConnected) return;  // cleared meanwhile
-  place.replaceWith(made);
+  const focused = place.contains(document.activeElement);
+  place.replaceWith(...made);
+  if (focused) made[0].focus();
   done += 1;
   show();
 }
 
+// The cards of a file: one, or one for each of its frames.
 async function answer(file) {
   for (let attempt = 1; ; attempt += 1) {
     const body = new FormData();
@@ -79,17 +84,22 @@ async function answer(file) {
       response = await fetch(form.action, { method: "POST", body, headers: { Accept: "text/html" } });
       text = await response.text();
     } catch {
-      return again(file, said.gone);
+      return [again(file, said.gone)];
     }
-    if (response.status === 429 && attempt < PATIENCE) {
+    if (LATER.includes(response.status) && attempt < PATIENCE) {
       await new Promise((go) => setTimeout(go, 1000 * Number(response.headers.get("Retry-After") || 1)));
       continue;
     }
-    const found = new DOMParser().parseFromString(text, "text/html").querySelector(".result");
-    if (!found) return again(file, said.refused);
-    const made = document.importNode(found, true);
-    made.querySelector(".file").textContent = file.name;
-    return made;
+    const found = [...new DOMParser().parseFromString(text, "text/html").querySelectorAll(".result")];
+    if (!found.length) return [again(file, said.refused)];
+    if (WORTH_AGAIN.includes(response.status)) {
+      return [again(file, found[0].querySelector(".said")?.textContent ?? said.refused)];
+    }
+    return found.map((one) => {
+      const made = document.importNode(one, true);
+      made.querySelector(".file").textContent = made.dataset.frame ? `${file.name}#${made.dataset.frame}` : file.name;
+      return made;
+    });
   }
 }
 

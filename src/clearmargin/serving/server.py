@@ -1,4 +1,4 @@
-"""Running a service: a socket that is bound before anything is promised, and an end that loses nothing."""
+"""Running a service: nothing is promised before the model is ready, and nothing that was accepted is lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from clearmargin.errors import UsageError
 from clearmargin.serving.app import build_app
 from clearmargin.serving.connections import protocol_within
 
@@ -24,27 +23,6 @@ if TYPE_CHECKING:
 BACKLOG = 1024
 END_SECONDS = 5  # beyond the time a request may take
 MOST_FILES = 4096  # that are open at once, connections among them
-
-
-def bound_socket(host: str, port: int) -> socket.socket:
-    """A socket that listens for nobody yet; port 0 takes any that is free.
-
-    Raises
-    ------
-    UsageError
-        When the address is not to be had.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        raise UsageError(
-            f"Port {port} of {host} can't be had ({error.strerror or error}): choose another with --port."
-        ) from error
-    return listening
 
 
 class Server(uvicorn.Server):
@@ -98,16 +76,21 @@ class Server(uvicorn.Server):
 
 
 def run_server(service: Service, listening: socket.socket, announce: Callable[[], None]) -> None:
-    """Serve until a signal comes; what was accepted by then is answered.
+    """Serve with a service that was started, until a signal comes; what was accepted by then is answered.
 
     Parameters
     ----------
     announce
         Called as soon as it answers.
+
+    Raises
+    ------
+    ClearmarginError
+        When the model can't be made ready.
     """
     _allow_many_connections()
-    service.start()
     try:
+        service.worker.wait_until_warm()
         Server(service, announce).run(sockets=[listening])
     finally:
         service.stop()

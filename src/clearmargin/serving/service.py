@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +16,12 @@ import numpy as np
 from clearmargin.cores import available_cores
 from clearmargin.errors import ImageError, ImageFormatError, ImageSizeError
 from clearmargin.serving.access import Access
+from clearmargin.serving.failures import say_where
 from clearmargin.serving.limits import Limits
 from clearmargin.serving.metrics import Metrics
 from clearmargin.serving.model import Answer, ServedModel, View
+from clearmargin.serving.pace import Pace
+from clearmargin.serving.pictures import SOON_DECODED_BYTES, Opened, contents, may_be_dicom, reads_dicom
 from clearmargin.serving.problems import Problem
 from clearmargin.serving.uploads import Held, declared_bytes, images_of, read_body
 from clearmargin.serving.worker import Worker
@@ -24,8 +29,29 @@ from clearmargin.serving.worker import Worker
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-Seen = tuple[Answer, View]
-SOON_PARSED = 200_000  # bytes of a body: two milliseconds, and handing it to a thread takes as long
+Seen = tuple[Answer, View | None]
+SOON_PARSED = 200_000  # bytes of a body: handing it to a thread takes as long
+SLOW_THREADS = 2
+LONGEST_COUNTED = 1.0  # seconds of decoding: one file that takes for ever is not to keep everybody out
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is said of one image of a request.
+
+    Attributes
+    ----------
+    file
+        Its place in the request, from 0.
+    frame
+        Of a file with several: which, from 1; else None.
+    said
+        The answer, with what is shown beside it when that was asked for; or why there is none.
+    """
+
+    file: int
+    frame: int | None
+    said: Answer | Seen | Problem
 
 
 class Service:
@@ -33,22 +59,32 @@ class Service:
 
     Attributes
     ----------
-    accepted
-        Images that were accepted and are not answered.
+    show_names
+        Whether the page names training images.
+    reads_dicom
+        Whether the libraries for it are there.
+    accepted, accepted_views
+        Images that were accepted and are not answered; those of them that are to be shown.
     reading
         Requests whose body is on its way.
     ending
         True from the moment the server was told to end.
     """
 
-    def __init__(self, model: ServedModel, access: Access, limits: Limits | None = None) -> None:
-        self.model, self.access, self.limits = model, access, limits or Limits()
+    def __init__(
+        self, model: ServedModel, access: Access, limits: Limits | None = None, *, show_names: bool = False
+    ) -> None:
+        self.model, self.access, self.limits, self.show_names = model, access, limits or Limits(), show_names
+        self.reads_dicom = reads_dicom()
         self.metrics = Metrics()
         self.worker = Worker(model, self.limits, self.metrics)
         self.held = Held(self.limits.held_bytes)
-        self.accepted = self.reading = 0
+        self.accepted = self.accepted_views = self.reading = 0
         self.ending = False
-        self._threads = ThreadPoolExecutor(max(2, available_cores()), "clearmargin-decoder")
+        self._cores = max(2, available_cores())
+        self._threads = ThreadPoolExecutor(self._cores, "clearmargin-decoder")
+        self._slow_threads = ThreadPoolExecutor(SLOW_THREADS, "clearmargin-slow-decoder")
+        self._decoding = Pace()
         self._measure()
 
     def _measure(self) -> None:
@@ -60,16 +96,17 @@ class Service:
         self.metrics.measure("clearmargin_start_time_seconds", "Since 1970.", lambda: began)
 
     def start(self) -> None:
-        """Begin to compute."""
+        """Begin to get ready; it may be asked at once."""
         self.worker.start()
 
     def stop(self) -> None:
         """Answer what was accepted, and end. It waits for that."""
         self.ending = True
         self._threads.shutdown()
+        self._slow_threads.shutdown()
         self.worker.stop()
 
-    async def answers(self, request: Request) -> list[Answer | Problem]:
+    async def answers(self, request: Request) -> list[Told]:
         """For each image of a request, in order, what the model says of it, or why it can't be used.
 
         Raises
@@ -79,34 +116,37 @@ class Service:
         """
         return await self._take(request, wants_view=False)
 
-    async def views(self, request: Request) -> list[Seen | Problem]:
+    async def views(self, request: Request) -> list[Told]:
         """As `answers`, with what is shown beside them."""
         return await self._take(request, wants_view=True)
 
-    async def _take(self, request: Request, wants_view: bool) -> list[Any]:
-        loop = asyncio.get_running_loop()
+    async def _take(self, request: Request, wants_view: bool) -> list[Told]:
+        self._require_not_ending()
         with self.held.share() as share:
-            with self._reading_one():
+            with self._reading_one(wants_view):
                 declared = declared_bytes(request.headers)
                 body = await read_body(request.stream(), declared, self.limits, share)
+            self._require_not_ending()
             deadline = time.monotonic() + self.limits.seconds
-            kind = request.headers.get("content-type", "")
-            if len(body) <= SOON_PARSED:
-                contents = images_of(kind, body, self.limits)
-            else:
-                contents = await loop.run_in_executor(self._threads, images_of, kind, body, self.limits)
+            files = await self._opened(request.headers.get("content-type", ""), body, deadline)
             del body
-            with self._accept(len(contents)):
-                self.worker.expect(len(contents))
-                jobs = [self._answer(content, deadline, wants_view) for content in contents]
-                found = await asyncio.gather(*jobs) if len(jobs) > 1 else [await jobs[0]]
-        self._count(found, wants_view)
-        return found
+            count = sum(1 if isinstance(file, Problem) else file.frames for file in files)
+            with self._accept(count, wants_view):
+                self.worker.expect(count)
+                jobs = [self._told(place, file, deadline, wants_view) for place, file in enumerate(files)]
+                told = [one for each in await asyncio.gather(*jobs) for one in each]
+        self._count(told)
+        return told
+
+    def _require_not_ending(self) -> None:
+        if self.ending:
+            raise Problem("not-ready", "The server is about to end.")
 
     @contextmanager
-    def _reading_one(self) -> Iterator[None]:
-        if self.reading >= self.limits.reading or self.accepted >= self.limits.waiting:
+    def _reading_one(self, wants_view: bool) -> Iterator[None]:
+        if self.reading >= self.limits.reading:
             raise Problem("overloaded", "Too many requests are on their way: try again later.")
+        self._require_room(1, wants_view)
         self.reading += 1
         try:
             yield
@@ -114,49 +154,136 @@ class Service:
             self.reading -= 1
 
     @contextmanager
-    def _accept(self, count: int) -> Iterator[None]:
-        if self.accepted + count > self.limits.waiting:
-            raise Problem("overloaded", "Too many images wait for their answer: try again later.")
+    def _accept(self, count: int, wants_view: bool) -> Iterator[None]:
+        if count > self.limits.request_images:
+            raise Problem(
+                "too-large",
+                f"The files of the request have {count:,} images, each frame counted: at most "
+                f"{self.limits.request_images} are taken at once.",
+            )
+        self._require_room(count, wants_view)
+        views = count if wants_view else 0
         self.accepted += count
+        self.accepted_views += views
         try:
             yield
         finally:
             self.accepted -= count
+            self.accepted_views -= views
 
-    async def _answer(self, content: bytes, deadline: float, wants_view: bool) -> Any:
-        expected = True
+    def _require_room(self, count: int, wants_view: bool) -> None:
+        """Refuse what would not be answered in time, at the speed of the moment."""
+        most, ahead = self.limits.share * self.limits.seconds, self._seconds(self.accepted, self.accepted_views)
+        own = self._seconds(count, count if wants_view else 0)
+        if self.accepted + count > self.limits.waiting or (self.accepted and ahead + own > most):
+            later = {"Retry-After": str(max(1, math.ceil(ahead)))}
+            raise Problem("overloaded", "Too many images wait for their answer: try again later.", later)
+        if count > 1 and own > most:
+            fitting = max(1, int(most * count / own))
+            raise Problem("too-large", f"This model answers about {fitting} images in time: send fewer at once.")
+
+    def _seconds(self, images: int, views: int) -> float:
+        """How long so many take."""
+        each = self.worker.pace.seconds + self._decoding.seconds / self._cores
+        return images * each + views * self.worker.view_pace.seconds
+
+    async def _opened(self, kind: str, body: bytes, deadline: float) -> Sequence[Opened | Problem]:
+        """The files of a body."""
         try:
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                image = await asyncio.get_running_loop().run_in_executor(self._threads, self._prepared, content)
-            if isinstance(image, Problem):
-                return image
-            expected = False  # from here on the worker counts it
-            return await self.worker.ask(image, deadline, wants_view)
+            async with _until(deadline):
+                if len(body) <= SOON_PARSED:
+                    files = images_of(kind, body, self.limits)
+                else:
+                    files = await asyncio.to_thread(images_of, kind, body, self.limits)
+                return await asyncio.gather(*map(self._open, files))
         except TimeoutError:
-            return Problem("deadline", "The image was not decoded within the time a request may take.")
+            raise Problem("deadline", "The request was not understood within the time it may take.") from None
+
+    async def _open(self, content: bytes) -> Opened | Problem:
+        dicom = may_be_dicom(content)
+        if dicom and not self.reads_dicom:
+            return Problem("no-dicom", 'DICOM needs an optional part of the server: pip install "clearmargin[dicom]"')
+        if not dicom and len(content) <= SOON_DECODED_BYTES:
+            return Opened(content, None, 1, slow=False)
+        threads, loop = self._slow_threads if dicom else self._threads, asyncio.get_running_loop()
+        return await loop.run_in_executor(threads, _or_problem, self.model.open, content, self.limits)
+
+    async def _told(self, place: int, file: Opened | Problem, deadline: float, wants_view: bool) -> list[Told]:
+        """What is said of each image of a file."""
+        if isinstance(file, Problem):
+            self.worker.expect(-1)
+            return [Told(place, None, file)]
+        late = Problem("deadline", "The image was not decoded within the time a request may take.")
+        images: Sequence[np.ndarray | Problem] = [late] * file.frames
+        threads = self._slow_threads if file.slow else self._threads
+        try:
+            async with _until(deadline):
+                decoding = asyncio.get_running_loop().run_in_executor(threads, self._decoded, file, deadline, late)
+                images = await decoding
+        except TimeoutError:
+            pass
+        finally:
+            self.worker.expect(-sum(isinstance(image, Problem) for image in images))
+        said = await asyncio.gather(*(self._asked(image, deadline, wants_view) for image in images))
+        frames = [None] if file.dicom is None else range(1, file.frames + 1)
+        return [Told(place, frame, one) for frame, one in zip(frames, said, strict=True)]
+
+    def _decoded(self, file: Opened, deadline: float, late: Problem) -> list[np.ndarray | Problem]:
+        """The images of a file, decoded; once it is too late, no more of them."""
+        found: list[np.ndarray | Problem] = []
+        for content in contents(file):
+            if time.monotonic() > deadline:
+                return found + [late] * (file.frames - len(found))
+            began = time.monotonic()
+            found.append(_or_problem(self._prepared, content))
+            self._decoding.add(min(time.monotonic() - began, LONGEST_COUNTED))
+        return found
+
+    def _prepared(self, content: bytes | ImageError) -> np.ndarray:
+        if isinstance(content, ImageError):
+            raise content
+        return self.model.prepare(content, self.limits)
+
+    async def _asked(self, image: np.ndarray | Problem, deadline: float, wants_view: bool) -> Answer | Seen | Problem:
+        if isinstance(image, Problem):
+            return image
+        try:
+            answer: Answer | Seen = await self.worker.ask(image, deadline, wants_view)
         except Problem as problem:
             return problem
-        finally:
-            if expected:
-                self.worker.expect(-1)
+        except Exception as error:
+            return _failed(error)
+        return answer
 
-    def _prepared(self, content: bytes) -> np.ndarray | Problem:
-        """One image decoded, or why it can't be. Nothing of what the file holds is quoted."""
-        try:
-            return self.model.prepare(content, self.limits)
-        except ImageSizeError as error:
-            return Problem("too-large", f"The image can't be used: {error}.")
-        except ImageFormatError as error:
-            return Problem("wrong-format", f"The image can't be used: {error}.")
-        except ImageError as error:
-            return Problem("unusable-image", f"The image can't be used: {str(error).partition(':')[0]}.")
-        except Exception:
-            return Problem("unusable-image", "The image can't be used: it is damaged in a way that is not known here.")
+    def _count(self, told: Sequence[Told]) -> None:
+        for one in told:
+            if isinstance(one.said, Problem):
+                continue
+            answer = one.said if isinstance(one.said, Answer) else one.said[0]
+            self.metrics.images.add()
+            self.metrics.abstained.add(by=float(bool(answer.abstain)))
+            self.metrics.unlike.add(by=float(bool(answer.unlike)))
 
-    def _count(self, found: list[Any], wants_view: bool) -> None:
-        for one in found:
-            if not isinstance(one, Problem):
-                answer: Answer = one[0] if wants_view else one
-                self.metrics.images.add()
-                self.metrics.abstained.add(by=float(bool(answer.abstain)))
-                self.metrics.unlike.add(by=float(bool(answer.unlike)))
+
+def _until(deadline: float) -> asyncio.Timeout:
+    """An end to what is awaited, as `time.monotonic` counts."""
+    return asyncio.timeout(max(0.0, deadline - time.monotonic()))
+
+
+def _or_problem(call: Callable[..., Any], *words: Any) -> Any:
+    """What a call returns, or why an image can't be used. Nothing of what a file holds is quoted."""
+    try:
+        return call(*words)
+    except ImageSizeError as error:
+        return Problem("too-large", f"The image can't be used: {error}.")
+    except ImageFormatError as error:
+        return Problem("wrong-format", f"The image can't be used: {error}.")
+    except ImageError as error:
+        return Problem("unusable-image", f"The image can't be used: {str(error).partition(':')[0]}.")
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> Problem:
+    say_where("An image", error)
+    return Problem("failed", "Something went wrong in the server while it looked at this image. It goes on.")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
 
 from clearmargin.errors import ClearmarginError
-from clearmargin.evaluation.neighbours import OutputInputs, evenly_spaced, output_inputs
+from clearmargin.evaluation.neighbours import AFFORDABLE, OutputInputs, evenly_spaced, multiply_adds, output_inputs
 from clearmargin.external.training_data import SUMMARY
 from clearmargin.files import read_table
 from clearmargin.inside.pictures import picture_png
@@ -19,12 +18,13 @@ from clearmargin.records import Preprocessing, Rows
 from clearmargin.runs import Run, read_json
 from clearmargin.trained import TrainedContender
 from clearmargin.training.feeds import ImageFeed
+from clearmargin.training.loop import computing_in
 
 SHOWN = 3
 MOST_IMAGES = 5000
 MOST_VALUES = 25_000_000  # of all features: 100 MB
+TIMES_AFFORDABLE = 4  # of what a report spends on it: a server has the time, half a minute on two cores
 PICTURE_PX = 112
-_AT_A_TIME = 4
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,19 @@ class Neighbour:
     picture: bytes
 
 
-class TrainingImages:
-    """Features of the training images, computed a few at a time, and kept in memory.
+@dataclass(frozen=True)
+class Compared:
+    """How many training images new ones are compared with by now, of how many."""
 
-    Features are what enters the output layer, as in `clearmargin.evaluation.neighbours`. Of very many images, or very
-    long features, evenly spaced images stand for all.
+    done: int
+    total: int
+
+
+class TrainingImages:
+    """Features of the training images, computed one at a time, and kept in memory.
+
+    Features are what enters the output layer, as in `clearmargin.evaluation.neighbours`. Of very many images, very
+    long features, or a large network, evenly spaced images stand for all.
     """
 
     def __init__(
@@ -62,38 +70,38 @@ class TrainingImages:
         place = {name: row for row, name in enumerate(stored)}
         here = [(place[name], name, label) for name, label in zip(names, labels, strict=True) if name in place]
         classes = np.array([label for _, _, label in here], dtype=object)
-        kept = evenly_spaced(classes, min(MOST_IMAGES, max(1, MOST_VALUES // self._width)))
+        first = self._feed(pixels.read(np.zeros(1, np.int64)))
+        width = len(self._features_of(first)[0])
+        affordable = TIMES_AFFORDABLE * AFFORDABLE[self._precision] / self._work(first)
+        most = min(MOST_IMAGES, MOST_VALUES // width, int(affordable))
+        kept = evenly_spaced(classes, max(1, most))
         self._rows = np.array([here[number][0] for number in kept], dtype=np.int64)
         self._named = [(here[number][1], here[number][2]) for number in kept]
-        self._features = np.empty((len(kept), self._width), dtype=np.float32)
-        self.done = 0
+        self._features = np.empty((len(kept), width), dtype=np.float32)
+        self._done = 0
 
     @property
-    def total(self) -> int:
-        """How many images there are to compare with."""
-        return len(self._rows)
+    def compared(self) -> Compared:
+        """How many there are by now."""
+        return Compared(self._done, len(self._rows))
 
-    @cached_property
-    def _width(self) -> int:
-        return len(self._features_of(self._pixels.read(np.zeros(1, np.int64)))[0])
+    def add_one(self) -> bool:
+        """Compute the features of one more; False when all are there."""
+        if self._done < len(self._rows):
+            row = self._rows[self._done : self._done + 1]
+            self._features[self._done] = self._features_of(self._feed(self._pixels.read(row)))[0]
+            self._done += 1
+        return self._done < len(self._rows)
 
-    def add_more(self) -> bool:
-        """Compute the features of a few more; False when all are there."""
-        rows = self._rows[self.done : self.done + _AT_A_TIME]
-        if len(rows):
-            self._features[self.done : self.done + len(rows)] = self._features_of(self._pixels.read(rows))
-            self.done += len(rows)
-        return self.done < self.total
-
-    def nearest(self, image: np.ndarray) -> list[Neighbour]:
+    def nearest(self, features: np.ndarray) -> list[Neighbour]:
         """The most similar of those that are there by now, the nearest first.
 
         Parameters
         ----------
-        image
-            Prepared, uint8 of shape (size_px, size_px, channels).
+        features
+            Of a new image, float32 (features,), of length one.
         """
-        alike = self._features[: self.done] @ self._features_of(image[None])[0]
+        alike = self._features[: self._done] @ features
         best = np.argsort(-alike, kind="stable")[:SHOWN]
         pictures = self._pixels.read(self._rows[best])
         found = []
@@ -102,12 +110,18 @@ class TrainingImages:
             found.append(Neighbour(name, label, max(0.0, 1.0 - float(alike[row])), picture_png(pixels, PICTURE_PX)))
         return found
 
-    def _features_of(self, images: np.ndarray) -> np.ndarray:
+    def _feed(self, images: np.ndarray) -> ImageFeed:
+        return ImageFeed(ArrayRows(images), *self._normalisation)
+
+    def _work(self, one: ImageFeed) -> int:
+        with torch.inference_mode(), computing_in(self._precision):
+            return max(1, multiply_adds(self._network, one))
+
+    def _features_of(self, feed: ImageFeed) -> np.ndarray:
         """Float32 (images, features), of length one."""
-        feed = ImageFeed(ArrayRows(images), *self._normalisation)
         features: OutputInputs
         with output_inputs(self._network) as features:
-            return features(feed, np.arange(len(images)), self._precision).numpy()
+            return features(feed, np.arange(len(feed)), self._precision).numpy()
 
 
 def open_training_images(run: Run, contender: TrainedContender) -> TrainingImages | None:

@@ -1,0 +1,17 @@
+"""How long one of something takes just now."""
+
+from __future__ import annotations
+
+_WEIGHT = 0.2  # of what was measured last
+
+
+class Pace:
+    """Seconds that one takes, as a moving average; 0 until it was measured."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def add(self, seconds: float, count: int = 1) -> None:
+        """So many together took so long."""
+        each = seconds / count
+        self.seconds = each if self.seconds == 0 else self.seconds + _WEIGHT * (each - self.seconds)
