@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from clearmargin.errors import DiskError, RunFolderError
-from clearmargin.files import is_unfinished
+from clearmargin.locks import FileLock, Timeout
 from clearmargin.recipe import Recipe, ReportSettings, load_stored_recipe
 from clearmargin.runs import is_finished
+from clearmargin.unfinished import is_unfinished
 
 LOCK = ".lock"
 TUNING = "tuning"  # folder of a search for settings, within that of the run that is made of it

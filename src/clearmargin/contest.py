@@ -21,7 +21,7 @@ from clearmargin.files import file_sha256, write_json, write_table, write_tensor
 from clearmargin.mapped_rows import Subset
 from clearmargin.models import Network, Pretraining, build_network, set_first_weights
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics
-from clearmargin.models.precision import choose_precision
+from clearmargin.models.precision import kept_precision
 from clearmargin.models.whitening import fit_whitening
 from clearmargin.recipe import Contender
 from clearmargin.recipe_evaluation import EvaluationSettings
@@ -142,7 +142,8 @@ def learn(
     checkpoint = folder / "checkpoint" / "state.safetensors"
     little = isinstance(inputs.preprocessing, Columns) or work < WORTH_THREADS
     resumes = mend_checkpoint(checkpoint)
-    precision = stored_precision(checkpoint) or choose_precision(settings.precision, little_work=little)
+    kept = checkpoint.with_name("precision.json")
+    precision = stored_precision(checkpoint) or kept_precision(kept, settings.precision, little_work=little)
     feeds = Feeds(network, settings, inputs, mean, std, cache=cache_folder(), precision=precision)
     trunk = _trunk_report(contender.name, progress)
     reuse_freed_memory()
