@@ -10,18 +10,14 @@ from clearmargin.atomic_folder import atomic_folder, disk_errors
 from clearmargin.errors import DiskError
 
 
-def never() -> bool:
-    return False
-
-
-def write(target: Path, content: str, is_good=never) -> None:
-    with atomic_folder(target, is_good) as temporary:
+def write(target: Path, content: str) -> None:
+    with atomic_folder(target) as temporary:
         (temporary / "page.txt").write_text(content)
 
 
 def test_a_folder_appears_whole(tmp_path):
     target = tmp_path / "deep" / "folder"
-    with atomic_folder(target, never) as temporary:
+    with atomic_folder(target) as temporary:
         (temporary / "page.txt").write_text("whole")
         assert not target.exists()
     assert (target / "page.txt").read_text() == "whole"
@@ -30,7 +26,7 @@ def test_a_folder_appears_whole(tmp_path):
 
 def test_nothing_is_left_of_a_failure(tmp_path):
     def interrupted() -> None:
-        with atomic_folder(tmp_path / "folder", never) as temporary:
+        with atomic_folder(tmp_path / "folder") as temporary:
             (temporary / "page.txt").write_text("half")
             raise KeyboardInterrupt
 
@@ -39,15 +35,8 @@ def test_nothing_is_left_of_a_failure(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_quicker_writer_is_kept_when_it_is_good(tmp_path):
-    write(tmp_path / "folder", "first")
-    write(tmp_path / "folder", "second", lambda: True)
-    assert (tmp_path / "folder" / "page.txt").read_text() == "first"
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_a_damaged_folder_is_replaced(tmp_path):
-    write(tmp_path / "folder", "damaged")
+def test_what_is_there_is_replaced(tmp_path):
+    write(tmp_path / "folder", "earlier")
     write(tmp_path / "folder", "sound")
     assert (tmp_path / "folder" / "page.txt").read_text() == "sound"
     assert len(list(tmp_path.iterdir())) == 1
@@ -74,7 +63,7 @@ def killed_writer(target: Path) -> None:
     """A process that dies between writing and renaming, without a chance to clean up."""
     script = (
         "import os, sys, pathlib; from clearmargin.atomic_folder import atomic_folder\n"
-        "with atomic_folder(pathlib.Path(sys.argv[1]), lambda: False) as temporary:\n"
+        "with atomic_folder(pathlib.Path(sys.argv[1])) as temporary:\n"
         "    (temporary / 'page.txt').write_text('half'); os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", script, str(target)], check=False).returncode == 9
@@ -98,7 +87,7 @@ def test_what_others_are_writing_is_left_alone(tmp_path):
     strange = tmp_path / ".something.tmp"
     for path in (living, strange):
         path.mkdir()
-    with atomic_folder(tmp_path / "mine", never) as mine:
+    with atomic_folder(tmp_path / "mine") as mine:
         write(tmp_path / "other", "sound")
         assert mine.exists()
     assert living.exists()

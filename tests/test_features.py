@@ -6,6 +6,8 @@ import hashlib
 import io
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +174,32 @@ def test_features_are_kept_and_a_damaged_file_is_made_again(
     np.testing.assert_array_equal(image_features(inputs, silent, cache=tmp_path).values, first)
     assert inputs.rows.reads == reads  # block 4 was still in the cache of the trunk
     assert not np.array_equal(image_features(made(3, key="other", seed=1), silent, cache=tmp_path).values, first)
+
+
+def test_of_two_processes_one_computes_features_and_the_other_waits(
+    tmp_path: Path, weights_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(weight_places.ENVIRONMENT_VARIABLE, str(weights_file))
+    computed, found = list[int](), list[np.ndarray]()
+
+    def slowly(*_: object) -> np.ndarray:
+        computed.append(1)
+        while not caplog.messages:  # until the other has come
+            time.sleep(0.01)
+        return np.full((3, 4), len(computed), np.float32)
+
+    monkeypatch.setattr(features, "_vgg16_features", slowly)
+    threads = [
+        threading.Thread(target=lambda: found.append(image_features(made(images=3), silent, cache=tmp_path).values))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(*found)
+    assert computed == [1]
+    assert caplog.messages == ["Another process computes features of these images: waiting for it."]
 
 
 def test_a_study_finds_the_frozen_layers_done(

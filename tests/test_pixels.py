@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from clearmargin.decoding import prepare
 from clearmargin.errors import DiskError, ImageError, SourceError
 from clearmargin.pixels import open_pixels
 from clearmargin.records import Finding, Preprocessing, Sample
+from clearmargin.sources import open_source
 
 GRAY = Preprocessing(16, color="gray")
 
@@ -39,6 +41,7 @@ class ListSource:
     simulated: bool = False
     print_: str = "content"
     times_read: int = 0
+    state_: str = "untouched"
 
     def __post_init__(self) -> None:
         labels = ("cat", "dog")
@@ -47,6 +50,9 @@ class ListSource:
 
     def fingerprint(self) -> str:
         return self.print_
+
+    def state(self) -> str:
+        return self.state_
 
     def read(self) -> Iterator[bytes | np.ndarray]:
         self.times_read += 1
@@ -163,6 +169,79 @@ def test_data_that_change_under_way_are_an_error(tmp_path, listed, word):
     assert list((tmp_path / "pixels").iterdir()) == []
 
 
+# --- what the system could not read, or what changed meanwhile
+
+
+class Hesitant(ListSource):
+    """A disk that refuses some images for as many readings as it is told."""
+
+    def refuse(self, *places: int, readings: int) -> None:
+        self.places, self.readings = places, readings
+
+    def read(self) -> Iterator[bytes | ImageError]:
+        self.times_read += 1
+        refused = self.places if self.times_read <= self.readings else ()
+        error = ImageError("can't be read: Input/output error", transient=True)
+        yield from (error if place in refused else content for place, content in enumerate(self.contents))
+
+
+def test_images_that_could_not_be_read_for_a_moment_are_not_left_out_for_ever(tmp_path):
+    source = Hesitant([png(seed) for seed in range(40)])
+    source.refuse(3, 7, readings=1)
+    with pytest.raises(
+        SourceError, match=r"2 of 40 images could not be read for a moment, such as '003.png': run again"
+    ):
+        open_pixels(source, GRAY, cache=tmp_path)
+    assert list((tmp_path / "pixels").iterdir()) == []
+    assert len(open_pixels(source, GRAY, cache=tmp_path).samples) == 40
+
+
+def test_images_that_could_never_be_read_are_listed(tmp_path):
+    source = Hesitant([png(seed) for seed in range(40)])
+    source.refuse(3, 7, readings=9)
+    for _ in ("decoded", "opened again"):
+        pixels = open_pixels(source, GRAY, cache=tmp_path)
+        assert len(pixels.samples) == 38
+        assert pixels.findings[0].samples == ("003.png", "007.png")
+    assert source.times_read == 2  # the second time, to see whether they were there again
+
+
+class Touched(ListSource):
+    """Files that are written to while they are read: with other bytes, or the same."""
+
+    print_afterwards: str = "content"
+
+    def read(self) -> Iterator[bytes]:
+        self.state_, self.print_ = "touched", self.print_afterwards
+        yield from self.contents
+
+
+def test_files_that_are_overwritten_while_they_are_read_are_not_kept(tmp_path):
+    source = Touched([png(seed) for seed in range(3)])
+    source.print_afterwards = "other content"
+    with pytest.raises(SourceError, match="The data changed while they were read: leave them alone and run again"):
+        open_pixels(source, GRAY, cache=tmp_path)
+    assert list((tmp_path / "pixels").iterdir()) == []
+
+
+def test_files_that_are_written_anew_with_the_same_bytes_are_the_same(tmp_path):
+    assert len(open_pixels(Touched([png(seed) for seed in range(3)]), GRAY, cache=tmp_path).samples) == 3
+
+
+def test_a_folder_that_was_away_for_a_moment(tmp_path, draw_images):
+    images, away = draw_images(tmp_path / "images", {"alpha": 300, "beta": 300}), tmp_path / "away"
+    source = open_source(images)
+
+    def vanish(done: int, found: int) -> None:  # after 256 were read
+        if not away.exists():
+            (images / "beta").rename(away)
+
+    with pytest.raises(SourceError, match="changed while they were read"):
+        open_pixels(source, GRAY, cache=tmp_path / "cache", progress=vanish)
+    away.rename(images / "beta")
+    assert len(open_pixels(source, GRAY, cache=tmp_path / "cache").samples) == 600
+
+
 # --- the store on disk
 
 
@@ -251,6 +330,7 @@ class Arrays:
     kind, findings, simulated = "npz", (), False
     samples = tuple(Sample(f"{number}", "cat") for number in range(300))
     def fingerprint(self): return "arrays"
+    def state(self): return ""
     def read(self): return (np.zeros((32, 32), np.uint8) for _ in self.samples)
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -279,16 +359,17 @@ def test_a_folder_without_permission_is_one_plain_error(tmp_path):
         open_pixels(ListSource([png(0)]), GRAY, cache=tmp_path)
 
 
-def test_two_writers_at_once_agree(tmp_path):
-    started = threading.Barrier(2)
-
-    class Together(ListSource):
+def test_of_two_writers_one_decodes_and_the_other_waits(tmp_path, caplog):
+    class Slow(ListSource):
         def read(self) -> Iterator[bytes]:
-            started.wait()  # both found no store
+            self.times_read += 1
+            deadline = time.monotonic() + 10
+            while not caplog.messages and time.monotonic() < deadline:  # until the other has come
+                time.sleep(0.01)
             yield from self.contents
 
     opened = []
-    sources = [Together([png(seed) for seed in range(40)]) for _ in range(2)]
+    sources = [Slow([png(seed) for seed in range(40)]) for _ in range(2)]
     threads = [
         threading.Thread(target=lambda source=source: opened.append(open_pixels(source, GRAY, cache=tmp_path)))
         for source in sources
@@ -299,6 +380,8 @@ def test_two_writers_at_once_agree(tmp_path):
         thread.join()
     first, second = (pixels.rows.read(np.arange(40)) for pixels in opened)
     assert np.array_equal(first, second)
+    assert sum(source.times_read for source in sources) == 1
+    assert caplog.messages == ["Another process decodes these images: waiting for it."]
     assert len(list((tmp_path / "pixels").iterdir())) == 1
 
 

@@ -17,7 +17,7 @@ ROOMS = (
     ("telemetry",),
     ("language",),
     ("records",),
-    ("files", "atomic_folder", "cache", "cores", "weight_places"),
+    ("files", "atomic_folder", "unfinished", "locks", "cache", "cores", "weight_places"),
     ("downloads", "transfer"),
     (
         *("recipe", "recipe_layers", "recipe_mistakes", "recipe_conflicts", "recipe_overrides"),
@@ -26,7 +26,7 @@ ROOMS = (
     ("dicom",),
     ("sources",),
     ("appearance", "lettering", "pillow", "jpeg", "plain_jpeg", "miniature", "framing"),
-    ("decoding", "mapped_rows", "pixels", "columns"),
+    ("decoding", "mapped_rows", "pixel_store", "pixel_decoding", "pixels", "columns"),
     ("allotment", "fold_allotment"),
     ("audit",),
     ("split",),

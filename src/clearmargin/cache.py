@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from clearmargin.atomic_folder import is_being_written
 from clearmargin.errors import UsageError
+from clearmargin.unfinished import is_being_written
 
 LIMIT_VARIABLE = "CLEARMARGIN_CACHE_LIMIT"
 DEFAULT_LIMIT_BYTES = 20 * 10**9

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock, Timeout
-
 from clearmargin.errors import DiskError, RunFolderError
-from clearmargin.files import is_unfinished
+from clearmargin.locks import FileLock, Timeout, let_go
 from clearmargin.recipe import Recipe, ReportSettings, load_stored_recipe
 from clearmargin.runs import is_finished
+from clearmargin.unfinished import is_unfinished
 
 LOCK = ".lock"
 TUNING = "tuning"  # folder of a search for settings, within that of the run that is made of it
@@ -149,19 +148,6 @@ def sole_writer(folder: Path) -> Iterator[None]:
         yield
     finally:
         let_go(lock)
-
-
-def let_go(lock: BaseFileLock) -> None:
-    """Remove the file of a lock that is held, and let others have it.
-
-    A disk that refuses is no error: of that, the work that was done under the lock has told.
-    """
-    try:
-        with suppress(OSError):
-            Path(lock.lock_file).unlink(missing_ok=True)  # still held: nobody else can have it meanwhile
-    finally:
-        with suppress(OSError):
-            lock.release()
 
 
 def _of_the_work(recipe: Recipe) -> Recipe:

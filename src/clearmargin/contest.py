@@ -23,7 +23,7 @@ from clearmargin.files import file_sha256, sealed, write_json, write_table, writ
 from clearmargin.mapped_rows import Subset
 from clearmargin.models import Network, Pretraining, build_network, set_first_weights
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics
-from clearmargin.models.precision import choose_precision
+from clearmargin.models.precision import kept_precision
 from clearmargin.models.whitening import fit_whitening
 from clearmargin.recipe import Contender
 from clearmargin.recipe_evaluation import EvaluationSettings
@@ -147,7 +147,8 @@ def learn(
     begun = mend_checkpoint(checkpoint)
     if begun is not None:
         compute_as(begun.computed_with, contender.name)
-    precision = begun.dtype if begun else choose_precision(settings.precision, little_work=little)
+    kept = checkpoint.with_name("precision.json")
+    precision = begun.dtype if begun else kept_precision(kept, settings.precision, little_work=little)
     feeds = Feeds(network, settings, inputs, mean, std, cache=cache_folder(), precision=precision)
     trunk = _trunk_report(contender.name, progress)
     reuse_freed_memory()

@@ -152,7 +152,7 @@ def _is_right(path: Path, remote: RemoteFile) -> bool:
 @contextmanager
 def _sole_writer(path: Path) -> Iterator[None]:
     """Hold a lock file, waiting for whoever has it; a process that died has none."""
-    from filelock import FileLock
+    from clearmargin.locks import FileLock
 
     lock = FileLock(path)
     lock.acquire()

@@ -16,6 +16,7 @@ Each says what, where, what was expected, what was found, and what to do.
           · ImageSizeError     it has too many pixels
         · DownloadError        a file that could not be fetched: no network, refused, not what was expected
         · DiskError            writing failed: full disk, no permission
+        · DamagedStoreError    what the cache holds is not what was written
         · DivergenceError      a loss that is no longer a number
 """
 
@@ -64,7 +65,17 @@ class WorkError(ClearmarginError):
 
 
 class ImageError(WorkError):
-    """One image can't be decoded; the message is the reason, without the name."""
+    """One image can't be decoded; the message is the reason, without the name.
+
+    Attributes
+    ----------
+    transient
+        True when the system could not read the file, which may pass; False when what was read is no such image.
+    """
+
+    def __init__(self, reason: str, *, transient: bool = False) -> None:
+        super().__init__(reason)
+        self.transient = transient
 
 
 class ImageFormatError(ImageError):
@@ -81,6 +92,10 @@ class DownloadError(WorkError):
 
 class DiskError(WorkError):
     """Writing failed; what was there before is untouched."""
+
+
+class DamagedStoreError(WorkError):
+    """What the cache holds is not what was written."""
 
 
 class DivergenceError(WorkError):

@@ -23,7 +23,9 @@ from PIL import Image
 from clearmargin.cache import cache_folder, mark_used
 from clearmargin.errors import MissingExtraError, WeightsError
 from clearmargin.files import atomic_path, file_sha256
+from clearmargin.locks import sole_writer_of
 from clearmargin.records import Columns, Inputs, Progress, Rows
+from clearmargin.unfinished import sweep_left
 from clearmargin.weight_places import ENVIRONMENT_VARIABLE, weights_at_hand
 
 if TYPE_CHECKING:
@@ -92,10 +94,9 @@ def image_features(inputs: Inputs, progress: Progress, *, cache: Path | None = N
         if not weights_at_hand(folder):
             return _pooled_pixels(inputs, progress, "VGG16's ImageNet weights are not on this machine.")
         try:
-            values = _vgg16_features(inputs, side, folder, progress)
+            values = _computed_once(store, inputs, side, folder, progress)
         except (WeightsError, MissingExtraError) as error:
             return _pooled_pixels(inputs, progress, f"VGG16's ImageNet weights can't be used. {error}")
-        _store(store, values)
     return Features(values, VGG16, "" if side == native else f"The images passed VGG16 at {side} x {side} pixels.")
 
 
@@ -160,6 +161,17 @@ class _Fitted:
         if pixels.shape[1] != self._side:
             pixels = _resized(pixels, self._side, Image.Resampling.BILINEAR)
         return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels
+
+
+def _computed_once(store: Path, inputs: Inputs, side: int, folder: Path, progress: Progress) -> np.ndarray:
+    """Compute and store, unless another process does."""
+    with sole_writer_of(folder, f"features-{store.stem}", "computes features of these images"):
+        values = _stored(store, inputs.rows.shape[0])
+        if values is None:
+            values = _vgg16_features(inputs, side, folder, progress)
+            sweep_left(store.parent)
+            _store(store, values)
+        return values
 
 
 def _vgg16_features(inputs: Inputs, side: int, folder: Path, progress: Progress) -> np.ndarray:

@@ -16,6 +16,7 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from clearmargin.errors import DiskError, UsageError
+from clearmargin.unfinished import temporary_beside
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +62,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path = path.resolve()  # the link stays, what it points to is replaced
     if path.exists() and not path.is_file():
         raise DiskError(f"{path} is not a regular file: choose another name.")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -87,11 +88,6 @@ def sweep(folder: Path) -> None:
     for left in folder.rglob(".*.tmp"):
         with suppress(OSError):
             left.unlink()
-
-
-def is_unfinished(name: str) -> bool:
-    """True for the temporary names that `atomic_path` writes under."""
-    return name.startswith(".") and name.endswith(".tmp")
 
 
 def move_into_place(source: Path, target: Path) -> None:

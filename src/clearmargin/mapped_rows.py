@@ -6,11 +6,12 @@ import math
 import os
 import threading
 import weakref
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from clearmargin.errors import WorkError
+from clearmargin.errors import DamagedStoreError, WorkError
 from clearmargin.records import Rows
 
 
@@ -27,14 +28,23 @@ class MappedRows:
         File that holds exactly ``shape`` values of ``dtype`` in C order.
     shape
         (rows, …).
+    checksums
+        CRC-32 of each row, uint32 of shape (rows,): a row is compared with its own the first time it is read in a
+        process. Nothing is compared when None.
 
     Raises
     ------
     WorkError
-        When the file is missing or has another size.
+        When the file is missing; a `DamagedStoreError` when it has another size.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype | str | type) -> None:
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, ...],
+        dtype: np.dtype | str | type,
+        checksums: np.ndarray | None = None,
+    ) -> None:
         self.path = Path(path).absolute()
         self.shape = tuple(int(length) for length in shape)
         self.dtype = np.dtype(dtype)
@@ -46,17 +56,19 @@ class MappedRows:
         self._lock = threading.Lock()
         self._row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
         self._check_size(os.fstat(self._descriptor).st_size)
+        self._checksums = checksums
+        self._sound = np.zeros(self.shape[0], dtype=bool)  # compared, and as they were written
 
     def _check_size(self, found: int) -> None:
         expected = self.shape[0] * self._row_bytes
         if found != expected:
-            raise WorkError(
+            raise DamagedStoreError(
                 f"{self.path} is damaged: expected {expected:,} bytes, found {found:,}. "
                 "Delete the folder it lies in; it is made again on the next run."
             )
 
     def __reduce__(self) -> tuple:
-        return MappedRows, (self.path, self.shape, self.dtype)
+        return MappedRows, (self.path, self.shape, self.dtype, self._checksums)
 
     def __repr__(self) -> str:
         return f"MappedRows({self.path.name}, {self.shape}, {self.dtype})"
@@ -69,7 +81,8 @@ class MappedRows:
         IndexError
             When a row is outside 0 … ``shape[0] - 1``; negative numbers do not count from the end.
         WorkError
-            When the file can't be read any more.
+            When the file can't be read any more; a `DamagedStoreError` when it was cut off, or when a row is not as
+            it was written.
         """
         rows = np.asarray(rows)
         if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
@@ -83,7 +96,20 @@ class MappedRows:
             target = taken.reshape(-1).data.cast("B")
             for place, row in enumerate(rows.tolist()):
                 self._read_row(target[place * self._row_bytes : (place + 1) * self._row_bytes], row)
+            if self._checksums is not None:
+                self._compare(rows, target, self._checksums)
         return taken
+
+    def _compare(self, rows: np.ndarray, content: memoryview, checksums: np.ndarray) -> None:
+        """Compare those rows of what was read that have not been compared yet with their checksums."""
+        for place in np.flatnonzero(~self._sound[rows]).tolist():
+            row = int(rows[place])
+            if zlib.crc32(content[place * self._row_bytes : (place + 1) * self._row_bytes]) != checksums[row]:
+                raise DamagedStoreError(
+                    f"{self.path} is damaged: row {row:,} is not as it was written. "
+                    "Delete the folder it lies in; it is made again on the next run."
+                )
+            self._sound[row] = True
 
     def _read_row(self, target: memoryview, row: int) -> None:
         done = 0
@@ -93,7 +119,7 @@ class MappedRows:
             except OSError as error:
                 raise WorkError(f"Could not read {self.path}: {error.strerror or error}.") from error
             if count == 0:
-                raise WorkError(f"{self.path} was cut off while it was in use. Run again.")
+                raise DamagedStoreError(f"{self.path} was cut off while it was in use. Run again.")
             done += count
 
     def _read_into(self, target: memoryview, offset: int) -> int:

@@ -1,41 +1,34 @@
-"""Pixels decoded once: a file of rows, keyed by content and preprocessing, that later runs open at once.
+"""Pixels decoded once: a store on disk, keyed by content and preprocessing, that later runs open at once.
 
-In ``<cache>/pixels/<key>/`` lie ``pixels.bin``, uint8, one row after the other; ``miniatures.bin``, the same of small
-grey pictures; and ``facts.json``, what is known of every row and what could not be read.
+It lies in ``<cache>/pixels/<key>/``; `pixel_store` says what is in it, and how damage is noticed. What is damaged is
+made again, from the source.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
+import logging
 import re
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from io import FileIO
-from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from clearmargin.atomic_folder import atomic_folder, disk_errors
+from clearmargin.atomic_folder import atomic_folder
 from clearmargin.cache import cache_folder, mark_used
-from clearmargin.cores import available_cores
-from clearmargin.decoding import Facts, prepare_all
-from clearmargin.errors import ImageError, SourceError, WorkError
+from clearmargin.errors import DamagedStoreError, ImageError, SourceError, WorkError
+from clearmargin.locks import sole_writer_of
 from clearmargin.mapped_rows import MappedRows
-from clearmargin.miniature import SIDE_PX
+from clearmargin.pixel_decoding import decode_into
+from clearmargin.pixel_store import MendedRows, PixelStore, read_store
 from clearmargin.records import Finding, Inputs, Preprocessing, Rows, Source
 
-_FORMAT = 4  # raise it when the files, or the way an image is decoded, change
-_CHUNK_IMAGES, _CHUNK_TINY = 32, 256  # decoded by one task; tiny ones are measured together
-_CHUNK_BYTES = 8 << 20
+_FORMAT = 5  # raise it when the files, or the way an image is decoded, change
 _KEY = re.compile(r"[0-9a-f]{64}")
-_TINY_BYTES = 4096  # below, handing the interpreter from thread to thread costs more than it gains
+_log = logging.getLogger(__name__)
 
 
 def open_pixels(
@@ -57,51 +50,127 @@ def open_pixels(
     Raises
     ------
     SourceError
-        When no image could be decoded.
+        When no image could be decoded, or the data changed while they were read.
     DiskError
         When the store can't be written.
     """
-    content = {"format": _FORMAT, "source": source.fingerprint(), "preprocessing": preprocessing.as_json()}
-    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    folder = (cache or cache_folder()) / "pixels" / key
-    mark_used(folder)
-    stored = _stored(folder, source)
-    if stored is None:
-        with atomic_folder(folder, lambda: _stored(folder, source) is not None) as temporary:
-            _decode(source, preprocessing, temporary, progress)
-        stored = _stored(folder, source)
-    if stored is None:
-        raise WorkError(f"{folder} was written and can't be read back. Delete it and try again.")
-    rows, miniatures, facts, unreadable = stored
+    state = source.state()  # before the fingerprint: what is written from here on is noticed
+    place = _Place(source, preprocessing, cache or cache_folder(), source.fingerprint())
+    mark_used(place.folder)
+    store = place.opened(state, progress)
     by_name = {sample.name: sample for sample in source.samples}
     return Inputs(
-        rows=rows,
-        samples=tuple(by_name[name] for name in facts["name"]),
-        facts=facts,
-        findings=(*source.findings, *_unreadable_finding(unreadable, len(source.samples))),
+        rows=MendedRows(store.rows, lambda damage, rows: place.mended(damage, rows, lambda store: store.rows)),
+        samples=tuple(by_name[name] for name in store.facts["name"]),
+        facts=store.facts,
+        findings=(*source.findings, *_unreadable_finding(store.unreadable, len(source.samples))),
         found=len(source.samples),
-        key=key,
+        key=place.key,
         preprocessing=preprocessing,
         simulated=source.simulated,
-        miniatures=miniatures,
+        miniatures=MendedRows(
+            store.miniatures, lambda damage, rows: place.mended(damage, rows, lambda store: store.miniatures)
+        ),
     )
 
 
-def _stored(folder: Path, source: Source) -> tuple[MappedRows, MappedRows, pd.DataFrame, dict[str, str]] | None:
-    """Rows, miniatures, facts and reasons of a store that is whole and fits the source; else None."""
-    try:
-        page = json.loads((folder / "facts.json").read_bytes())
-        names = pd.Series(page["facts"]["name"], dtype=object)  # a name that is not Unicode must pass
-        facts = pd.DataFrame(page["facts"] | {"name": names})
-        rows = MappedRows(folder / "pixels.bin", page["shape"], np.uint8)
-        miniatures = MappedRows(folder / "miniatures.bin", (len(facts), SIDE_PX, SIDE_PX), np.uint8)
-        named = {*facts["name"], *page["unreadable"]}
-        counts = (len(facts), len(facts) + len(page["unreadable"]))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, WorkError):
-        return None  # missing or damaged: both mean decoding again
-    fits = named == {sample.name for sample in source.samples}
-    whole = counts == (rows.shape[0], len(source.samples))
-    return (rows, miniatures, facts, page["unreadable"]) if fits and whole else None
+@dataclass(frozen=True)
+class _Place:
+    """Where the store of a source lies, and how it is made; ``fingerprint`` is that of the source."""
+
+    source: Source
+    preprocessing: Preprocessing
+    cache: Path
+    fingerprint: str
+
+    @property
+    def key(self) -> str:
+        content = {"format": _FORMAT, "source": self.fingerprint, "preprocessing": self.preprocessing.as_json()}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def folder(self) -> Path:
+        return self.cache / "pixels" / self.key
+
+    def opened(self, state: str, progress: Callable[[int, int], None] | None) -> PixelStore:
+        """The store, made first where there is none that is whole; ``state`` as `_made` takes it."""
+        store = self._found()
+        if store is None:
+            with self._alone():
+                store = self._found(tell=True) or self._made(state, progress)
+        return store
+
+    def mended(
+        self, damage: DamagedStoreError, rows: np.ndarray, part: Callable[[PixelStore], MappedRows]
+    ) -> MappedRows:
+        """A part of the store in which these rows are sound: it is made again, unless another process did."""
+        with self._alone():
+            store = self._found()
+            try:
+                if store is not None:
+                    part(store).read(rows)
+                    return part(store)
+            except DamagedStoreError:
+                pass
+            _log.warning("%s The images are decoded again.", damage)
+            state = self.source.state()
+            if self.source.fingerprint() != self.fingerprint:
+                raise DamagedStoreError(f"{damage} It can't be made again: the data are not what they were.")
+            return part(self._made(state, None))
+
+    def _alone(self) -> AbstractContextManager[None]:
+        return sole_writer_of(self.cache, f"pixels-{self.key}", "decodes these images")
+
+    def _found(self, *, tell: bool = False) -> PixelStore | None:
+        """A store that is whole and fits the source; else None, saying so where it is damaged if asked to ``tell``."""
+        try:
+            store = read_store(self.folder)
+        except DamagedStoreError as damage:
+            if tell:
+                _log.warning("%s They are decoded again.", damage)
+            return None
+        if store is None:
+            return None
+        named = {*store.facts["name"], *store.unreadable}
+        fits = named == {sample.name for sample in self.source.samples}
+        return store if fits and len(store.facts) + len(store.unreadable) == len(self.source.samples) else None
+
+    def _made(self, state: str, progress: Callable[[int, int], None] | None) -> PixelStore:
+        """Decode everything, in place of what is there; ``state`` of the source is that before its fingerprint."""
+        with atomic_folder(self.folder) as temporary:
+            missed = decode_into(temporary, self.source, self.preprocessing, progress)
+            self._require_unchanged(state, missed)
+        store = self._found()
+        if store is None:
+            raise WorkError(f"{self.folder} was written and can't be read back. Delete it and try again.")
+        return store
+
+    def _require_unchanged(self, state: str, missed: set[str]) -> None:
+        """Refuse to keep what was decoded of other bytes than the fingerprint is of.
+
+        Parameters
+        ----------
+        missed
+            Names of images that the system could not read. They are listed as unreadable only if that was so from the
+            start, when the fingerprint was taken, and is so still: otherwise the disk, or the network, only hesitated.
+        """
+        if not missed and self.source.state() == state:
+            return
+        if self.source.fingerprint() != self.fingerprint:
+            raise SourceError("The data changed while they were read: leave them alone and run again.")
+        there = [name for name in _readable(self.source) if name in missed] if missed else []
+        if there:
+            raise SourceError(
+                f"{len(there):,} of {len(self.source.samples):,} images could not be read for a moment, such as "
+                f"{there[0]!r}: run again when their disk can be relied on."
+            )
+
+
+def _readable(source: Source) -> Iterator[str]:
+    """Names of the images that the system can read now."""
+    for sample, content in zip(source.samples, source.read(), strict=False):
+        if not (isinstance(content, ImageError) and content.transient):
+            yield sample.name
 
 
 @dataclass(frozen=True)
@@ -134,16 +203,8 @@ def stored_miniatures(key: str, *, cache: Path | None = None) -> StoredMiniature
     key
         That of `records.Inputs`.
     """
-    if _KEY.fullmatch(key) is None:
-        return None  # it comes from a file, and must not lead elsewhere
-    folder = (cache or cache_folder()) / "pixels" / key
-    mark_used(folder)
-    try:
-        names = tuple(json.loads((folder / "facts.json").read_bytes())["facts"]["name"])
-        miniatures = MappedRows(folder / "miniatures.bin", (len(names), SIDE_PX, SIDE_PX), np.uint8)
-    except (OSError, ValueError, LookupError, TypeError, WorkError):
-        return None
-    return StoredMiniatures(names, miniatures)
+    store = _stored(key, cache)
+    return None if store is None else StoredMiniatures(tuple(store.facts["name"]), store.miniatures)
 
 
 def stored_pixels(
@@ -158,18 +219,22 @@ def stored_pixels(
     preprocessing
         Whose shape the images must have.
     """
-    if _KEY.fullmatch(key) is None:
+    store = _stored(key, cache)
+    channels, *sides = preprocessing.shape
+    if store is None or store.rows.shape[1:] != (*sides, channels):
         return None
+    return store.facts["name"].tolist(), store.rows
+
+
+def _stored(key: str, cache: Path | None) -> PixelStore | None:
+    if _KEY.fullmatch(key) is None:
+        return None  # it comes from a file, and must not lead elsewhere
     folder = (cache or cache_folder()) / "pixels" / key
     mark_used(folder)
     try:
-        page = json.loads((folder / "facts.json").read_bytes())
-        names = [str(name) for name in page["facts"]["name"]]
-        rows = MappedRows(folder / "pixels.bin", page["shape"], np.uint8)
-    except (OSError, ValueError, LookupError, TypeError, WorkError):
+        return read_store(folder)
+    except DamagedStoreError:
         return None
-    channels, *sides = preprocessing.shape
-    return (names, rows) if rows.shape == (len(names), *sides, channels) else None
 
 
 def _unreadable_finding(unreadable: dict[str, str], found: int) -> tuple[Finding, ...]:
@@ -186,121 +251,3 @@ def _unreadable_finding(unreadable: dict[str, str], found: int) -> tuple[Finding
         samples=tuple(unreadable),
     )
     return (finding,)
-
-
-_Contents = list[tuple[str, bytes | np.ndarray | ImageError]]
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    """One chunk: pixels of shape (images, size_px, size_px, channels), miniatures, names and facts; reasons by name."""
-
-    pixels: np.ndarray
-    miniatures: np.ndarray
-    names: list[str]
-    facts: list[Facts]
-    unreadable: dict[str, str]
-
-
-def _decode(
-    source: Source,
-    preprocessing: Preprocessing,
-    folder: Path,
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    """Write pixels.bin, miniatures.bin and facts.json of a source into a folder."""
-    names: list[str] = []
-    facts: list[Facts] = []
-    unreadable: dict[str, str] = {}
-    found = len(source.samples)
-    shape = (preprocessing.size_px, preprocessing.size_px, preprocessing.channels)
-    with disk_errors(folder):
-        file = (folder / "pixels.bin").open("wb", buffering=0)
-        small = (folder / "miniatures.bin").open("wb", buffering=0)
-    with file, small, closing(_decoded_in_order(_chunks(source, math.prod(shape)), preprocessing)) as chunks:
-        for chunk in chunks:
-            with disk_errors(folder):
-                _write(file, chunk.pixels)
-                _write(small, chunk.miniatures)
-            names += chunk.names
-            facts += chunk.facts
-            unreadable |= chunk.unreadable
-            if progress is not None:
-                progress(len(names) + len(unreadable), found)
-    if not names:
-        reasons = "; ".join(f"{name} ({reason})" for name, reason in list(unreadable.items())[:3])
-        raise SourceError(f"None of the {found:,} images could be read: {reasons or 'there are none'}.")
-    rows = [fact.as_columns() for fact in facts]
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    page = {"shape": (len(names), *shape), "facts": {"name": names, **columns}, "unreadable": unreadable}
-    with disk_errors(folder):
-        (folder / "facts.json").write_text(json.dumps(page), encoding="ascii")
-
-
-def _write(file: FileIO, pixels: np.ndarray) -> None:
-    rest = pixels.reshape(-1).data
-    while rest:  # a nearly full disk takes a part, and says so only the next time
-        rest = rest[file.write(rest) :]
-
-
-def _chunks(source: Source, row_bytes: int) -> Iterator[_Contents]:
-    """What the source holds, by name, in portions bounded by number and by bytes."""
-    fit = max(1, _CHUNK_BYTES // row_bytes)
-    chunk: _Contents = []
-    size = 0
-    for sample, content in zip_longest(source.samples, source.read()):
-        if sample is None or content is None:
-            raise SourceError(
-                f"The data changed while they were read: {len(source.samples):,} images were listed, "
-                f"and {'more' if sample is None else 'fewer'} were there. Leave them alone and run again."
-            )
-        chunk.append((sample.name, content))
-        size += _content_bytes(content)
-        most = _CHUNK_TINY if size < len(chunk) * _TINY_BYTES else _CHUNK_IMAGES
-        if len(chunk) >= min(most, fit) or size >= _CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
-
-
-def _content_bytes(content: bytes | np.ndarray | ImageError) -> int:
-    if isinstance(content, ImageError):
-        return 0
-    return content.nbytes if isinstance(content, np.ndarray) else len(content)
-
-
-def _decoded_in_order(chunks: Iterator[_Contents], preprocessing: Preprocessing) -> Generator[_Decoded]:
-    """Decode on all cores (Pillow frees the interpreter) while this thread reads; few chunks are under way."""
-    cores = available_cores()
-    pending: deque[Future[_Decoded]] = deque()
-    pool = ThreadPoolExecutor(cores)
-    try:
-        for chunk in chunks:
-            pending.append(pool.submit(_decode_chunk, chunk, preprocessing))
-            tiny = sum(_content_bytes(content) for _, content in chunk) < len(chunk) * _TINY_BYTES
-            while len(pending) > (0 if tiny else 2 * cores):
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _decode_chunk(chunk: _Contents, preprocessing: Preprocessing) -> _Decoded:
-    shape = (preprocessing.size_px, preprocessing.size_px, preprocessing.channels)
-    pixels = np.empty((len(chunk), *shape), np.uint8)
-    miniatures = np.empty((len(chunk), SIDE_PX, SIDE_PX), np.uint8)
-    facts: dict[int, Facts] = {}
-    unreadable: dict[str, str] = {}
-    for place, prepared in prepare_all((content for _, content in chunk), preprocessing):
-        if isinstance(prepared, ImageError):
-            unreadable[chunk[place][0]] = str(prepared)
-        else:
-            pixels[place], miniatures[place], facts[place] = prepared.pixels, prepared.miniature, prepared.facts
-    there = sorted(facts)
-    if unreadable:
-        pixels, miniatures = pixels[there], miniatures[there]
-    return _Decoded(
-        pixels, miniatures, [chunk[place][0] for place in there], [facts[place] for place in there], unreadable
-    )

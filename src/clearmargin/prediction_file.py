@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
-from clearmargin.claim import let_go
 from clearmargin.errors import DiskError, RunFolderError, UsageError
 from clearmargin.evaluation.decision import Decision
 from clearmargin.files import rows_text, sealed, table_text, write_json
 from clearmargin.image_listing import count_images, images
+from clearmargin.locks import FileLock, Timeout, let_go
 from clearmargin.prediction import SEPARATOR, Answers, answer_files
 from clearmargin.records import Columns, Preprocessing, Progress
 from clearmargin.trained import TrainedContender

@@ -100,6 +100,13 @@ class Source(Protocol):
         """SHA-256 (hex) over the content: other bytes or other names give another one."""
         ...
 
+    def state(self) -> str:
+        """What the file system says of the files: another text when any was written to or exchanged meanwhile.
+
+        It costs next to nothing, and may also change when the content does not.
+        """
+        ...
+
     def read(self) -> Iterator[bytes | np.ndarray | ImageError]:
         """What each sample holds, in the order of ``samples``, without keeping it.
 

@@ -1,3 +1,6 @@
+import threading
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 from clearmargin.columns import column_statistics
 from clearmargin.models import precision
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics, to_input
-from clearmargin.models.precision import choose_precision, fastest_precision
+from clearmargin.models.precision import choose_precision, fastest_precision, kept_precision
 
 
 class Array:
@@ -104,6 +107,54 @@ def test_a_machine_keeps_its_answer(monkeypatch, tmp_path):
         assert fastest_precision() == (torch.float32 if content else torch.bfloat16)
     assert len(raced) == 3  # at first, and each time the file was damaged
     fastest_precision.cache_clear()
+
+
+def test_of_two_processes_the_first_answer_is_right_for_both(monkeypatch, tmp_path):
+    monkeypatch.setenv("CLEARMARGIN_CACHE", str(tmp_path))
+    answers = {"quick": torch.bfloat16, "slow": torch.float32}
+    found, racing = {}, threading.Event()
+
+    def race() -> torch.dtype:
+        name = threading.current_thread().name
+        if name == "quick":
+            racing.set()
+            time.sleep(0.2)  # the other has looked, found nothing, and waits
+        return answers[name]
+
+    monkeypatch.setattr(precision, "_measured", race)
+
+    def measure() -> None:
+        found[threading.current_thread().name] = fastest_precision.__wrapped__()
+
+    threads = [threading.Thread(target=measure, name=name) for name in ("quick", "slow")]
+    threads[0].start()
+    racing.wait(10)
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    assert found == {"quick": torch.bfloat16, "slow": torch.bfloat16}
+
+
+def test_where_nothing_can_be_kept_it_is_measured(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CLEARMARGIN_CACHE", str(tmp_path / "file"))
+    raced = []
+    monkeypatch.setattr(precision, "_measured", lambda: raced.append(1) or torch.bfloat16)
+    assert fastest_precision.__wrapped__() == torch.bfloat16
+    assert raced == [1]
+
+
+def test_a_training_goes_on_in_the_format_it_began_in(monkeypatch, tmp_path):
+    fastest = torch.bfloat16
+    monkeypatch.setattr("clearmargin.models.precision.fastest_precision", lambda: fastest)
+    path = tmp_path / "checkpoint" / "precision.json"
+    assert kept_precision(path, "auto") == torch.bfloat16
+    fastest = torch.float32  # the machine's cache was cleared, and the race fell otherwise
+    assert kept_precision(path, "auto") == torch.bfloat16
+    for damaged in ("", "[]", '{"precision": "float16"}', '{"precision": 7}'):
+        path.write_text(damaged)
+        assert kept_precision(path, "auto") == torch.float32
+    assert kept_precision(tmp_path / "other.json", "bfloat16", little_work=True) == torch.bfloat16
 
 
 def test_little_work_is_done_in_float32_unless_told_otherwise(monkeypatch):

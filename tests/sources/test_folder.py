@@ -49,6 +49,7 @@ def test_a_file_that_vanishes_yields_a_reason_in_its_place(make_folder):
     assert (first, third) == (b"glioma/a.png", b"no_tumor/a.png")
     assert isinstance(second, ImageError)
     assert "not there" in str(second)
+    assert second.transient
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="needs permissions that bind")
@@ -58,6 +59,7 @@ def test_a_file_without_permission_yields_a_reason(make_folder):
     content = list(open_source(root).read())
     assert isinstance(content[1], ImageError)
     assert "permission" in str(content[1])
+    assert content[1].transient
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="needs permissions that bind")
@@ -137,6 +139,23 @@ def test_the_fingerprint_follows_names_and_bytes_only(make_folder):
     (again / "glioma/b.png").rename(again / "glioma/c.png")
     renamed = open_source(again).fingerprint()
     assert len({first, changed, renamed}) == 3
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_state_tells_whether_anything_was_written_to(make_folder, make_zip, packed):
+    root = make_zip(CLASS_FOLDERS) if packed else make_folder(*CLASS_FOLDERS)
+    path = root if packed else root / "glioma/a.png"
+    source = open_source(root)
+    state = source.state()
+    assert len(list(source.read())) == 3
+    assert source.state() == state
+    before, content = path.stat(), path.read_bytes()
+    path.with_name("copy").write_bytes(content[::-1])
+    path.with_name("copy").replace(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # of the same size, and as old
+    overwritten = source.state()
+    path.unlink()
+    assert len({state, overwritten, source.state()}) == 3
 
 
 def test_closing_early_closes_the_file(make_folder):

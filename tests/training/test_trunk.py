@@ -1,5 +1,8 @@
+import shutil
 import subprocess
 import sys
+import threading
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +14,8 @@ from torch import nn
 from clearmargin.errors import DiskError
 from clearmargin.mapped_rows import ArrayRows
 from clearmargin.models.inputs import to_input
-from clearmargin.recipe import Augmentation
+from clearmargin.models.vgg16 import VGG16
+from clearmargin.recipe import Augmentation, Contender
 from clearmargin.training import trunk as trunk_module
 from clearmargin.training.trunk import TrunkCache, state_digest
 
@@ -97,15 +101,15 @@ def test_parts_are_computed_apart(make):
     np.testing.assert_array_equal(read(cache, train), before)
 
 
-def test_small_images_are_computed_more_at_once(make, monkeypatch, pictures):
-    monkeypatch.setattr(trunk_module, "MOST_AT_ONCE", 64)
-    assert make().batch_size == 64
+def test_of_large_images_fewer_are_computed_at_once(make, monkeypatch):
+    monkeypatch.setattr(trunk_module, "MOST_AT_ONCE", 16)
+    assert make().batch_size == 16
     sizes = {}
-    for side in (112, 224, 1024):
+    for side in (112, 224, 300, 1024):
         cache = TrunkCache.__new__(TrunkCache)
         cache._images = ArrayRows(np.empty((1, side, side, 3), np.uint8))
         sizes[side] = cache.batch_size
-    assert sizes == {112: 64, 224: 16, 1024: 1}
+    assert sizes == {112: 16, 224: 16, 300: 8, 1024: 1}
 
 
 @pytest.mark.parametrize("view", [0, 1])
@@ -233,7 +237,7 @@ def test_two_at_work_on_the_same_images_do_not_disturb_each_other(make):
     second.compute(np.arange(5, 20))
     np.testing.assert_array_equal(read(first, range(5, 10)), read(second, range(5, 10)))
     third = make()
-    third.compute(ROWS)
+    assert third.compute(ROWS) == 0
     np.testing.assert_array_equal(read(third, range(10)), read(first, range(10)))
     np.testing.assert_array_equal(read(third, range(5, 20)), read(second, range(5, 20)))
 
@@ -267,6 +271,78 @@ def test_views_differ_and_do_not_depend_on_who_else_is_computed(make):
     for rows in ([7], [3, 19, 2], np.setdiff1d(ROWS, [2, 3, 7, 19])[::-1]):
         pieces.compute(np.asarray(rows))
     np.testing.assert_array_equal(read(pieces), read(whole[1]))
+
+
+def test_activations_do_not_depend_on_who_else_is_computed(make, monkeypatch):
+    """A network that computes otherwise for every size of a batch, as libraries may in the last digits."""
+
+    class Odd(nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return inputs + len(inputs)
+
+    plain = trunk()
+    monkeypatch.setitem(globals(), "trunk", lambda seed: nn.Sequential(*plain, Odd()))
+    whole, pieces, copies = make(key="whole"), make(key="pieces"), make(key="copies")
+    whole.compute(ROWS)
+    for rows in ([7], [3, 19, 2], np.setdiff1d(ROWS, [2, 3, 7, 19])[::-1]):
+        pieces.compute(np.asarray(rows))
+    np.testing.assert_array_equal(read(pieces), read(whole))
+    values = copies.images.values
+    values[[0, 5, 6, 11]] = values[4]  # four images fewer fill the batches
+    copies.compute(ROWS)
+    others = np.setdiff1d(ROWS, [0, 5, 6, 11])
+    np.testing.assert_array_equal(read(copies, others), read(whole, others))
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_vgg16_gives_the_same_bits_whoever_shares_the_batch(tmp_path, pictures, precision):
+    torch.manual_seed(0)
+    layers = VGG16(Contender(name="VGG16", architecture="vgg16", freeze_through="block2"), (3, 32, 32), 2).trunk
+    images = pictures(20, side=32)
+
+    def computed(key: str, *parts: np.ndarray) -> np.ndarray:
+        cache = TrunkCache(tmp_path, layers, images, key, MEAN, STD, precision)
+        for rows in parts:
+            cache.compute(rows)
+        return cache.read(ROWS)
+
+    whole = computed("whole", ROWS)
+    np.testing.assert_array_equal(computed("parts", ROWS[15:], ROWS[3:4], ROWS[:3], ROWS[4:15]), whole)
+
+
+def test_of_two_processes_one_computes_and_the_other_finds_it_done(make, caplog):
+    first, second = make(), make()
+    counts = []
+
+    def come_second(done: int, total: int, note: str) -> None:
+        if done == BATCH:
+            thread.start()
+            while not caplog.messages:
+                time.sleep(0.01)
+
+    thread = threading.Thread(target=lambda: counts.append(second.compute(ROWS[5:])))
+    assert first.compute(ROWS, come_second) == 20
+    thread.join()
+    assert counts == [0]
+    assert sorted(first.images.reads) == ROWS.tolist()
+    assert caplog.messages == ["Another process computes the frozen layers of these images: waiting for it."]
+    np.testing.assert_array_equal(read(second, ROWS[5:]), read(first, ROWS[5:]))
+
+
+def test_a_slower_process_does_not_unmark_what_a_faster_one_did(make):
+    slow, fast = make(), make()
+    fast.compute(ROWS[:10])
+    assert slow.compute(ROWS) == 10
+    assert make().compute(ROWS) == 0
+
+
+def test_a_cache_that_was_cleared_in_use_is_one_plain_error(make, tmp_path):
+    cache = make()
+    cache.compute(ROWS[:5])
+    shutil.rmtree(tmp_path / "trunk")
+    make().compute(ROWS[5:10])  # another process lays it out anew
+    with pytest.raises(DiskError, match=r"were removed while in use: go on with --resume"):
+        cache.compute(ROWS)
 
 
 def test_the_digest_is_over_names_shapes_and_values():

@@ -17,7 +17,9 @@ import numpy as np
 from clearmargin.audit.near_copies import ORIENTATION_WORDS, NearCopies, find_near_copies
 from clearmargin.cache import cache_folder, mark_used
 from clearmargin.files import write_bytes
+from clearmargin.locks import sole_writer_of
 from clearmargin.records import Rows
+from clearmargin.unfinished import sweep_left
 
 _FORMAT = 1  # raise it when anything changes in the search: miniatures, candidates, alignment, crowding, chains
 _AT_ONCE = 1024
@@ -34,10 +36,14 @@ def near_copies_of(miniatures: Rows, progress: Callable[[int, int], None] | None
     path = cache_folder() / "near-copies" / f"{_key(miniatures)}.bin"
     mark_used(path)
     found = _stored(path, miniatures.shape[0])
-    if found is None:
-        found = find_near_copies(miniatures, progress=progress)
-        _store(path, found)
-    return found
+    if found is not None:
+        return found
+    with sole_writer_of(path.parent.parent, f"near-copies-{path.stem}", "looks for near copies among these images"):
+        found = _stored(path, miniatures.shape[0])
+        if found is None:
+            found = find_near_copies(miniatures, progress=progress)
+            _store(path, found)
+        return found
 
 
 def _key(miniatures: Rows) -> str:
@@ -59,6 +65,7 @@ def _store(path: Path, found: NearCopies) -> None:
         parted=np.array(found.parted, np.int64),
     )
     content = buffer.getvalue()
+    sweep_left(path.parent)
     write_bytes(path, hashlib.sha256(content).digest() + content)
 
 

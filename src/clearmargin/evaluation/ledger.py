@@ -21,11 +21,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-
 from clearmargin.cache import cache_folder
 from clearmargin.errors import DiskError, RunFolderError
 from clearmargin.files import file_sha256, write_text
+from clearmargin.locks import FileLock, Timeout
 
 START = "0" * 64
 LOCK_SECONDS = 20.0  # one entry takes milliseconds

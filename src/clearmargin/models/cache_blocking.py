@@ -18,6 +18,7 @@ def forward_in_blocks(layers: nn.Sequential, inputs: torch.Tensor) -> torch.Tens
 
     Early layers make large maps, which fall out of the cache when many images pass at once; late layers have so many
     weights that several images should share one visit to them. So each stage, up to a pooling, takes its own number.
+    Its parts are equal, so that what comes out for an image does not depend on its place in the batch.
 
     Parameters
     ----------
@@ -33,10 +34,14 @@ def forward_in_blocks(layers: nn.Sequential, inputs: torch.Tensor) -> torch.Tens
     for stage in _stages(layers):
         widest = max((module.out_channels for module in stage if isinstance(module, nn.Conv2d)), default=0)
         image = inputs[0, 0].numel() * max(widest, inputs.shape[1]) * inputs.element_size()
-        together = max(1, BLOCK_BYTES // image)
+        together = _largest_divisor(len(inputs), BLOCK_BYTES // image)
         parts = [stage(part) for part in inputs.split(together)]
         inputs = parts[0] if len(parts) == 1 else torch.cat(parts)
     return inputs
+
+
+def _largest_divisor(number: int, most: int) -> int:
+    return next((divisor for divisor in range(min(number, most), 1, -1) if number % divisor == 0), 1)
 
 
 def _stages(layers: nn.Sequential) -> Iterator[nn.Sequential]:

@@ -16,11 +16,14 @@ from torch import nn
 from clearmargin.cache import cache_folder
 from clearmargin.errors import DiskError
 from clearmargin.files import write_json
+from clearmargin.locks import sole_writer_of
+from clearmargin.unfinished import sweep_left
 
 # bfloat16 has to be clearly faster: it costs accuracy of the arithmetic, and a close race would fall differently
 # from run to run. Processors with AMX or with two bfloat16 units a core win by two to eight; Sapphire and Emerald
 # Rapids with AMX hidden by the hypervisor lose by a half, although they list avx512_bf16.
 CLEARLY_FASTER = 1.2
+_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def choose_precision(setting: str, *, little_work: bool = False) -> torch.dtype:
@@ -32,24 +35,50 @@ def choose_precision(setting: str, *, little_work: bool = False) -> torch.dtype:
         ``auto`` is then float32: where the convolutions take no time, bfloat16 would cost digits and save nothing.
         Otherwise it is measured.
     """
-    asked = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(setting)
+    asked = _FORMATS.get(setting)
     return asked or (torch.float32 if little_work else fastest_precision())
+
+
+def kept_precision(path: Path, setting: str, *, little_work: bool = False) -> torch.dtype:
+    """What `choose_precision` chose when a training began, kept in a file beside its checkpoint.
+
+    A training that goes on does so in the format it began in, whatever became of the machine's cache.
+
+    Raises
+    ------
+    DiskError
+        When the file can't be written.
+    """
+    kept = _FORMATS.get(_stored(path).get("precision", ""))
+    if kept is None:
+        kept = choose_precision(setting, little_work=little_work)
+        write_json(path, {"precision": _name(kept)})
+    return kept
 
 
 @cache
 def fastest_precision() -> torch.dtype:
     """What is faster on this machine, measured once.
 
-    It is kept in the cache folder: a close race might fall otherwise when a run that was stopped goes on.
+    It is kept in the cache folder: a close race might fall otherwise when a run that was stopped goes on, or in another
+    process that works on the same. Where that folder can't be written, each process measures.
     """
     machine = f"{_processor()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
     path = cache_folder() / "precision.json"
-    stored = _stored(path)
-    if stored.get(machine) not in ("float32", "bfloat16"):
-        stored = {**stored, machine: str(_measured()).removeprefix("torch.")}
-        with suppress(DiskError):  # it is then measured again
-            write_json(path, stored)
-    return torch.bfloat16 if stored[machine] == "bfloat16" else torch.float32
+    found = _FORMATS.get(_stored(path).get(machine, ""))
+    if found is None:
+        with suppress(DiskError), sole_writer_of(path.parent, "precision", "measures which number format is faster"):
+            stored = _stored(path)
+            found = _FORMATS.get(stored.get(machine, ""))  # the first that measured is right for all
+            if found is None:
+                found = _measured()
+                sweep_left(path.parent)
+                write_json(path, {**stored, machine: _name(found)})
+    return found or _measured()
+
+
+def _name(precision: torch.dtype) -> str:
+    return str(precision).removeprefix("torch.")
 
 
 def _processor() -> str:
@@ -66,7 +95,8 @@ def _stored(path: Path) -> dict[str, str]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    whole = isinstance(found, dict) and all(isinstance(said, str) for said in found.values())
+    return found if whole else {}
 
 
 def _measured() -> torch.dtype:

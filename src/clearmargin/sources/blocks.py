@@ -95,6 +95,10 @@ class ImageBlocks:
         """SHA-256 (hex) over names and bytes of the files, or of the archive file."""
         return self.container.fingerprint(self.files)
 
+    def state(self) -> str:
+        """Of the files, or of the archive file; see `clearmargin.records.Source.state`."""
+        return self.container.state(self.files)
+
     def read(self) -> Iterator[np.ndarray]:
         """Each image as a uint8 array of shape (height, width) or (height, width, 3), in order.
 

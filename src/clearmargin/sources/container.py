@@ -87,6 +87,10 @@ class Container(Protocol):
         """SHA-256 (hex) over the names and their content, or over the archive file as it is."""
         ...
 
+    def state(self, names: Iterable[str]) -> str:
+        """As `clearmargin.records.Source.state`, of some of the files or of the archive file."""
+        ...
+
 
 def open_decompressed(path: Path) -> IO[bytes]:
     """Open a file for reading, through gzip, bzip2 or xz when it begins like one.
@@ -129,13 +133,13 @@ def read_exactly(stream: IO[bytes], size: int) -> bytes:
 
 
 def unreadable(error: Exception) -> ImageError:
-    """Say why a file can't be read, without its name or place."""
+    """Say why a file can't be read, without its name or place; `ImageError.transient` when the system refused."""
     if isinstance(error, FileNotFoundError):
-        return ImageError("not there any more")
+        return ImageError("not there any more", transient=True)
     if isinstance(error, PermissionError):
-        return ImageError("no permission to read it")
+        return ImageError("no permission to read it", transient=True)
     if isinstance(error, OSError) and error.strerror:
-        return ImageError(f"can't be read: {error.strerror}")
+        return ImageError(f"can't be read: {error.strerror}", transient=True)
     return ImageError("damaged in its archive: compressed bytes or checksum are wrong")
 
 
@@ -213,6 +217,19 @@ def file_fingerprint(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise damaged(path, error) from error
+
+
+def files_state(paths: Iterable[Path]) -> str:
+    """Digest (hex) of size, times and inode of each file: another one when any was written to or exchanged."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            found = path.stat()
+            said = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+        except (OSError, ValueError) as error:
+            said = type(error).__name__
+        digest.update(said.encode() + b"\n")
+    return digest.hexdigest()
 
 
 def counted(count: int, noun: str) -> str:

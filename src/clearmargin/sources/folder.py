@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from clearmargin.records import Finding
-from clearmargin.sources.container import Opened, counted, damaged, quoted, unreadable
+from clearmargin.sources.container import Opened, counted, damaged, files_state, quoted, unreadable
 from clearmargin.sources.names import is_hidden
 
 
@@ -46,6 +46,10 @@ class Folder:
                 content = bytes(32)
             whole.update(name.encode("utf-8", "surrogateescape") + b"\0" + content)
         return whole.hexdigest()
+
+    def state(self, names: Iterable[str]) -> str:
+        """Of the files themselves; see `Container.state`."""
+        return files_state(self.path / name for name in names)
 
 
 def list_folder(path: Path) -> Folder:

@@ -43,6 +43,10 @@ class ImageFiles:
         """SHA-256 (hex) over names and bytes of the images, or of the archive file; labels are not part of it."""
         return self.container.fingerprint(name for name, _ in self._files())
 
+    def state(self) -> str:
+        """Of the files of the images, or of the archive file; see `clearmargin.records.Source.state`."""
+        return self.container.state(name for name, _ in self._files())
+
     def with_header_groups(self) -> ImageFiles:
         """The same with the groups that headers name, unless the data name groups in another way."""
         if not self.header_groups or any(sample.group is not None for sample in self.samples):
@@ -121,10 +125,10 @@ def _cut(content: bytes | ImageError, numbers: Sequence[int | None]) -> Iterator
             raise content
         file = open_dicom(content)
     except ImageError as error:
-        yield from [ImageError(str(error))] * len(numbers)
+        yield from [ImageError(str(error), transient=error.transient)] * len(numbers)
         return
     for number in numbers:
         try:
             yield frame_file(file, number or 0)
         except ImageError as error:
-            yield ImageError(str(error))
+            yield ImageError(str(error), transient=error.transient)

@@ -126,6 +126,10 @@ class PhantomSource:
         plan = [self.kind, _DRAWING, self._seed, self._patients, self._size_px]
         return hashlib.sha256(json.dumps(plan).encode()).hexdigest()
 
+    def state(self) -> str:
+        """Nothing that a file system could change."""
+        return ""
+
     def read(self) -> Iterator[bytes]:
         """PNG or JPEG bytes of every sample, in order."""
         for entry in self._entries:

@@ -16,6 +16,7 @@ from clearmargin.sources.container import (
     Opened,
     damaged,
     file_fingerprint,
+    files_state,
     open_decompressed,
     refuse_duplicates,
     refuse_excess,
@@ -62,6 +63,10 @@ class Tar:
     def fingerprint(self, names: Iterable[str]) -> str:
         """SHA-256 (hex) of the tar as it is, compressed or not."""
         return file_fingerprint(self.path)
+
+    def state(self, names: Iterable[str]) -> str:
+        """Of the archive file; see `Container.state`."""
+        return files_state([self.path])
 
 
 def is_tar(path: Path) -> bool:

@@ -20,6 +20,7 @@ from clearmargin.sources.container import (
     Opened,
     damaged,
     file_fingerprint,
+    files_state,
     refuse_duplicates,
     refuse_excess,
     safe_name,
@@ -71,6 +72,10 @@ class Zip:
     def fingerprint(self, names: Iterable[str]) -> str:
         """SHA-256 (hex) of the zip."""
         return file_fingerprint(self.path)
+
+    def state(self, names: Iterable[str]) -> str:
+        """Of the archive file; see `Container.state`."""
+        return files_state([self.path])
 
 
 def _ends(archive: zipfile.ZipFile) -> dict[int, int]:

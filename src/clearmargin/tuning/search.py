@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from clearmargin.errors import ClearmarginError, DiskError, MissingExtraError, RunFolderError
 from clearmargin.files import write_json
 from clearmargin.interruption import finishing
+from clearmargin.locks import FileLock, Timeout
 from clearmargin.recipe_spaces import Choices, Scalar, Space
 from clearmargin.tuning.trials import Trial
 

@@ -9,14 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from clearmargin.cache import cache_limit, trim_cache
 from clearmargin.claim import TUNING, check_apart, check_search_folder
 from clearmargin.errors import RunFolderError, UsageError, WorkError
 from clearmargin.files import is_sealed, sealed, write_json
 from clearmargin.judgement import check_asked
 from clearmargin.leakage import require_groups
+from clearmargin.locks import FileLock
 from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs
 from clearmargin.records import Progress, Source
 from clearmargin.runs import Run, is_finished, open_run, read_json
