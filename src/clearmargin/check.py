@@ -2395,7 +2395,7 @@ def importance_of(search: Search) -> tuple[dict[str, float], dict[str, int]]:
 def density(space: Mapping[str, Any], values: Sequence[Any]) -> np.ndarray:
     """How dense settings lie in the cells of their space: kernels on those seen, and one over all, (cells,)."""
     if space.get("values"):
-        cells, size = [space["values"].index(value) for value in values], len(space["values"])
+        cells, size = np.array([space["values"].index(value) for value in values]), len(space["values"])
     else:
         cells, size = cells_of(space, np.array(values, dtype=np.float64))
     counts = np.bincount(cells, minlength=size)
@@ -2433,7 +2433,7 @@ def bandwidth(seen: np.ndarray, counts: np.ndarray) -> float:
     spread = math.sqrt(float(counts @ (seen - counts @ seen / n) ** 2) / max(1, n - 1))
     places = np.cumsum(counts)
     first = np.searchsorted(places, n // 4, side="left")
-    third = min(len(seen) - 1, np.searchsorted(places, n * 3 // 4, side="right"))
+    third = min(len(seen) - 1, int(np.searchsorted(places, n * 3 // 4, side="right")))
     return max(1.059 * min(float(seen[third] - seen[first]) / 1.34, spread) * n**-0.2, 0.5 / 1.64)
 
 
