@@ -135,8 +135,18 @@ def test_stopped_at_any_moment_it_goes_on_to_the_same_end(tuned, recipe, class_f
 
 def test_a_finished_search_is_opened_as_it_is(tuned, recipe, class_folder):
     before = (tuned.folder / "report.html").stat().st_mtime_ns
-    again = tune(recipe, trials=8, data=class_folder, out=tuned.folder, resume=True, progress=quiet)
-    assert again.summary == tuned.summary
+    said = []
+    for trials in (8, 9):
+        again = tune(
+            recipe,
+            trials=trials,
+            data=class_folder,
+            out=tuned.folder,
+            resume=True,
+            progress=lambda what, *_: said.append(what),
+        )
+        assert again.summary == tuned.summary
+        assert any("has ended with 8 trials" in what for what in said) == (trials == 9)
     assert (tuned.folder / "report.html").stat().st_mtime_ns == before
 
 

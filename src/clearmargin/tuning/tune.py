@@ -127,15 +127,16 @@ class _Tuning:
     def run(self, trials: int, minutes: float | None) -> Tuned:
         ground = self._ground()
         if is_finished(self.folder):
-            return self._opened()
+            return self._opened(trials)
         until = None if minutes is None else time.monotonic() + 60 * minutes
         with Search(self.own, self.plan.spaces, self.plan.untuned, self.plan.recipe.seed, ground.steps) as search:
+            ended = search.closed
             self._try(search, ground, trials, until)
             search.say_done()
             with one_at_a_time(self.own / "report.lock", partial(self._wait, "the process that compares the best")):
                 if not is_finished(self.folder):  # or the one that was at it is gone
                     self._end(search, ground, trials)
-                return self._opened()
+                return self._opened(trials if ended else 0)
 
     def _end(self, search: Search, ground: Ground, trials: int) -> None:
         """When all processes are done: close the search, and let the best be compared with the untuned settings."""
@@ -230,9 +231,15 @@ class _Tuning:
         write_json(self.own / "tuning.json", sealed(content))
         return best
 
-    def _opened(self) -> Tuned:
+    def _opened(self, asked: int) -> Tuned:
+        """What was found; of a search that had ended with fewer trials than ``asked``, this is said."""
         path = self.own / "tuning.json"
         found = read_json(path)
         if not (isinstance(found, dict) and is_sealed(found)):
             raise RunFolderError(f"{path} was edited or damaged: its content_sha256 is that of other figures.")
-        return Tuned(self.folder, tuple(Trial(**one) for one in found["trials"]), open_run(self.folder), found)
+        trials = tuple(Trial(**one) for one in found["trials"])
+        if len(trials) < asked:
+            self.progress(
+                f"The search has ended with {len(trials)} trials: for more, search in another folder", 0, 0, ""
+            )
+        return Tuned(self.folder, trials, open_run(self.folder), found)
