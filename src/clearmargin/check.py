@@ -16,8 +16,9 @@ What it does, in this order; each part is a section of this file:
 1. reads predictions.csv of every contender, split.csv, model.json, recipe.toml and evaluation.json;
 2. looks at what holds the files together: groups in one part only, the same samples in split and predictions, hashes of
    weights, of files and of sealed records, the chain of the ledger;
-3. computes every block of evaluation.json (the table BLOCKS), and compares it number by number;
-4. compares the numbers printed in the first table of report.html.
+3. computes every block of evaluation.json (the table BLOCKS), and of tuning.json where settings were searched, and
+   compares it number by number;
+4. compares the numbers printed in the first table of report.html, and in its section on a search.
 
 A number of evaluation.json that no block computes is a failure, unless the table GIVEN says why it can't be computed
 from these files. Exit status: 0 all agrees, 1 something differs, 2 the folder can't be checked.
@@ -37,6 +38,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property, partial
+from html import unescape
 from html.parser import HTMLParser
 from itertools import combinations
 from pathlib import Path
@@ -364,8 +366,10 @@ def hash_problems(study: Study) -> Iterator[str]:
             left = path.parent / name
             if not left.is_file() or sha256(left) != digest:
                 yield f"{left.relative_to(study.folder)} is not the file that its contender left (another SHA-256)."
-    contender = ("contenders/*/model.json", "contenders/*/done.json")
-    patterns = ("leakage.json", "control.json", "external/*/external.json", *contender)
+    patterns = (
+        *("leakage.json", "control.json", "tuning/tuning.json", "external/*/external.json"),
+        *("contenders/*/model.json", "contenders/*/done.json"),
+    )
     for path in sorted(path for pattern in patterns for path in study.folder.glob(pattern)):
         for sealed in sealed_records(read_json(path)):
             bare = {key: value for key, value in sealed.items() if key != "content_sha256"}
@@ -2283,7 +2287,275 @@ def external_problems(study: External) -> Iterator[str]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# 3i. The tables, and the comparison
+# 3i. A search for settings
+# ---------------------------------------------------------------------------------------------------------------------
+
+TRIED = ("complete", "pruned", "diverged")  # what importance is computed from
+GRID = 50  # cells of a range, of which importance is computed
+
+
+class Search:
+    """The trials of tuning/trials.csv, and what tuning/tuning.json makes of them."""
+
+    def __init__(self, study: Study) -> None:
+        folder = study.folder / "tuning"
+        self.study = study
+        self.summary, self.asked = read_json(folder / "tuning.json"), read_json(folder / "search.json")
+        self.closed = read_json(folder / "closed.json")
+        self.table = read_columns(folder / "trials.csv")
+        self.spaces: dict[str, Any] = self.asked["spaces"]
+        self.untuned = {name: space["default"] for name, space in self.spaces.items()}
+
+    @cached_property
+    def trials(self) -> list[dict[str, Any]]:
+        return [self._trial(row) for row in range(len(self.table["trial"]))]
+
+    def _trial(self, row: int) -> dict[str, Any]:
+        cells = {name: column[row] for name, column in self.table.items()}
+        said = {name.removeprefix("validation_"): cells[name] for name in cells if name.startswith("validation_")}
+        measures = {name: float(text) for name, text in said.items() if text != "nan"}
+        return {
+            "number": int(cells["trial"]),
+            "outcome": cells["outcome"],
+            "settings": {name: setting(cells[name], space) for name, space in self.spaces.items()},
+            "score": known(float(cells["score"])),
+            "measures": measures or None,
+            "epochs_run": int(cells["epochs_run"]),
+            "best_epoch": float(cells["best_epoch"]),
+            "seconds": float(cells["seconds"]),
+            "note": cells["note"],
+        }
+
+    @property
+    def scored(self) -> list[dict[str, Any]]:
+        """Trials with a score, the best first, of equals the earlier one."""
+        return sorted((one for one in self.trials if one["score"] is not None), key=lambda one: -one["score"])
+
+    @property
+    def tuned(self) -> str | None:
+        """Name of the tuned contender; None when no trial was better than the untuned settings."""
+        return None if self.scored[0]["settings"] == self.untuned else f"{self.asked['contender']}, tuned"
+
+    @property
+    def reached(self) -> str:
+        """The measure by which trials are judged."""
+        return "mean_squared_error" if self.study.task == "regression" else "balanced_accuracy"
+
+
+def setting(text: str, space: Mapping[str, Any]) -> Any:
+    """A cell of trials.csv as the space has it."""
+    for choice in space.get("values") or ():
+        if text == str(choice) or (is_number(choice) and number_in(text) == choice):
+            return choice
+    value = number_in(text)
+    return text if math.isnan(value) else value
+
+
+def number_in(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def search_block(search: Search) -> Tree:
+    shares, counts = importance_of(search)
+    untuned = (trial["number"] for trial in search.trials if trial["score"] is not None)
+    return {
+        "contender": search.asked["contender"],
+        "tuned": search.tuned,
+        "measure": search.reached,
+        "folds": search.asked["folds"],
+        "spaces": search.spaces,
+        "seconds": round(sum(trial["seconds"] for trial in search.trials), 3),
+        "best": search.scored[0]["number"],
+        "untuned": next((n for n in untuned if search.trials[n - 1]["settings"] == search.untuned), None),
+        "importance": shares,
+        "importance_of": counts,
+        "trials": search.trials,
+    }
+
+
+def importance_of(search: Search) -> tuple[dict[str, float], dict[str, int]]:
+    """PED-ANOVA (Watanabe et al. 2023): how much the best quarter of the trials differs from all, as shares of 1.
+
+    The second is how many are compared with how many. What did not come to its end is none of the best.
+    """
+    tried = [trial for trial in search.trials if trial["outcome"] in TRIED]
+    scores = [trial["score"] for trial in search.scored if trial["outcome"] in TRIED]
+    most = min(-(-len(tried) // 4), len(scores))
+    best = [one for one in tried if most and one["score"] is not None and one["score"] >= scores[most - 1]]
+    none: tuple[dict[str, float], dict[str, int]] = ({}, {"best": 0, "trials": 0})
+    if len(tried) < 20 or most < 5 or len(best) == len(tried) or any(outside(search, one) for one in tried):
+        return none
+    apart = {}
+    for name, space in search.spaces.items():
+        top, every = (density(space, [one["settings"][name] for one in some]) + 1e-12 for some in (best, tried))
+        apart[name] = float(every @ (top / every - 1) ** 2)
+    total = sum(apart.values())
+    shares = {name: value / total if total else 1 / len(apart) for name, value in apart.items()}
+    return shares, {"best": len(best), "trials": len(tried)}
+
+
+def density(space: Mapping[str, Any], values: Sequence[Any]) -> np.ndarray:
+    """How dense settings lie in the cells of their space: kernels on those seen, and one over all, (cells,)."""
+    if space.get("values"):
+        cells, size = np.array([space["values"].index(value) for value in values]), len(space["values"])
+    else:
+        cells, size = cells_of(space, np.array(values, dtype=np.float64))
+    counts = np.bincount(cells, minlength=size)
+    seen = np.flatnonzero(counts)
+    weights = np.append(counts[seen], 1) / (len(values) + 1)
+    if space.get("values"):
+        kernels = np.full((len(weights), size), 1 / len(weights))
+        kernels[np.arange(len(seen)), seen] += 1
+        return np.asarray(weights @ (kernels / kernels.sum(axis=1, keepdims=True)))
+    centres = np.append(seen, (size - 1) / 2)
+    widths = np.append(np.full(len(seen), bandwidth(seen, counts[seen])), size)
+    edges = (np.arange(size + 1) - 0.5 - centres[:, None]) / widths[:, None]
+    below = np.array([[math.erf(edge / math.sqrt(2)) for edge in row] for row in edges])
+    kernels = np.diff(below, axis=1)
+    return np.asarray(weights @ (kernels / (below[:, -1:] - below[:, :1])))
+
+
+def cells_of(space: Mapping[str, Any], values: np.ndarray) -> tuple[np.ndarray, int]:
+    """The cell of each number of a range, a value between two in the lower one; and how many cells there are."""
+    low, high, step = space["low"], space["high"], space["step"] or (1 if space["whole"] else None)
+    if step is not None and not space["log"]:
+        high = low + step * math.floor((high - low) / step + 1e-9)
+        size = min(round((high - low) / step) + 1, GRID)
+    else:
+        size = min(math.ceil(math.log(high - low + 1) / math.log(2)) + 1, GRID) if space["whole"] else GRID
+    if space["log"]:
+        low, high, values = math.log(low), math.log(high), np.log(values)
+    cells = np.ceil((values - low) / ((high - low) / (size - 1)) - 0.5).astype(np.int64)
+    return np.clip(cells, 0, size - 1), size
+
+
+def bandwidth(seen: np.ndarray, counts: np.ndarray) -> float:
+    """Scott's rule (1992) over cells and how often each was seen; not so narrow that a kernel leaves its cell empty."""
+    n = int(counts.sum())
+    spread = math.sqrt(float(counts @ (seen - counts @ seen / n) ** 2) / max(1, n - 1))
+    places = np.cumsum(counts)
+    first = np.searchsorted(places, n // 4, side="left")
+    third = min(len(seen) - 1, int(np.searchsorted(places, n * 3 // 4, side="right")))
+    return max(1.059 * min(float(seen[third] - seen[first]) / 1.34, spread) * n**-0.2, 0.5 / 1.64)
+
+
+def search_problems(search: Search) -> Iterator[str]:
+    """What of a search does not belong together, as sentences."""
+    n = len(search.trials)
+    if [trial["number"] for trial in search.trials] != list(range(1, n + 1)) or search.closed["trials"] != n:
+        yield f"tuning: trials.csv has {n} trials, numbered otherwise, or closed.json says {search.closed['trials']}."
+    for trial in search.trials:
+        for name in outside(search, trial):
+            yield f"tuning: {name} of trial {trial['number']} is outside its space."
+        expected = score_of(search, trial)
+        if expected is not None and not math.isclose(expected, trial["score"] or math.nan, rel_tol=1e-9, abs_tol=1e-12):
+            yield f"tuning: the score of trial {trial['number']} is {trial['score']}, by its measures {expected}."
+        if trial["outcome"] not in ("complete", "repeated") and trial["score"] is not None:
+            yield f"tuning: trial {trial['number']} was not trained to its end, and has a score."
+    named = {str(one["name"]): one for one in search.study.recipe["contender"]}
+    trained = {search.asked["contender"]: search.untuned}
+    if search.tuned is not None:
+        trained[search.tuned] = search.scored[0]["settings"]
+    if set(named) != set(trained):
+        yield f"tuning: recipe.toml has the contenders {sorted(named)}, expected {sorted(trained)}."
+    for name in set(named) & set(trained):
+        for key, value in trained[name].items():
+            found = setting_of(search.study.recipe, named[name], key)
+            if found != value:
+                yield f"tuning: {key} of {name!r} is {found!r} in recipe.toml, {value!r} in the trial that it is from."
+    yield from printed_search_problems(search)
+
+
+def outside(search: Search, trial: Mapping[str, Any]) -> list[str]:
+    """Settings of a trial that are not of their spaces."""
+    return [name for name, space in search.spaces.items() if not is_within(trial["settings"][name], space)]
+
+
+def is_within(value: Any, space: Mapping[str, Any]) -> bool:
+    if space.get("values"):
+        return value in space["values"]
+    rounding = 1e-12 * max(abs(space["low"]), abs(space["high"]))
+    return is_number(value) and bool(space["low"] - rounding <= value <= space["high"] + rounding)
+
+
+def score_of(search: Search, trial: Mapping[str, Any]) -> float | None:
+    """What a trial scores by its measures; None of one that has no score, or a loss beyond what the score regards."""
+    if trial["outcome"] == "repeated":
+        same = (one for one in search.trials if one["settings"] == trial["settings"] and one["score"] is not None)
+        return float(next(same)["score"])
+    measures = trial["measures"] or {}
+    if trial["outcome"] != "complete" or measures["loss"] * max(1, search.asked["folds"]) > 1000:
+        return None
+    if search.study.task == "regression":
+        return -float(measures["mean_squared_error"])
+    return float(measures["balanced_accuracy"] - 1e-6 * measures["loss"])
+
+
+def setting_of(recipe: Mapping[str, Any], contender: Mapping[str, Any], key: str) -> Any:
+    """A setting of a contender by its name in a search, such as layers.0.conv."""
+    if key == "size_px":
+        return contender.get(key, recipe["data"][key])
+    found: Any = contender
+    for step in key.split("."):
+        found = found[int(step)] if isinstance(found, list) else found.get(step)
+    return found
+
+
+def printed_search_problems(search: Search) -> Iterator[str]:
+    """Numbers in the report's section on the search: the gain, the counts of trials and what was reached."""
+    path = search.study.folder / "report.html"
+    page = path.read_text(encoding="utf-8") if path.is_file() else ""
+    section = re.search(r'<section id="tuning".*?</section>', page, re.DOTALL)
+    if section is None:
+        yield "tuning: report.html has no section on the search."
+        return
+    gain = re.search(r'<p class="said">(.*?)</p>', section[0], re.DOTALL)
+    counts = re.search(r"<p>(.*?)</p>", section[0], re.DOTALL)
+    if gain is None or counts is None:
+        yield "tuning: the section of report.html does not say what was gained, or of how many trials."
+        return
+    yield from printed_gain_problems(search, words_of(gain[1]))
+    outcomes = [sum(one["outcome"] == kind for one in search.trials) for kind in {x["outcome"] for x in search.trials}]
+    seconds = sum(trial["seconds"] for trial in search.trials)
+    whole = round(seconds)
+    allowed = [len(search.trials), *outcomes, seconds, whole // 3600, whole // 60 % 60, whole // 60, whole % 60, 0.1]
+    best, own = search.scored[0], [one for one in search.scored if one["settings"] == search.untuned]
+    allowed += [best["number"], search.asked["folds"], *(one["measures"][search.reached] for one in [best, *own])]
+    for number, reach in printed_numbers(words_of(counts[1])):
+        if not any(abs(value - number) <= reach for value in allowed):
+            yield f"tuning: report.html says {number:g} of the trials, which is none of their figures."
+
+
+def words_of(markup: str) -> str:
+    return unescape(re.sub(r"<[^>]*>", "", markup))
+
+
+def printed_gain_problems(search: Search, text: str) -> Iterator[str]:
+    """The gain is what the comparison of tuned and untuned says, which is computed anew from the predictions."""
+    pairs = search.study.evaluation["comparisons"]
+    names = {search.asked["contender"], search.tuned}
+    pair = next((one for one in pairs if {one["first"], one["second"]} == names), None)
+    printed = [number for number, _ in printed_numbers(text)][:3]
+    if pair is None:
+        if printed:
+            yield "tuning: report.html tells a gain, and there is no comparison of tuned and untuned."
+        return
+    figures = [known(pair["difference"][key]) for key in ("value", "low", "high")]
+    regression = search.study.task == "regression"
+    if (pair["first"] == search.tuned) == regression:  # of numbers, it is how much less the first has
+        figures = [None if value is None else -value for value in (figures[0], figures[2], figures[1])]
+    expected = [value if regression else 100 * value for value in figures if value is not None]
+    reaches = [reach for _, reach in printed_numbers(text)]
+    for number, value, reach in zip(printed, expected, reaches, strict=False):
+        if abs(number - value) > reach:
+            yield f"tuning: report.html says that tuning gained {number:g}, computed anew {value:.4g}."
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 3j. The tables, and the comparison
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -2372,6 +2644,7 @@ RECORD: tuple[tuple[tuple[str, ...], Block], ...] = (
     (("shift",), shift_effects),
     (("shift",), trained_counts),
 )
+SEARCH: tuple[tuple[tuple[str, ...], Block], ...] = (((), search_block),)
 # What can't be computed from these files, and why.
 GIVEN: tuple[tuple[tuple[str, ...], str], ...] = (
     (("format",), "the version of the file"),
@@ -2474,10 +2747,19 @@ def rederive(study: Study) -> tuple[Outcome, list[tuple[Path_, str]]]:
             outcome.differences += [f"{place}/{file}: {problem}" for problem in found.differences]
             taken_so += [((place, file, *path), why) for path, why in given]
         outcome.differences += [f"{place}: {problem}" for problem in [*external_problems(one), *sentence_problems(one)]]
+    if (study.folder / "tuning").is_dir():
+        search = Search(study)
+        found, given = rederived(search, search.summary, SEARCH, ())
+        outcome.covered |= {("tuning", "tuning.json", *path) for path in found.covered}
+        outcome.largest = max(outcome.largest, found.largest)
+        outcome.differences += [f"tuning/tuning.json: {problem}" for problem in found.differences]
+        outcome.differences += search_problems(search)
     return outcome, taken_so
 
 
-def rederived(study: Study, tree: Tree, blocks: Blocks, reasons: Reasons) -> tuple[Outcome, list[tuple[Path_, str]]]:
+def rederived(
+    study: Study | Search, tree: Tree, blocks: Blocks, reasons: Reasons
+) -> tuple[Outcome, list[tuple[Path_, str]]]:
     """The same of one file."""
     outcome = Outcome()
     for pattern, block in blocks:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clearmargin.console import RUN_KEPT, plain, print_table, say, stopping
+from clearmargin.console import RUN_KEPT, plain, print_table, stopping
 
 if TYPE_CHECKING:
     from clearmargin.tuning import Tuned
@@ -81,8 +81,6 @@ def tune(
 
 
 def _as_json(done: Tuned) -> dict[str, object]:
-    if done.run is None:
-        return {"run": str(done.folder), "trials": len(done.trials), "report": None}
     figures = {"run": str(done.folder), "report": str(done.run.report), "tuning": done.summary}
     return {**figures, **done.run.evaluation}
 
@@ -92,9 +90,6 @@ def _print(done: Tuned) -> None:
 
     from clearmargin.outcome import print_outcome
 
-    if done.run is None:
-        say("The trials are done; another process of this search compares the best on the test part.")
-        return
     measure = str(done.summary["measure"])
     of = f"{done.summary['folds']} inner folds" if done.summary["folds"] else "the validation part"
     scored = sorted((trial for trial in done.trials if trial.score is not None), key=lambda one: -(one.score or 0.0))

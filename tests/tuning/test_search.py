@@ -1,17 +1,21 @@
 """What is tried next, by one process or several, and by one that comes after an interrupted one."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from clearmargin.errors import RunFolderError
+from clearmargin.errors import DiskError, RunFolderError, WorkError
 from clearmargin.recipe_spaces import Choices, Range
 
 pytest.importorskip("optuna", reason="tuning needs optuna")
 
-from clearmargin.tuning.search import Search, only_one
+from clearmargin.tuning import journal, workers
+from clearmargin.tuning.journal import one_at_a_time
+from clearmargin.tuning.search import Search
 from clearmargin.tuning.trials import best_of
 
 SPACES = {
@@ -133,8 +137,13 @@ def test_a_search_that_is_closed_asks_for_nothing_more(tmp_path):
         first.tell("complete", 1.0)
         assert not one.close()
         second.tell("complete", 0.5)
+        one.say_done()
+        assert not one.close()  # the other may want more
+        assert not other.closed
+        other.say_done()
         assert one.close()
-        assert one.closed == other.closed == 2
+        assert one.closed
+        assert other.closed
         assert other.ask(9) is None
     with opened(tmp_path) as later:
         assert later.ask(9) is None
@@ -165,7 +174,6 @@ def test_what_has_no_score_is_worse_than_what_has_one(tmp_path):
         assert [trial.score for trial in done] == [None, None, 0.5]
         assert best_of(done) is done[2]
         assert best_of(done[:2]) is None
-        assert search.importance() == {}
 
 
 def test_successive_halving_gives_up_what_lags_behind(tmp_path):
@@ -180,15 +188,6 @@ def test_successive_halving_gives_up_what_lags_behind(tmp_path):
     assert not any(kept[1:])
 
 
-def test_importance_finds_the_setting_that_matters(tmp_path):
-    with opened(tmp_path) as search:
-        while (asked := search.ask(30)) is not None:
-            asked.tell("complete", float(asked.settings["kind"] == "b"))
-        shares = search.importance()
-    assert max(shares, key=shares.get) == "kind"
-    assert sum(shares.values()) == pytest.approx(1)
-
-
 def test_a_damaged_journal_is_said_so(tmp_path):
     with opened(tmp_path) as search:
         tell_all(search, 2)
@@ -198,8 +197,113 @@ def test_a_damaged_journal_is_said_so(tmp_path):
             opened(tmp_path)
 
 
-def test_only_one_is_first(tmp_path):
-    with only_one(tmp_path / "x.lock") as first:
-        assert first
-    with only_one(tmp_path / "x.lock") as first:
-        assert first
+def test_a_journal_that_is_damaged_meanwhile_is_said_so(tmp_path):
+    with opened(tmp_path) as search:
+        tell_all(search, 2)
+        with (tmp_path / "journal.log").open("ab") as file:
+            file.write(b"this is no journal\n" * 3)
+        for look in (search.finished, search.close, lambda: search.ask(9)):
+            with pytest.raises(RunFolderError, match="journal of the search"):
+                look()
+
+
+def test_a_mistake_of_the_program_is_not_called_a_damaged_journal(tmp_path, monkeypatch):
+    with opened(tmp_path) as search:
+
+        def mistaken(*_):
+            raise ValueError("a mistake of ours")
+
+        monkeypatch.setattr(search._study, "ask", mistaken)
+        with pytest.raises(ValueError, match="a mistake of ours"):
+            search.ask(9)
+
+
+def test_a_search_of_which_one_process_wants_more_is_not_closed_by_another(tmp_path):
+    with opened(tmp_path) as hasty:
+        with opened(tmp_path) as patient:
+            tell_all(hasty, 2)
+            hasty.say_done()
+            assert not hasty.close()  # between two trials of the other, all are finished
+            assert patient.ask(3).number == 3
+        with opened(tmp_path) as later:
+            left = hasty.ask(2, left_behind=True)
+            left.tell("complete", 0.5)
+            assert not hasty.close()
+            later.say_done()
+            assert hasty.close()
+
+
+def test_a_process_that_was_killed_is_not_waited_for(tmp_path):
+    program = (
+        "import os, runpy, sys; from pathlib import Path\n"
+        f"there = runpy.run_path({workers.__file__!r})['Workers'](Path(sys.argv[1]) / 'workers')\n"
+        "if sys.argv[2]:\n    there.say_done()\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    for said in ("", "done"):
+        words = [sys.executable, "-c", program, str(tmp_path), said]
+        assert subprocess.run(words, check=False).returncode == -9
+    assert len(list((tmp_path / "workers").iterdir())) == 3
+    with opened(tmp_path) as search:
+        tell_all(search, 2)
+        search.say_done()
+        assert search.close()
+    assert not list((tmp_path / "workers").iterdir())
+
+
+def test_a_search_without_a_result_stays_open(tmp_path):
+    with opened(tmp_path) as search:
+        with pytest.raises(WorkError, match=r"No trial was begun.*--minutes"):
+            search.close()
+        search.ask(9).tell("diverged", None, note="Training diverged in epoch 1.")
+        with pytest.raises(WorkError, match=r"1 diverged.*more --trials than 1.*diverged in epoch 1\."):
+            search.close()
+        assert not search.closed
+        search.ask(9).tell("complete", 0.5)
+        assert search.close()
+
+
+def test_the_seconds_of_a_trial_count_those_before_it_was_interrupted(tmp_path):
+    with opened(tmp_path) as search:
+        search.ask(9).tell("complete", 0.5, trained_seconds=77.25)
+        search.ask(9).tell("complete", 0.5, trained_seconds=0.0)
+        first, second = search.finished()
+    assert first.seconds == 77.25
+    assert 0 <= second.seconds < 60
+
+
+def test_what_the_file_system_refuses_is_one_error(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    search = opened(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refused)
+        search.__exit__(None, None, None)  # or it would hide what went wrong inside
+    with opened(tmp_path) as search, monkeypatch.context() as patch:
+        patch.setattr(FileLock, "acquire", refused)
+        for work in (search.alone, lambda: one_at_a_time(tmp_path / "x.lock", list), lambda: opened(tmp_path / "new")):
+            with pytest.raises(DiskError, match=r"can't be kept.*Read-only"), work():
+                pass
+        for ask in (search.say_done, search.close, lambda: search.ask(9)):
+            with pytest.raises(DiskError, match=r"can't be kept.*Read-only"):
+                ask()
+
+
+def test_one_at_a_time_waits_for_the_other_and_takes_the_lock_when_it_is_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "WAIT_SECONDS", 0.0)
+    other = FileLock(tmp_path / "x.lock")
+    other.acquire()
+    waited = []
+
+    def waiting():
+        waited.append(1)
+        if len(waited) == 3:
+            other.release()
+
+    with one_at_a_time(tmp_path / "x.lock", waiting):
+        assert len(waited) == 3
+        with pytest.raises(TimeoutError):
+            other.acquire(timeout=0)
+    other.acquire(timeout=0)
+    other.release()

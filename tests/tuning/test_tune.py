@@ -1,18 +1,26 @@
 """A whole search, interrupted or not, and what it shows."""
 
+import importlib
 import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 pytest.importorskip("optuna", reason="tuning needs optuna")
 
 from clearmargin.contest import learn
-from clearmargin.errors import DivergenceError, RunFolderError, UsageError
-from clearmargin.files import read_table
+from clearmargin.errors import DivergenceError, RunFolderError, UsageError, WorkError
+from clearmargin.files import read_table, sealed, write_json
 from clearmargin.records import Preprocessing
+from clearmargin.report import tuning as report_tuning
 from clearmargin.report.page import write_report
 from clearmargin.tuning import attempt, make_plan, tune
 from clearmargin.tuning.search import MOST_BEGINS
@@ -127,8 +135,18 @@ def test_stopped_at_any_moment_it_goes_on_to_the_same_end(tuned, recipe, class_f
 
 def test_a_finished_search_is_opened_as_it_is(tuned, recipe, class_folder):
     before = (tuned.folder / "report.html").stat().st_mtime_ns
-    again = tune(recipe, trials=8, data=class_folder, out=tuned.folder, resume=True, progress=quiet)
-    assert again.summary == tuned.summary
+    said = []
+    for trials in (8, 9):
+        again = tune(
+            recipe,
+            trials=trials,
+            data=class_folder,
+            out=tuned.folder,
+            resume=True,
+            progress=lambda what, *_: said.append(what),
+        )
+        assert again.summary == tuned.summary
+        assert any("has ended with 8 trials" in what for what in said) == (trials == 9)
     assert (tuned.folder / "report.html").stat().st_mtime_ns == before
 
 
@@ -187,6 +205,7 @@ def told_of(ground, settings, begins=1):
         settings=settings,
         number=1,
         begins=begins,
+        hopeless=lambda *_: False,
         tell=lambda outcome, score, **facts: told.append((outcome, score, facts)),
     )
     ground.attempt(asked, [], quiet)
@@ -197,6 +216,109 @@ def test_a_trial_that_ended_its_process_again_and_again_is_left(tmp_path):
     (outcome, score, facts), *more = told_of(attempt.Ground(None, None, None, [], None, tmp_path), {}, MOST_BEGINS + 1)
     assert (outcome, score, more) == ("failed", None, [])
     assert "memory" in facts["note"]
+
+
+def told_seconds(seconds):
+    """A training of two epochs, in the place of `learn`."""
+    rows = [{"epoch": epoch, "seconds": seconds, "validation_mean_squared_error": 1.0} for epoch in (1, 2)]
+    return lambda *_: SimpleNamespace(fitted=SimpleNamespace(history=rows, best_epoch=2))
+
+
+def test_a_trial_takes_the_seconds_of_all_its_epochs(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(attempt, "learn", told_seconds(300.0))
+    plan = make_plan(recipe)
+    inputs = SimpleNamespace(preprocessing=Preprocessing(16, "pad", "gray"))
+    ground = attempt.Ground(plan, SimpleNamespace(outputs=3), inputs, [None, None], None, tmp_path)
+    ((outcome, score, facts),) = told_of(ground, {**plan.untuned, "size_px": 16})
+    assert (outcome, score) == ("complete", -1.0)
+    assert (facts["trained_seconds"], facts["epochs_run"], facts["best_epoch"]) == (1200.0, 4, 2.0)
+
+
+def test_a_search_without_a_result_says_why_and_goes_on_when_more_is_asked_for(
+    recipe, class_folder, tmp_path, monkeypatch
+):
+    def diverging(*_):
+        raise DivergenceError("Training diverged in epoch 1.")
+
+    asked = {"data": class_folder, "out": tmp_path / "t", "progress": quiet, "overrides": ["training.epochs=1"]}
+    with pytest.raises(WorkError, match="No trial was begun"):
+        tune(recipe, minutes=1e-9, **asked)
+    with monkeypatch.context() as patch:
+        patch.setattr(attempt, "learn", diverging)
+        for _ in range(2):
+            with pytest.raises(WorkError, match=r"2 diverged.*--resume and more --trials than 2"):
+                tune(recipe, trials=2, resume=True, **asked)
+    done = tune(recipe, trials=3, resume=True, **asked)
+    assert [trial.outcome for trial in done.trials] == ["diverged", "diverged", "complete"]
+    assert (done.summary["best"], done.summary["untuned"]) == (3, None)
+    assert list(done.run.contenders) == ["small", "small, tuned"]
+
+
+def test_no_trial_is_begun_after_the_minutes(recipe, class_folder, tmp_path, monkeypatch):
+    passed = iter(range(0, 1000, 25))  # seconds: a trial takes 25
+    clock = SimpleNamespace(monotonic=lambda: next(passed), sleep=time.sleep)
+    monkeypatch.setattr(importlib.import_module("clearmargin.tuning.tune"), "time", clock)
+    overrides = ["training.epochs=1"]
+    done = tune(recipe, minutes=1, data=class_folder, out=tmp_path / "t", progress=quiet, overrides=overrides)
+    assert [trial.number for trial in done.trials] == [1, 2]  # after 25 and 50 s; not after 75
+
+
+COMPARING = """
+import importlib, sys, time
+from clearmargin.tuning import tune
+recipe, data, out = sys.argv[1:]
+def hanging(*_, **__):
+    print("comparing", flush=True)
+    time.sleep(600)
+importlib.import_module("clearmargin.tuning.tune").Study = hanging
+tune(recipe, trials=2, data=data, out=out, overrides=["training.epochs=1"], progress=lambda *_: None)
+"""
+
+
+def test_a_process_waits_for_the_one_that_compares_and_takes_over_when_that_is_killed(recipe, class_folder, tmp_path):
+    folder = tmp_path / "t"
+    words = [sys.executable, "-c", COMPARING, *map(str, (recipe, class_folder, folder))]
+    waited = []
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "comparing\n"
+
+        def waiting(what, *_):
+            if what.startswith("Waiting for the process"):
+                waited.append(what)
+                if len(waited) == 2:
+                    other.kill()
+
+        left = folder / "tuning" / "trials" / "00001" / "left.safetensors"
+        left.parent.mkdir(parents=True)  # as if it had been killed when it had told its outcome
+        left.write_bytes(b"left")
+        done = tune(
+            recipe, trials=2, data=class_folder, out=folder, resume=True, progress=waiting,
+            overrides=["training.epochs=1"],
+        )  # fmt: skip
+    assert other.returncode == -signal.SIGKILL
+    assert len(waited) >= 2
+    assert len(done.trials) == 2
+    assert done.run.report.is_file()
+    assert not left.parent.parent.exists()
+
+
+def test_a_process_that_waited_opens_what_the_other_wrote(tuned, recipe, class_folder, tmp_path, monkeypatch):
+    folder = tmp_path / "t"
+    shutil.copytree(tuned.folder, folder)
+    report = (folder / "report.html").read_bytes()
+    (folder / "report.html").unlink()
+    lock = FileLock(folder / "tuning" / "report.lock")
+    lock.acquire()
+
+    def waiting(what, *_):
+        if what.startswith("Waiting for the process"):
+            (folder / "report.html").write_bytes(report)
+            lock.release()
+
+    monkeypatch.setattr(importlib.import_module("clearmargin.tuning.tune"), "Study", None)
+    done = tune(recipe, trials=8, data=class_folder, out=folder, resume=True, progress=waiting)
+    assert done.summary == tuned.summary
+    assert done.run.evaluation == tuned.run.evaluation
 
 
 def test_a_window_that_is_larger_than_what_it_is_laid_on_is_refused_in_its_trial_alone(recipe, tmp_path):
@@ -221,6 +343,7 @@ def test_the_report_tells_the_gain_with_its_interval(tuned):
     assert "tuning changed balanced accuracy by" in section
     assert "8 trials" in section
     assert section.count('<tr><th scope="row">') == 4
+    assert "it takes 20 trials" in section
     write_report(tuned.folder, language="zh")
     assert "调参使平衡准确率变化了" in tuned.run.report.read_text(encoding="utf-8")
     path = tuned.folder / "tuning" / "tuning.json"
@@ -264,3 +387,26 @@ def test_the_command(recipe, class_folder, tmp_path, clearmargin):
     status, _, err = clearmargin(*words, "--contender", "none")
     assert status == 2
     assert "There is no contender 'none'" in err
+
+
+def test_the_report_says_on_which_trials_importance_rests(tuned, tmp_path):
+    shutil.copytree(tuned.folder, tmp_path / "t")
+    path = tmp_path / "t" / "tuning" / "tuning.json"
+    content = json.loads(path.read_text())
+    share = 1 / len(content["spaces"])
+    content |= {"importance": dict.fromkeys(content["spaces"], share), "importance_of": {"best": 7, "trials": 31}}
+    write_json(path, sealed({key: value for key, value in content.items() if key != "content_sha256"}))
+    write_report(path.parents[1])
+    assert "the best 7 trials differ from those of all 31" in (tmp_path / "t" / "report.html").read_text("utf-8")
+    write_report(path.parents[1], language="zh")
+    assert "最好的 7 次试验的设置与全部 31 次试验" in (tmp_path / "t" / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("first", "told"), [("n, tuned", "−0.500 (−0.800 to −0.200;"), ("n", "0.500 (0.200 to 0.800;")]
+)
+def test_the_gain_of_a_regression_is_how_its_error_changed(first, told):
+    second = {"n": "n, tuned", "n, tuned": "n"}[first]
+    pair = {"first": first, "second": second, "difference": {"value": 0.5, "low": 0.2, "high": 0.8}, "sentence": "."}
+    found = SimpleNamespace(contender="n", tuned="n, tuned")
+    assert f"changed the RMSE by {told}" in report_tuning._gain({"task": "regression", "comparisons": [pair]}, found)

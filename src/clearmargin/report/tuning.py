@@ -44,6 +44,11 @@ class _Space(Portion):
     default: Any
 
 
+class _Compared(Portion):
+    best: int
+    trials: int
+
+
 class _Summary(Portion):
     contender: str
     tuned: str | None
@@ -55,6 +60,7 @@ class _Summary(Portion):
     best: int
     untuned: int | None
     importance: dict[str, float]
+    importance_of: _Compared
     trials: list[_Trial] = Field(min_length=1)
 
     def trial(self, number: int) -> _Trial:
@@ -83,6 +89,7 @@ class Tuning:
     trials: str
     validation: str
     rows: tuple[Row, ...]
+    importance: str
     has_importance: bool
     figures: tuple[Markup, ...]
     shipped: bool
@@ -110,6 +117,7 @@ def tuning(run: StudyFiles) -> Tuning | None:
         trials=_trials(found),
         validation=_validation(found),
         rows=tuple(_row(name, found) for name in _by_importance(found)),
+        importance=_importance(found),
         has_importance=bool(found.importance),
         figures=tuple(figures),
         shipped=not found.own_spaces,
@@ -165,7 +173,8 @@ def _gain(evaluation: Mapping[str, Any], found: _Summary) -> str:
     pair = next((one for one in evaluation["comparisons"] if {one["first"], one["second"]} == names), None)
     if pair is None:
         return tr("What the search was worth is not known: one of the two has no result.")
-    sign = 1 if pair["first"] == found.tuned else -1
+    ahead = pair["first"] == found.tuned  # of numbers, the difference is how much less the first has
+    sign = 1 if ahead != (evaluation["task"] == "regression") else -1
     ends = [sign * end if is_number(end := pair["difference"].get(key)) else math.nan for key in ("low", "high")]
     low, high = ends if sign > 0 else ends[::-1]
     value = sign * pair["difference"]["value"]
@@ -222,6 +231,21 @@ def _measure(found: _Summary) -> str:
 def _reached(trial: _Trial, measure: str) -> str:
     value = (trial.measures or {}).get(measure)
     return decimal(value) if measure == "balanced_accuracy" else measured(value, 4)
+
+
+def _importance(found: _Summary) -> str:
+    """What importance is, and on which trials it rests."""
+    if not found.importance:
+        return tr(
+            "Importance is not given: it takes 20 trials, repeats not counted, 5 of them trained to the end, and not "
+            "all of them alike."
+        )
+    return tr(
+        "Importance (PED-ANOVA): how much the settings of the best {best} trials differ from those of all {trials}. A "
+        "trial that was given up early or diverged is none of the best, whatever it had reached, and repeats are not "
+        "counted. It says where good settings lie, not that a setting causes anything.",
+        **found.importance_of.model_dump(),
+    )
 
 
 def _row(name: str, found: _Summary) -> Row:

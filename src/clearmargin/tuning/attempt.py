@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,20 +18,51 @@ from clearmargin.task import Classification, Task
 from clearmargin.training.threads import threads_for
 from clearmargin.tuning.plan import Plan
 from clearmargin.tuning.search import MOST_BEGINS, Asked
-from clearmargin.tuning.trials import Trial
+from clearmargin.tuning.trials import Outcome, Trial
 
 LARGEST_LOSS = 1e3  # of which the score takes notice
 
 
 class _GivenUp(Exception):
-    """The trial is so far behind the others that it is not worth going on with.
+    """The trial is so far behind the others that it is not worth going on with."""
 
-    With the best row of the training that was broken off, and its epochs; of one that had ended, nothing more.
+
+@dataclass
+class _Course:
+    """How far a trial came.
+
+    Attributes
+    ----------
+    rows
+        Of each training the row of its history that counts; of one that was broken off, the best so far.
+    epochs
+        How many each took.
+    histories
+        Of each what is known of it, epochs before an interruption included.
     """
 
-    def __init__(self, row: Mapping[str, float] | None = None, epochs: int = 0) -> None:
-        super().__init__("given up")
-        self.row, self.epochs = row, epochs
+    rows: list[Mapping[str, float]] = field(default_factory=list)
+    epochs: list[int] = field(default_factory=list)
+    histories: list[Sequence[Mapping[str, float]]] = field(default_factory=list)
+
+    def score(self, task: Task) -> float:
+        """The mean over the trainings."""
+        return float(np.mean([score_of(row, task) for row in self.rows]))
+
+    @property
+    def seconds(self) -> float:
+        """Of all epochs."""
+        return float(sum(row["seconds"] for history in self.histories for row in history))
+
+    def facts(self) -> dict[str, Any]:
+        """What is kept of it."""
+        keys = [key for key in (self.rows[0] if self.rows else ()) if key.startswith("validation_")]
+        means = {key.removeprefix("validation_"): float(np.mean([row[key] for row in self.rows])) for key in keys}
+        return {
+            "measures": means,
+            "epochs_run": sum(self.epochs),
+            "best_epoch": float(np.mean([row["epoch"] for row in self.rows])) if self.rows else 0.0,
+        }
 
 
 @dataclass(frozen=True)
@@ -70,51 +102,57 @@ class Ground:
             asked.tell("failed", None, note=note)
             shutil.rmtree(folder, ignore_errors=True)
             return
-        rows: list[Mapping[str, float]] = []
-        epochs: list[int] = []
-        try:
-            for number, split in enumerate(self.splits, start=1):
-                history, best = self._learn(asked, split, folder / str(number), progress)
-                rows.append(history[best - 1])
-                epochs.append(len(history))
-                score = float(np.mean([score_of(row, self.task) for row in rows]))
-                if len(self.splits) > 1 and number < len(self.splits) and asked.hopeless(score, number):
-                    raise _GivenUp
-        except _GivenUp as pruned:
-            rows += [pruned.row] if pruned.row is not None else []
-            asked.tell("pruned", None, **_facts(rows, [*epochs, pruned.epochs]))
-        except DivergenceError as error:
-            asked.tell("diverged", None, note=str(error))
-        except RecipeError as error:
-            asked.tell("refused", None, note=" ".join(str(error).split()))
-        except MemoryError:
-            asked.tell("failed", None, note="it needs more memory than there is")
-        else:
-            asked.tell("complete", score, **_facts(rows, epochs))
+        course = _Course()
+        outcome, score, facts = self._outcome(asked, course, folder, progress)
+        asked.tell(outcome, score, trained_seconds=course.seconds, **facts)
         shutil.rmtree(folder, ignore_errors=True)
 
-    def _learn(
-        self, asked: Asked, split: Split, folder: Path, progress: Progress
-    ) -> tuple[Sequence[Mapping[str, float]], int]:
-        """The history of one training, and its best epoch."""
+    def _outcome(
+        self, asked: Asked, course: _Course, folder: Path, progress: Progress
+    ) -> tuple[Outcome, float | None, dict[str, Any]]:
+        """Train, and say how it ended, with the score and what is kept of it."""
+        try:
+            for number, split in enumerate(self.splits, start=1):
+                self._learn(asked, course, split, folder / str(number), progress)
+                if number < len(self.splits) and asked.hopeless(course.score(self.task), number):
+                    raise _GivenUp
+        except _GivenUp:
+            return "pruned", None, course.facts()
+        except DivergenceError as error:
+            return "diverged", None, {"note": str(error)}
+        except RecipeError as error:
+            return "refused", None, {"note": " ".join(str(error).split())}
+        except MemoryError:
+            return "failed", None, {"note": "it needs more memory than there is"}
+        return "complete", course.score(self.task), course.facts()
+
+    def _learn(self, asked: Asked, course: _Course, split: Split, folder: Path, progress: Progress) -> None:
+        """One training."""
         contender, seed = self.plan.contender_with(asked.settings), self.plan.recipe.seed
         inputs = seen_as(own_preprocessing(contender, self.inputs.preprocessing), self.inputs, self.views)
         network, pretraining = first_network(contender, inputs.preprocessing.shape, self.task.outputs, seed)
-
+        course.histories.append(())
         told = 0
 
         def judged(history: Sequence[Mapping[str, float]]) -> None:
             nonlocal told
+            course.histories[-1] = history
             scores = [score_of(row, self.task) for row in history]
             while told < min(len(history), contender.training.epochs - 1) and len(self.splits) == 1:
                 told += 1  # of a training that was gone on with, also what it reached before
                 best = told - 1 if contender.training.keep == "last" else int(np.argmax(scores[:told]))
                 if asked.hopeless(scores[best], told):
-                    raise _GivenUp(history[best], told)
+                    course.rows.append(history[best])
+                    course.epochs.append(told)
+                    raise _GivenUp
 
         with threads_for(work_of(contender, network)):
-            learned = learn(contender, network, self.task, inputs, split, folder, seed, progress, pretraining, judged)
-        return learned.fitted.history, learned.fitted.best_epoch
+            fitted = learn(
+                contender, network, self.task, inputs, split, folder, seed, progress, pretraining, judged
+            ).fitted
+        course.histories[-1] = fitted.history
+        course.rows.append(fitted.history[fitted.best_epoch - 1])
+        course.epochs.append(len(fitted.history))
 
 
 def score_of(row: Mapping[str, float], task: Task) -> float:
@@ -126,12 +164,3 @@ def score_of(row: Mapping[str, float], task: Task) -> float:
     if isinstance(task, Classification):
         return row["validation_balanced_accuracy"] - 1e-6 * min(row["validation_loss"], LARGEST_LOSS)
     return -row["validation_mean_squared_error"]
-
-
-def _facts(rows: Sequence[Mapping[str, float]], epochs: Sequence[int]) -> dict[str, object]:
-    keys = [key for key in (rows[0] if rows else ()) if key.startswith("validation_")]
-    return {
-        "measures": {key.removeprefix("validation_"): float(np.mean([row[key] for row in rows])) for key in keys},
-        "epochs_run": sum(epochs),
-        "best_epoch": float(np.mean([row["epoch"] for row in rows])) if rows else 0.0,
-    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Literal
 
 import pandas as pd
 
+from clearmargin.errors import WorkError
 from clearmargin.files import write_table
 from clearmargin.recipe_spaces import Scalar
 
@@ -49,6 +51,27 @@ def best_of(trials: Iterable[Trial]) -> Trial | None:
     return max(scored, key=lambda trial: (trial.score or 0.0, -trial.number)) if scored else None
 
 
+def the_best(trials: Sequence[Trial]) -> Trial:
+    """The best of a search that has come to its end.
+
+    Raises
+    ------
+    WorkError
+        When no trial was trained to its end, saying why.
+    """
+    best = best_of(trials)
+    if best is not None:
+        return best
+    if not trials:
+        raise WorkError("No trial was begun: go on with --resume, and allow more --minutes.")
+    ended = ", ".join(f"{n} {outcome}" for outcome, n in Counter(trial.outcome for trial in trials).items())
+    first = next((f" The first: {trial.note}" for trial in trials if trial.note), "")
+    raise WorkError(
+        f"No trial was trained to its end ({ended}). Go on with --resume and more --trials "
+        f"than {len(trials)}, or search elsewhere, with another recipe or --set, in another folder.{first}"
+    )
+
+
 def write_trials(path: Path, trials: Sequence[Trial], settings: Sequence[str]) -> None:
     """Write ``trials.csv``: a line a trial, with a column for each setting.
 
@@ -66,7 +89,7 @@ def write_trials(path: Path, trials: Sequence[Trial], settings: Sequence[str]) -
             **{f"validation_{key}": (trial.measures or {}).get(key, math.nan) for key in measured},
             "best_epoch": trial.best_epoch,
             "epochs_run": trial.epochs_run,
-            "seconds": round(trial.seconds, 3),
+            "seconds": trial.seconds,
             **{name: trial.settings.get(name) for name in settings},
             "note": trial.note,
         }

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from clearmargin.cache import cache_limit, trim_cache
 from clearmargin.claim import TUNING, check_apart, check_search_folder
-from clearmargin.errors import RunFolderError, UsageError, WorkError
+from clearmargin.errors import RunFolderError, UsageError
 from clearmargin.files import is_sealed, sealed, write_json
 from clearmargin.judgement import check_asked
 from clearmargin.leakage import require_groups
@@ -24,9 +25,11 @@ from clearmargin.split import MOST_FOLDS, inner_folds
 from clearmargin.study import Study, shown_progress, views_of
 from clearmargin.task import Classification, task_of
 from clearmargin.tuning.attempt import Ground
+from clearmargin.tuning.importance import importance
+from clearmargin.tuning.journal import WAIT_SECONDS, kept, load_optuna, one_at_a_time
 from clearmargin.tuning.plan import TUNED, Plan, make_plan
-from clearmargin.tuning.search import WAIT_SECONDS, Search, load_optuna, only_one
-from clearmargin.tuning.trials import Trial, best_of, write_trials
+from clearmargin.tuning.search import Search
+from clearmargin.tuning.trials import Trial, best_of, the_best, write_trials
 
 MOST_TRIALS = 100_000
 
@@ -38,15 +41,14 @@ class Tuned:
     Attributes
     ----------
     run
-        The untuned and the tuned contender side by side on the test part; None when another process of the same
-        search is at that, or will be.
+        The untuned and the tuned contender side by side on the test part.
     summary
-        The content of ``tuning/tuning.json``; empty without a run.
+        The content of ``tuning/tuning.json``.
     """
 
     folder: Path
     trials: tuple[Trial, ...]
-    run: Run | None
+    run: Run
     summary: dict[str, Any]
 
 
@@ -124,24 +126,30 @@ class _Tuning:
     def run(self, trials: int, minutes: float | None) -> Tuned:
         ground = self._ground()
         if is_finished(self.folder):
-            return self._opened()
+            return self._opened(trials)
         until = None if minutes is None else time.monotonic() + 60 * minutes
-        first = self.plan.untuned
-        with Search(self.own, self.plan.spaces, first, self.plan.recipe.seed, ground.steps) as search:
+        with Search(self.own, self.plan.spaces, self.plan.untuned, self.plan.recipe.seed, ground.steps) as search:
+            ended = search.closed
             self._try(search, ground, trials, until)
-            with only_one(self.own / "report.lock") as first_to_end:
-                if not first_to_end:
-                    return Tuned(self.folder, tuple(search.finished()), None, {})
-                while not search.close():
-                    self.progress("Waiting for trials of other processes", 0, 0, "")
-                    time.sleep(WAIT_SECONDS)
-                    self._try(search, ground, trials, None, left_behind=True)  # of a process that was stopped
-                if is_finished(self.folder):
-                    return self._opened()
-                best = self._sum_up(search, ground)
-                tuned = None if best.settings == first else best.settings
-                Study(self.plan.recipe_with(tuned), self.folder, True, self.progress, tuned=True).run()
-                return self._opened()
+            search.say_done()
+            with one_at_a_time(self.own / "report.lock", partial(self._wait, "the process that compares the best")):
+                if not is_finished(self.folder):  # or the one that was at it is gone
+                    self._end(search, ground, trials)
+                return self._opened(trials if ended else 0)
+
+    def _end(self, search: Search, ground: Ground, trials: int) -> None:
+        """When all processes are done: close the search, and let the best be compared with the untuned settings."""
+        while not search.close():
+            self._wait("other processes of this search")
+            time.sleep(WAIT_SECONDS)
+            self._try(search, ground, trials, None, left_behind=True)  # of a process that was stopped
+        shutil.rmtree(self.own / "trials", ignore_errors=True)  # of one that was killed when it had told its outcome
+        best = self._sum_up(search, ground)
+        tuned = None if best.settings == self.plan.untuned else best.settings
+        Study(self.plan.recipe_with(tuned), self.folder, True, self.progress, tuned=True).run()
+
+    def _wait(self, what: str) -> None:
+        self.progress(f"Waiting for {what}", 0, 0, "")
 
     def _ground(self) -> Ground:
         """Read, audit and divide, as the study itself does."""
@@ -162,12 +170,13 @@ class _Tuning:
         """Write down what is searched, or refuse to go on with a search for something else."""
         path = self.own / "search.json"
         asked = {**self.plan.as_json(), "folds": self.folds, "data": source.fingerprint()}
-        self.own.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.own / "asking.lock"):
-            if not path.is_file():
-                write_json(path, asked)
-                return
-            stored = read_json(path)
+        with kept(self.own):
+            self.own.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.own / "asking.lock"):
+                if not path.is_file():
+                    write_json(path, asked)
+                    return
+                stored = read_json(path)
         differing = [key for key in asked if stored.get(key) != asked[key]] if isinstance(stored, dict) else ["content"]
         if differing:
             raise RunFolderError(
@@ -198,22 +207,12 @@ class _Tuning:
         return shown
 
     def _sum_up(self, search: Search, ground: Ground) -> Trial:
-        """Write ``tuning.json`` and ``trials.csv``; return the best trial.
-
-        Raises
-        ------
-        WorkError
-            When no trial was trained to its end.
-        """
+        """Write ``tuning.json`` and ``trials.csv``; return the best trial."""
         done = search.finished()
-        best = best_of(done)
-        if best is None:
-            why = Counter(trial.outcome for trial in done)
-            said = ", ".join(f"{n} {outcome}" for outcome, n in why.items()) or "none was begun: allow more time"
-            first = next((f" The first: {trial.note}" for trial in done if trial.note), "")
-            raise WorkError(f"No trial was trained to its end ({said}).{first}")
+        best = the_best(done)
         write_trials(self.own / "trials.csv", done, list(self.plan.spaces))
         untuned = (trial for trial in done if trial.settings == self.plan.untuned and trial.score is not None)
+        found = importance(done, self.plan.spaces)
         content = {
             "contender": self.plan.contender.name,
             "tuned": None if best.settings == self.plan.untuned else self.plan.contender.name + TUNED,
@@ -224,15 +223,22 @@ class _Tuning:
             "seconds": round(sum(trial.seconds for trial in done), 3),
             "best": best.number,
             "untuned": next((trial.number for trial in untuned), None),
-            "importance": search.importance(),
+            "importance": found.shares,
+            "importance_of": {"best": found.best, "trials": found.trials},
             "trials": [asdict(trial) for trial in done],
         }
         write_json(self.own / "tuning.json", sealed(content))
         return best
 
-    def _opened(self) -> Tuned:
+    def _opened(self, asked: int) -> Tuned:
+        """What was found; of a search that had ended with fewer trials than ``asked``, this is said."""
         path = self.own / "tuning.json"
         found = read_json(path)
         if not (isinstance(found, dict) and is_sealed(found)):
             raise RunFolderError(f"{path} was edited or damaged: its content_sha256 is that of other figures.")
-        return Tuned(self.folder, tuple(Trial(**one) for one in found["trials"]), open_run(self.folder), found)
+        trials = tuple(Trial(**one) for one in found["trials"])
+        if len(trials) < asked:
+            self.progress(
+                f"The search has ended with {len(trials)} trials: for more, search in another folder", 0, 0, ""
+            )
+        return Tuned(self.folder, trials, open_run(self.folder), found)
