@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -87,6 +89,10 @@ class TrainedContender:
             said.get("intensity", "as-is"),
             (float(window[0]), float(window[1])) if isinstance(window, list) else window,
         )
+
+    def identity(self) -> str:
+        """SHA-256 (hex) over what ``model.json`` says, the hash of the weights included: another model has another."""
+        return hashlib.sha256(json.dumps(dict(self.description), sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def history(self) -> pd.DataFrame:
