@@ -29,7 +29,6 @@ class Echo:
     """A model that says how bright an image is."""
 
     name, classes, preprocessing = "echo", ("dark", "bright"), Preprocessing(8, color="gray")
-    description = {"weights_sha256": "0" * 64}  # noqa: RUF012
     decision = None
     digest = "a" * 64
 
@@ -127,7 +126,7 @@ def test_what_is_not_gone_on_with(folder: Path, tmp_path: Path) -> None:
     write(folder, out)
     with pytest.raises(UsageError, match=r"p\.csv is there already: go on with it by --resume"):
         write(folder, out)
-    for change in ({"description": {"weights_sha256": "1" * 64}}, {"digest": "b" * 64}, {"name": "other"}):
+    for change in ({"digest": "b" * 64}, {"name": "other"}):
         other = Echo()
         vars(other).update(change)
         with pytest.raises(UsageError, match="it was made with another model"):

@@ -255,13 +255,8 @@ class _Work:
         """By which it is known that the same model goes on."""
         decision: Decision | None = self.contender.decision
         thresholds = "" if decision is None else str(decision.as_json()["content_sha256"])
-        weights = str(self.contender.description["weights_sha256"])
-        return {
-            "contender": self.contender.name,
-            "weights_sha256": weights,
-            "thresholds_sha256": thresholds,
-            "model_sha256": self.contender.identity(),
-        }
+        model = self.contender.identity()
+        return {"contender": self.contender.name, "model_sha256": model, "thresholds_sha256": thresholds}
 
     def _check_model(self) -> None:
         try:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +15,7 @@ import pandas as pd
 from clearmargin.decoding import prepared_pixels
 from clearmargin.errors import ImageError, UsageError, WeightsError
 from clearmargin.evaluation.abstention import confidences_of
-from clearmargin.files import file_sha256, read_table
+from clearmargin.files import file_sha256, read_table, sealed
 from clearmargin.recipe import Contender
 from clearmargin.records import Columns, Preprocessing
 from clearmargin.sources.cells import LARGEST
@@ -92,7 +90,7 @@ class TrainedContender:
 
     def identity(self) -> str:
         """SHA-256 (hex) over what ``model.json`` says, the hash of the weights included: another model has another."""
-        return hashlib.sha256(json.dumps(dict(self.description), sort_keys=True).encode()).hexdigest()
+        return str(sealed(self.description)["content_sha256"])
 
     @cached_property
     def history(self) -> pd.DataFrame:
