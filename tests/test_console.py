@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+
 import pytest
 
 from clearmargin import console
@@ -79,3 +82,20 @@ def test_lines_are_some_seconds_apart(
         "Reading 21/25",
         "Reading 25/25",
     ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+def test_what_stdout_can_not_say_is_escaped(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = {"é": "脑", "name": "caf\udce9"}
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(console.sys, "stdout", stream)
+    console.print_json(content)
+    console.print_text("caf\udce9\n")
+    *lines, last = stream.buffer.getvalue().decode(encoding).splitlines()
+    assert json.loads("\n".join(lines)) == content
+    assert last == r"caf\udce9"
+
+
+def test_json_is_left_as_it_reads_where_stdout_can_say_it(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_json({"é": "脑"})
+    assert capsys.readouterr().out == '{\n "é": "脑"\n}\n'

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from clearmargin import prediction_file
-from clearmargin.errors import RunFolderError, SourceError, UsageError
+from clearmargin.errors import DiskError, RunFolderError, SourceError, UsageError
 from clearmargin.files import read_table, rows_text, table_text
-from clearmargin.image_listing import count_images, image_files
+from clearmargin.image_listing import count_images, images
 from clearmargin.prediction_file import Summary, predict_into
 from clearmargin.records import Preprocessing
 
@@ -29,8 +29,11 @@ class Echo:
     """A model that says how bright an image is."""
 
     name, classes, preprocessing = "echo", ("dark", "bright"), Preprocessing(8, color="gray")
-    description = {"weights_sha256": "0" * 64}  # noqa: RUF012
     decision = None
+    digest = "a" * 64
+
+    def identity(self):
+        return self.digest
 
     def judged(self, pixels):
         bright = np.array([image.mean() / 255 for image in pixels]).reshape(-1)
@@ -66,20 +69,20 @@ def write(folder: Path, out: Path, *, resume: bool = False, model: Echo | None =
 
 
 def test_files_are_listed_as_sorted_paths(folder: Path) -> None:
-    listed = list(image_files([folder]))
+    listed = [Path(image.name) for image in images([folder])]
     hidden_or_other = {".hidden.png", "notes.txt"}
     assert listed == sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in hidden_or_other)
-    assert count_images([folder, listed[0]]) == 60 + len(NAMES) + 1
+    assert count_images([folder, listed[0]]).images == 60 + len(NAMES) + 1
     with pytest.raises(SourceError, match="There is no file or folder nowhere"):
         count_images([Path("nowhere")])
     (folder / "loop").symlink_to(folder)
-    assert count_images([folder]) == 60 + len(NAMES)
+    assert count_images([folder]).images == 60 + len(NAMES)
 
 
 def test_each_image_has_its_row_in_order(folder: Path, tmp_path: Path) -> None:
     summary = write(folder, tmp_path / "p.csv")
     rows = read_table(tmp_path / "p.csv", text=("image", "predicted", "failed"))
-    assert rows["image"].tolist() == [str(path) for path in image_files([folder])]
+    assert rows["image"].tolist() == [image.name for image in images([folder])]
     assert (rows["failed"] != "").sum() == 2
     assert rows["failed"].str.startswith("not an image").sum() == 2
     good = rows[rows["failed"] == ""]
@@ -123,10 +126,11 @@ def test_what_is_not_gone_on_with(folder: Path, tmp_path: Path) -> None:
     write(folder, out)
     with pytest.raises(UsageError, match=r"p\.csv is there already: go on with it by --resume"):
         write(folder, out)
-    other = Echo()
-    other.description = {"weights_sha256": "1" * 64}
-    with pytest.raises(UsageError, match="it was made with another model"):
-        write(folder, out, resume=True, model=other)
+    for change in ({"digest": "b" * 64}, {"name": "other"}):
+        other = Echo()
+        vars(other).update(change)
+        with pytest.raises(UsageError, match="it was made with another model"):
+            write(folder, out, resume=True, model=other)
     content = out.read_bytes()
     (folder / "0" / "03.png").rename(folder / "0" / "04.png")
     with pytest.raises(UsageError, match=r"row 3 is of '.*03\.png', and image 3 is .*04\.png"):
@@ -138,6 +142,86 @@ def test_what_is_not_gone_on_with(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "p.csv.json").write_text("{")
     with pytest.raises(UsageError, match=r"p\.csv\.json beside it, which says what made it, is missing or damaged"):
         write(folder, out, resume=True)
+
+
+@pytest.mark.parametrize("name", ["=dark", "'dark", "+1", "@x", "-"])
+def test_classes_that_look_like_formulas_are_counted_once(folder: Path, tmp_path: Path, name: str) -> None:
+    model = Echo()
+    model.classes = (name, "bright")
+    whole = write(folder, tmp_path / "p.csv", model=model)
+    assert whole.predicted.keys() == {name, "bright"}
+    content = (tmp_path / "p.csv").read_bytes()
+    (tmp_path / "p.csv").write_bytes(content[:2500])
+    assert write(folder, tmp_path / "p.csv", resume=True, model=model) == whole
+
+
+def test_a_disk_that_is_full_at_the_start_leaves_nothing_behind(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "p.csv"
+
+    def full(path: Path, content: object) -> None:
+        raise DiskError("Could not write: No space left on device.")
+
+    def unwritten(rows: object) -> str:
+        raise OSError(28, "No space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(prediction_file, "write_json", full)
+        with pytest.raises(DiskError):
+            write(folder, out)
+    assert not out.exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(prediction_file, "rows_text", unwritten)
+        with pytest.raises(DiskError, match=r"p\.csv can't be written: No space left\. What is in it is kept"):
+            write(folder, out)
+    whole = write(folder, out, resume=True)
+    assert whole == write(folder, tmp_path / "other.csv")
+    assert out.read_bytes() == (tmp_path / "other.csv").read_bytes()
+
+
+def test_a_kill_before_the_file_is_there_leaves_a_start(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(prediction_file._Work, "_opened", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write(folder, tmp_path / "p.csv")
+    assert (tmp_path / "p.csv.json").is_file()
+    (tmp_path / "p.csv").write_bytes(b"")  # or just made
+    assert write(folder, tmp_path / "p.csv", resume=True).images == 67
+
+
+def test_what_fails_while_an_image_is_read_is_not_said_of_the_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(prediction_file, "answer_files", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        write(folder, tmp_path / "p.csv")
+
+
+def test_links_that_lead_nowhere_have_a_row_that_says_so(tmp_path: Path) -> None:
+    place = tmp_path / "images"
+    place.mkdir()
+    Image.new("L", (10, 10), 250).save(place / "b.png")
+    (place / "a.png").symlink_to("nowhere.png")
+    (place / "c.png").symlink_to("d.png")
+    (place / "d.png").symlink_to("c.png")
+    (place / "e.png").symlink_to("b.png")
+    (place / "notes").symlink_to("nowhere")
+    assert write(place, tmp_path / "p.csv").failed == 3
+    failed = read_table(tmp_path / "p.csv", text=("image", "failed"))["failed"].tolist()
+    assert failed[0] == "No such file or directory"
+    assert "symbolic links" in failed[2]
+    assert [bool(reason) for reason in failed] == [True, False, True, True, False]
+    with pytest.raises(SourceError, match=r"c\.png can't be read: .*symbolic links"):
+        count_images([place / "c.png"])
 
 
 def test_one_writes_at_a_time(folder: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from clearmargin.cache_commands import app as cache_app
-from clearmargin.console import RUN_KEPT, STEPS_KEPT, stopping
+from clearmargin.console import RUN_KEPT, STEPS_KEPT, print_json, stopping
 from clearmargin.console import plain as _plain
 from clearmargin.console import print_table as _print
 from clearmargin.console import say as _say
@@ -173,7 +173,7 @@ def describe(
 
     described = describe_study(recipe, data=data, overrides=changes or [], classes=classes)
     if as_json:
-        typer.echo(json.dumps(described.as_json(), ensure_ascii=False, indent=1))
+        print_json(described.as_json())
         return
     for network in described.contenders:
         _print_network(network)
@@ -229,7 +229,7 @@ def audit(
     with stopping(STEPS_KEPT):
         found = audit_data(data, target=target, group_pattern=group_pattern, out=out, quick=quick)
     if as_json:
-        typer.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
+        print_json(found.as_json())
     else:
         print_audit(found, out)
 
@@ -258,7 +258,7 @@ def leakage(
     with stopping(STEPS_KEPT):
         found = leakage_of_data(data, seeds=seeds, group_pattern=group_pattern)
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
+        print_json(found)
         return
     from clearmargin.outcome import print_leakage
 

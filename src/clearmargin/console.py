@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import time
@@ -150,7 +151,30 @@ def print_table(table: Any) -> None:
     console.print(table)
 
 
+def print_json(content: Any) -> None:
+    """Print JSON on stdout; all that is no ASCII is escaped where stdout can't say some of it.
+
+    The name of a file may hold what is no Unicode.
+    """
+    text = json.dumps(content, ensure_ascii=False, indent=1)
+    print(text if _said(text) == text else json.dumps(content, indent=1), flush=True)  # noqa: T201
+
+
+def print_text(text: str) -> None:
+    """Print a result on stdout as it is, but for letters that stdout can't say, which are escaped."""
+    print(_said(text), end="", flush=True)  # noqa: T201
+
+
+def _said(text: str) -> str:
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def visible(text: str) -> str:
+    """Text as a terminal shows it: names in it may hold control characters, which become �."""
+    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
+
+
 def say(message: str) -> None:
     """A notice on stderr, control characters made visible."""
-    shown = "".join(character if character.isprintable() or character == "\n" else "�" for character in message)
-    print(shown, file=sys.stderr, flush=True)  # noqa: T201 (this is where we speak)
+    print(visible(message), file=sys.stderr, flush=True)  # noqa: T201 (this is where we speak)

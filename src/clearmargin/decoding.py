@@ -156,6 +156,17 @@ def prepared_pixels(
     return _square(_decoded(content, max_pixels, preprocessing.window), preprocessing)
 
 
+def whole_picture(content: bytes | np.ndarray, window: Window = "file", max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """An image as `prepare` decodes it, before it is framed: uint8 of shape (height, width, 3).
+
+    Raises
+    ------
+    ImageError
+        When it can't be decoded, or is too large; the message is the reason.
+    """
+    return np.asarray(_converted(_decoded(content, max_pixels, window).flat, "RGB"))
+
+
 def prepare_all(
     contents: Iterable[bytes | np.ndarray | ImageError], preprocessing: Preprocessing
 ) -> Iterator[tuple[int, Prepared | ImageError]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clearmargin.console import STEPS_KEPT, ConsoleProgress, plain, print_table, stopping
+from clearmargin.console import STEPS_KEPT, ConsoleProgress, plain, print_json, print_table, stopping
 
 if TYPE_CHECKING:
     from clearmargin.external import ExternalTest
@@ -69,7 +68,7 @@ def evaluate(
             progress=progress,
         )
     if as_json:
-        typer.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
+        print_json(found.as_json())
         return
     _print(found)
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clearmargin.console import ConsoleProgress
+from clearmargin.console import ConsoleProgress, print_json, visible
 from clearmargin.errors import UsageError
+from clearmargin.exporting.places import SUFFIXES, check_place
 
 if TYPE_CHECKING:
     from clearmargin.exporting.web_runtime import WebRuntime
     from clearmargin.records import Progress
     from clearmargin.runs import Run
     from clearmargin.trained import TrainedContender
-
-SUFFIXES = {"onnx": ".onnx", "torch": ".safetensors", "html": ".html"}
 
 
 def export(
@@ -53,6 +51,7 @@ def export(
     chosen = opened.contender(contender)
     path = out or opened.folder / "exported" / f"{chosen.folder.name}{'.int8' if int8 else ''}{SUFFIXES[kind]}"
     _check_source(chosen, path)
+    check_place(path, opened.folder, kind, int8=int8)
     with ConsoleProgress() as progress:
         if kind == "onnx":
             said = _onnx(opened, chosen, path, data, with_preprocessing, int8, progress)
@@ -60,7 +59,10 @@ def export(
             said = _torch(opened, chosen, path, data, progress)
         else:
             said = _html(opened, chosen, path, data, shell, progress)
-    typer.echo(json.dumps(said, ensure_ascii=False, indent=1) if as_json else "\n".join(map(_shown, said["notes"])))
+    if as_json:
+        print_json(said)
+    else:
+        typer.echo(visible("\n".join(said["notes"])))
 
 
 def _check_options(kind: str, data: str | None, with_preprocessing: bool, int8: bool) -> None:
@@ -119,7 +121,7 @@ def _onnx(
     if int8 and own is not None:
         from clearmargin.exporting.quantised import write_quantised
 
-        return write_quantised(run, made[0], path, own, progress)
+        return write_quantised(run, made, path, own, progress)
     return write_onnx(made)
 
 
@@ -140,8 +142,3 @@ def _html(
     own = None if data is None else open_run_data(run, chosen, data, progress)
     progress("Exporting", 0, 0, "")
     return export_page(run, chosen, path, own, shell)
-
-
-def _shown(line: str) -> str:
-    """A line as the terminal shows it: names in it may hold control characters."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in line)

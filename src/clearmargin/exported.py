@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -157,6 +158,10 @@ class ExportedContender(TrainedContender):
     about: About = None  # type: ignore[assignment]  # the fields before it have defaults
     content: bytes = b""
     facts: GraphFacts = None  # type: ignore[assignment]
+
+    def identity(self) -> str:
+        """SHA-256 (hex) of the file."""
+        return hashlib.sha256(self.content).hexdigest()
 
     @cached_property
     def history(self) -> pd.DataFrame:

@@ -1,17 +1,23 @@
-"""The images that paths name, one after the other: of 100,000 only the names within one folder are held."""
+"""The images that paths name, one after the other: of 100,000 only the names within one folder are held.
+
+To list and count them, no more than headers of DICOM files is read.
+"""
 
 from __future__ import annotations
 
 import os
+import stat
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple, NoReturn
 
-from clearmargin.dicom import frame_file, open_dicom
-from clearmargin.errors import SourceError
-from clearmargin.sources.dicom_directory import listed_or_itself
-from clearmargin.sources.dicom_files import count_frames, is_dicom_image
+from clearmargin.dicom import DicomFile, frame_file, open_dicom
+from clearmargin.errors import ImageError, SourceError
+from clearmargin.sources.dicom_directory import files_of_dicomdir, is_dicomdir
+from clearmargin.sources.dicom_files import dicom_entry, may_be_dicom
 from clearmargin.sources.names import IMAGE_EXTENSIONS, extension
 from clearmargin.trained import read_image_file
 
@@ -24,28 +30,26 @@ class Listed:
     read: Callable[[], bytes]
 
 
+class Counted(NamedTuple):
+    """How many images there are, and how many DICOM files without one were passed over."""
+
+    images: int
+    without_image: int
+
+
+class _File(NamedTuple):
+    """A file among those given: images in it (0: DICOM without one), and why it can't be read where that is known."""
+
+    name: str
+    frames: int = 1
+    failure: str = ""
+
+
 def images(paths: Sequence[Path]) -> Iterator[Listed]:
-    """All images of the files that `image_files` lists; the frames of a DICOM file one by one, as ``FILE#1``.
-
-    Raises
-    ------
-    SourceError, MissingExtraError
-        As `image_files`.
-    """
-    for path in image_files(paths):
-        frames = count_frames(path) if extension(path.name) not in IMAGE_EXTENSIONS else 1
-        if frames <= 1:
-            yield Listed(str(path), partial(read_image_file, path))
-            continue
-        file = open_dicom(read_image_file(path))
-        for number in range(frames):
-            yield Listed(f"{path}#{number + 1}", partial(frame_file, file, number))
-
-
-def image_files(paths: Sequence[Path]) -> Iterator[Path]:
     """The files among the paths, the images below the folders among them, each folder in the order of names.
 
-    Of a DICOMDIR, the files that it lists.
+    Of a DICOMDIR, the files that it lists, also those that are not there: to read one says so. The frames of a DICOM
+    file one by one, as ``FILE#1``; DICOM without an image is passed over, unless it is named itself.
 
     Raises
     ------
@@ -54,39 +58,113 @@ def image_files(paths: Sequence[Path]) -> Iterator[Path]:
     MissingExtraError
         When there are DICOM files, and the libraries to read them are not there.
     """
+    last = _LastFile()
+    for file in _files(paths):
+        path = Path(file.name)
+        if file.failure:
+            yield Listed(file.name, partial(_refuse, file.failure))
+        elif file.frames == 1:
+            yield Listed(file.name, partial(read_image_file, path))
+        else:
+            for number in range(file.frames):
+                yield Listed(f"{file.name}#{number + 1}", partial(last.frame, path, number))
+
+
+def count_images(paths: Sequence[Path]) -> Counted:
+    """How many `images` lists, and passes over.
+
+    Raises
+    ------
+    SourceError, MissingExtraError
+        As `images`, or when there is no image at all.
+    """
+    there, without = 0, 0
+    for file in _files(paths):
+        there += file.frames
+        without += file.frames == 0
+    if not there:
+        besides = f" ({without:,} DICOM files hold none)" if without else ""
+        raise SourceError(
+            f"There are no images in {', '.join(map(str, paths))}{besides}: expected DICOM files, or files that end in "
+            f"{', '.join(sorted(IMAGE_EXTENSIONS))}."
+        )
+    return Counted(there, without)
+
+
+class _LastFile:
+    """The file of several frames that was read last: it is read once for all of them, and only one is held."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._path: Path | None = None
+        self._file: DicomFile | str = ""
+
+    def frame(self, path: Path, number: int) -> bytes:
+        """One frame of a file, counted from 0, as a DICOM file of its own.
+
+        Raises
+        ------
+        ImageError
+            When the file can't be read (said of each frame, without reading it again), or has not this frame.
+        """
+        with self._lock:
+            if path != self._path:
+                self._path, self._file = None, ""  # gone before the next is read
+                self._file = _opened(path)
+                self._path = path
+            if isinstance(self._file, str):
+                raise ImageError(self._file)
+            return frame_file(self._file, number)
+
+
+def _opened(path: Path) -> DicomFile | str:
+    """A DICOM file, or why it can't be read."""
+    try:
+        return open_dicom(read_image_file(path))
+    except ImageError as error:
+        return str(error)
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise ImageError(reason)
+
+
+def _files(paths: Sequence[Path]) -> Iterator[_File]:
     for path in paths:
         yield from _below(path)
 
 
-def count_images(paths: Sequence[Path]) -> int:
-    """How many `images` lists.
-
-    Raises
-    ------
-    SourceError
-        As `image_files`, or when there is no image at all.
-    """
-    count = sum(1 for _ in images(paths))
-    if not count:
-        raise SourceError(
-            f"There are no images in {', '.join(map(str, paths))}: expected DICOM files, or files that end in "
-            f"{', '.join(sorted(IMAGE_EXTENSIONS))}."
-        )
-    return count
-
-
-def _below(path: Path) -> Iterator[Path]:
-    if path.is_dir():
+def _below(path: Path) -> Iterator[_File]:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise SourceError(f"There is no file or folder {path}.") from None
+    except OSError as error:
+        raise SourceError(f"{path} can't be read: {error.strerror or error}.") from error
+    if stat.S_ISDIR(mode):
         yield from _inside(path)
-    elif path.is_file():
-        yield from listed_or_itself(path)
-    elif path.exists():
+    elif not stat.S_ISREG(mode):
         raise SourceError(f"{path} is neither a file nor a folder.")
+    elif is_dicomdir(path):
+        yield from _of_dicomdir(path)
     else:
-        raise SourceError(f"There is no file or folder {path}.")
+        entry = None if extension(path.name) in IMAGE_EXTENSIONS else dicom_entry(path)
+        yield _File(str(path), max(1, entry.frames) if entry else 1)
 
 
-def _inside(folder: Path) -> Iterator[Path]:
+def _of_dicomdir(path: Path) -> Iterator[_File]:
+    found, missing = files_of_dicomdir(path)
+    there = frozenset(found)
+    for name in sorted((*found, *missing)):
+        place = path.parent / name.lstrip("/")
+        if name not in there:
+            yield _File(str(place), failure="it is not there, and the DICOMDIR lists it")
+            continue
+        entry = dicom_entry(place)
+        yield _File(str(place), entry.frames if entry else 1)
+
+
+def _inside(folder: Path) -> Iterator[_File]:
     """Files and what is in the folders between them by name; links to folders are not followed."""
     try:
         with os.scandir(folder) as entries:
@@ -96,9 +174,23 @@ def _inside(folder: Path) -> Iterator[Path]:
     for name, is_folder in found:
         if is_folder:
             yield from _inside(folder / name)
-        elif not name.startswith(".") and _is_image(folder / name):
-            yield folder / name
+        elif not name.startswith(".") and _is_ordinary(folder / name):
+            yield from _recognised(folder / name)
 
 
-def _is_image(path: Path) -> bool:
-    return path.is_file() and (extension(path.name) in IMAGE_EXTENSIONS or is_dicom_image(path))
+def _is_ordinary(path: Path) -> bool:
+    """Whether it is a file and no pipe; also a link that leads nowhere or can't be followed: its row says so."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
+
+
+def _recognised(path: Path) -> Iterator[_File]:
+    """A file in a folder, when it is called like an image or is DICOM."""
+    if extension(path.name) in IMAGE_EXTENSIONS:
+        yield _File(str(path))
+    elif may_be_dicom(path.name):
+        entry = dicom_entry(path)
+        if entry is not None and not entry.directory:
+            yield _File(str(path), entry.frames)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clearmargin.console import ConsoleProgress, plain, print_table, say, stopping
+from clearmargin.console import ConsoleProgress, plain, print_json, print_table, print_text, say, stopping, visible
 from clearmargin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,15 +52,17 @@ def predict(
         result = predict_files(chosen, images, _once_long(progress))
     for name, reason in result.failures.items():
         say(f"{name} left out: {reason}")
+    if result.without_image:
+        say(f"Passed over, DICOM without an image, such as reports: {result.without_image:,}.")
     if result.unlike:
         say(
             f"Careful: {result.unlike} of {len(result.table)} images look unlike anything this model was trained on; "
             "what it says of them means nothing."
         )
     if as_json:
-        typer.echo(json.dumps(result.as_json(), ensure_ascii=False, indent=1))
+        print_json(result.as_json())
     elif as_csv:
-        typer.echo(result.as_csv(), nl=False)
+        print_text(result.as_csv())
     else:
         _print_predictions(result)
     if result.failures:
@@ -113,11 +114,11 @@ def _predict_into(chosen: TrainedContender, images: list[Path], out: Path, resum
     with stopping("What is done is kept.", "--resume"), ConsoleProgress() as progress:
         summary = predict_into(chosen, images, out, resume=resume, progress=progress)
     if as_json:
-        typer.echo(json.dumps({"contender": chosen.name, "file": str(out), **asdict(summary)}, ensure_ascii=False))
+        print_json({"contender": chosen.name, "file": str(out), **asdict(summary)})
     else:
         for sentence in summary.sentences():
-            typer.echo("".join(letter if letter.isprintable() else "�" for letter in sentence))
-        typer.echo(f"Written: {out}")
+            typer.echo(visible(sentence))
+        typer.echo(visible(f"Written: {out}"))
     if summary.failed:
         raise typer.Exit(1)
 

@@ -41,12 +41,15 @@ class FilePredictions:
         Reasons by path, of files that could not be decoded.
     classes
         Whose probabilities the table holds, from its third column on.
+    without_image
+        DICOM files in the folders that hold no image and were passed over.
     """
 
     contender: str
     table: pd.DataFrame
     failures: dict[str, str]
     classes: tuple[str, ...] = ()
+    without_image: int = 0
 
     @property
     def unlike(self) -> int:
@@ -111,19 +114,23 @@ def predict_files(
     how = contender.preprocessing
     if isinstance(how, Columns):
         return FilePredictions(contender.name, _predict_tables(contender, how, paths), {})
-    total, done = count_images(paths), 0
+    counted, done = count_images(paths), 0
     said = []
     for answers in answer_files(contender, how, images(paths)):
         said.append(answers)
         done += len(answers.files)
-        progress("Predicting", done, total, "")
+        progress("Predicting", done, counted.images, "")
     probabilities, distances = (
         np.concatenate([getattr(answers, key) for answers in said]) for key in ("probabilities", "distances")
     )
     failures = {path: reason for answers in said for path, reason in answers.failures.items()}
     names = [path for answers in said for path in answers.files if path not in answers.failures]
     return FilePredictions(
-        contender.name, contender.table(names, probabilities, distances), failures, contender.classes
+        contender.name,
+        contender.table(names, probabilities, distances),
+        failures,
+        contender.classes,
+        counted.without_image,
     )
 
 

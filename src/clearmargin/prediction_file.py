@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,7 @@ import pandas as pd
 
 from clearmargin.errors import DiskError, RunFolderError, UsageError
 from clearmargin.evaluation.decision import Decision
-from clearmargin.files import rows_text, sealed, table_text, write_json
+from clearmargin.files import rows_text, table_text, write_json
 from clearmargin.image_listing import count_images, images
 from clearmargin.locks import FileLock, Timeout, let_go
 from clearmargin.prediction import SEPARATOR, Answers, answer_files
@@ -48,6 +48,8 @@ class Summary:
         Images by the class they are said to be of.
     abstained, unlike, failed
         Too unsure to count; unlike the training images; could not be read.
+    without_image
+        DICOM files without an image, such as reports, that were passed over and have no row.
     """
 
     images: int = 0
@@ -55,6 +57,7 @@ class Summary:
     abstained: int = 0
     unlike: int = 0
     failed: int = 0
+    without_image: int = 0
 
     def add(self, row: Sequence[object], headings: Sequence[str]) -> None:
         """Count one row of the file; of columns with one name the last counts, which are ours."""
@@ -76,6 +79,8 @@ class Summary:
             f"Too unsure to count: {self.abstained:,}. Unlike the training images: {self.unlike:,}. "
             f"Failed: {self.failed:,}."
         )
+        if self.without_image:
+            yield f"Passed over, DICOM without an image, such as reports: {self.without_image:,}."
 
 
 def predict_into(
@@ -103,11 +108,12 @@ def predict_into(
     how = contender.preprocessing
     if isinstance(how, Columns):
         raise UsageError(f"'{contender.name}' takes tables: --out is for images. Print with --csv, into a file.")
-    total = count_images(paths)
+    counted = count_images(paths)
     with _sole_writer(out):
         if out.exists() and not resume:
             raise UsageError(f"{out} is there already: go on with it by --resume, or choose another name with --out.")
-        return _Work(contender, how, paths, out, total, progress).run()
+        summary = Summary(without_image=counted.without_image)
+        return _Work(contender, how, paths, out, counted.images, progress, summary).run()
 
 
 @contextmanager
@@ -137,29 +143,47 @@ class _Work:
     out: Path
     total: int
     progress: Progress
-    summary: Summary = field(default_factory=Summary)
+    summary: Summary
 
     def run(self) -> Summary:
         headings = self._headings()
-        try:
+        with self._kept():
             end = self._take_up(headings) if self.out.exists() else 0
-            with self.out.open("r+b" if end else "wb") as file:
-                file.truncate(end)
-                file.seek(end)
-                if not end:
+        self._tell(finished=False)  # first: a file of which nothing is said could not be gone on with
+        with self._opened(end) as file:
+            if not end:
+                with self._kept():
                     file.write(table_text(pd.DataFrame([], columns=headings)).encode(*_ENCODING))
-                self._tell(finished=False)
-                self._go_on(file, headings)
-        except OSError as error:
-            raise DiskError(
-                f"{self.out} can't be written: {error.strerror or error}. What is in it is kept: free some space, and "
-                "give the same command with --resume."
-            ) from error
+            self._go_on(file, headings)
         self._tell(finished=True)
         return self.summary
 
     def _headings(self) -> list[str]:
         return [*self.contender.table([], *self.contender.judged([])).columns, FAILED]
+
+    @contextmanager
+    def _opened(self, end: int) -> Generator[BinaryIO]:
+        with self._kept():
+            file = self.out.open("r+b" if end else "wb")
+        try:
+            with self._kept():
+                file.truncate(end)
+                file.seek(end)
+            yield file
+        finally:
+            with suppress(OSError):  # what could not be written was told of
+                file.close()
+
+    @contextmanager
+    def _kept(self) -> Generator[None]:
+        """What the file system refuses, with how to go on."""
+        try:
+            yield
+        except OSError as error:
+            raise DiskError(
+                f"{self.out} can't be written: {error.strerror or error}. What is in it is kept: free some space, and "
+                "give the same command with --resume."
+            ) from error
 
     def _go_on(self, file: BinaryIO, headings: Sequence[str]) -> None:
         left = islice(images(self.paths), self.summary.images, None)
@@ -176,13 +200,14 @@ class _Work:
 
     def _append(self, file: BinaryIO, waiting: Sequence[Answers], headings: Sequence[str]) -> None:
         """Write whole rows; they are the system's before the next are computed, so that a kill loses none of them."""
-        for answers in waiting:
-            rows = list(self._rows(answers, len(headings)))
-            for row in rows:
-                self.summary.add(row, headings)
-            file.write(rows_text(rows).encode(*_ENCODING))
-        file.flush()
-        os.fsync(file.fileno())
+        with self._kept():
+            for answers in waiting:
+                rows = list(self._rows(answers, len(headings)))
+                for row in rows:
+                    self.summary.add(row, headings)
+                file.write(rows_text(rows).encode(*_ENCODING))
+            file.flush()
+            os.fsync(file.fileno())
 
     def _rows(self, answers: Answers, width: int) -> Iterator[Sequence[object]]:
         names = [path for path in answers.files if path not in answers.failures]
@@ -215,7 +240,8 @@ class _Work:
                     name = "none" if expected is None else expected.name
                     if expected is None or len(row) != len(headings) or row[0] != _read_back([name])[0]:
                         raise self._other(f"row {number} is of {row[0]!r}, and image {number} is {name}")
-                    self.summary.add(row, headings)
+                    said = [cell.removeprefix("'") for cell in row]  # which keeps a cell from being a formula
+                    self.summary.add(said, headings)
                 end = after
         return end
 
@@ -228,8 +254,8 @@ class _Work:
         """By which it is known that the same model goes on."""
         decision: Decision | None = self.contender.decision
         thresholds = "" if decision is None else str(decision.as_json()["content_sha256"])
-        described = str(sealed(self.contender.description)["content_sha256"])
-        return {"contender": self.contender.name, "model_sha256": described, "thresholds_sha256": thresholds}
+        model = self.contender.identity()
+        return {"contender": self.contender.name, "model_sha256": model, "thresholds_sha256": thresholds}
 
     def _check_model(self) -> None:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clearmargin.console import STEPS_KEPT, ConsoleProgress, plain, print_table, stopping
+from clearmargin.console import STEPS_KEPT, ConsoleProgress, plain, print_json, print_table, stopping
 from clearmargin.errors import RecipeError, SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def split(
     if written is not None:
         write_splits(written, made.splits)
     if as_json:
-        typer.echo(json.dumps(made.as_json(), ensure_ascii=False, indent=1))
+        print_json(made.as_json())
         return
     _print(made)
     if check is not None:

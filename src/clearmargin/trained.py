@@ -15,7 +15,7 @@ import pandas as pd
 from clearmargin.decoding import prepared_pixels
 from clearmargin.errors import ImageError, UsageError, WeightsError
 from clearmargin.evaluation.abstention import confidences_of
-from clearmargin.files import file_sha256, read_table
+from clearmargin.files import file_sha256, read_table, sealed
 from clearmargin.recipe import Contender
 from clearmargin.records import Columns, Preprocessing
 from clearmargin.sources.cells import LARGEST
@@ -87,6 +87,10 @@ class TrainedContender:
             said.get("intensity", "as-is"),
             (float(window[0]), float(window[1])) if isinstance(window, list) else window,
         )
+
+    def identity(self) -> str:
+        """SHA-256 (hex) over what ``model.json`` says, the hash of the weights included: another model has another."""
+        return str(sealed(self.description)["content_sha256"])
 
     @cached_property
     def history(self) -> pd.DataFrame:

@@ -167,3 +167,39 @@ def test_missing_frames_are_an_error_of_their_own(dicom) -> None:
     assert levels(frame_file(file, 1)).any()
     with pytest.raises(ImageError, match="fewer pixel data"):
         frame_file(file, 2)
+
+
+def test_each_frame_of_an_enhanced_image_has_its_own_table(dataset, written) -> None:
+    random = np.random.default_rng(4)
+    made = dataset(FRAMES, NumberOfFrames=3)
+    made.SharedFunctionalGroupsSequence = [Dataset()]
+    made.PerFrameFunctionalGroupsSequence = []
+    tables = []
+    for _ in range(3):
+        item, window, frame = Dataset(), Dataset(), Dataset()
+        item.add_new(0x00283002, "US", [4096, 0, 16])
+        item.add_new(0x00283006, "OW", random.integers(0, 65536, 4096).astype("<u2").tobytes())
+        window.VOILUTSequence, frame.FrameVOILUTSequence = [item], [window]
+        made.PerFrameFunctionalGroupsSequence.append(frame)
+        tables.append(item)
+    for number, found in enumerate(each_alone(written(made))):
+        single = dataset(FRAMES[number])
+        single.VOILUTSequence = [tables[number]]
+        assert np.array_equal(found, levels(written(single)))
+    assert np.array_equal(levels(written(made)), each_alone(written(made))[0])
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_colours_that_say_they_are_shared_and_are_not_are_refused(dicom, frames: int) -> None:
+    pixels = np.random.default_rng(5).integers(0, 256, (frames, 6, 8, 3), dtype=np.uint8)
+    more = {"NumberOfFrames": frames} if frames > 1 else {}
+    shared = dicom(pixels if frames > 1 else pixels[0], PhotometricInterpretation="YBR_FULL_422", **more)
+    with pytest.raises(ImageError, match="it says YBR_FULL_422, and has more pixel data than that takes"):
+        levels(shared)
+    with pytest.raises(ImageError, match="it says YBR_FULL_422"):
+        frame_file(open_dicom(shared), 0)
+    values = pixels.tobytes()[: pixels.size * 2 // 3]
+    sound = dicom(
+        pixels if frames > 1 else pixels[0], PhotometricInterpretation="YBR_FULL_422", PixelData=values, **more
+    )
+    assert len(each_alone(sound)) == frames

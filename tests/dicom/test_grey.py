@@ -138,6 +138,17 @@ def test_a_voi_lut_goes_before_a_window(dataset, written, first: int, signed: bo
     assert np.array_equal(levels(written(made)), np.round(expected / ((1 << bits) - 1) * 255))
 
 
+@pytest.mark.parametrize("syntax", [None, ImplicitVRLittleEndian])
+def test_a_voi_lut_of_a_ct_begins_below_zero(dataset, written, syntax) -> None:
+    """Stored values are not negative, rescaled ones are; an implicit VR does not say so of the table."""
+    more = {} if syntax is None else {"syntax": syntax}
+    made = dataset(RAMP % 900, RescaleSlope=1, RescaleIntercept=-1024, **more)
+    entries = np.random.default_rng(6).integers(0, 65536, 500)
+    made.VOILUTSequence = [lut(entries, -1000, 16, signed=True)]
+    expected = entries[np.clip(RAMP.astype(int) % 900 - 1024 + 1000, 0, 499)]
+    assert np.array_equal(levels(written(made)), np.round(expected / 65535 * 255))
+
+
 def test_padding_is_black_and_is_not_counted(dicom) -> None:
     pixels = RAMP.astype(np.int16) + 1000
     pixels[:20] = -2000
@@ -159,13 +170,13 @@ def test_an_image_of_one_value_is_black_and_of_padding_alone_too(dicom) -> None:
     assert not levels(dicom(flat, PixelPaddingValue=700)).any()
 
 
-@pytest.mark.parametrize("entry_bits", [8, 16])
-def test_a_palette_is_looked_up(dataset, written, entry_bits: int) -> None:
+@pytest.mark.parametrize(("entry_bits", "shift"), [(8, 0), (16, 8), (16, 0)])  # some say 16 bits and write 8
+def test_a_palette_is_looked_up(dataset, written, entry_bits: int, shift: int) -> None:
     random = np.random.default_rng(2)
     colours = random.integers(0, 256, (200, 3))
     made = dataset(np.arange(256, dtype=np.uint8).reshape(16, 16), PhotometricInterpretation="PALETTE COLOR")
     for place, name in enumerate(("Red", "Green", "Blue")):
-        entries = colours[:, place].astype("<u2") << (8 if entry_bits == 16 else 0)
+        entries = colours[:, place].astype("<u2") << shift
         data = entries.tobytes() if entry_bits == 16 else entries.astype(np.uint8).tobytes()
         setattr(made, f"{name}PaletteColorLookupTableDescriptor", [200, 20, entry_bits])
         setattr(made, f"{name}PaletteColorLookupTableData", data)

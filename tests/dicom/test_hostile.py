@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import resource
 import struct
 import threading
@@ -15,12 +16,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.uid import DeflatedExplicitVRLittleEndian
+from tests.dicom.by_hand import dicomdir, explicit
 
 from clearmargin.decoding import longest_side, prepare
-from clearmargin.dicom import decode_dicom, decoding_process, dicom_size, elements, is_dicom, open_dicom
+from clearmargin.dicom import (
+    decode_dicom,
+    decoding_process,
+    dicom_size,
+    directory,
+    elements,
+    is_dicom,
+    listed_files,
+    open_dicom,
+)
+from clearmargin.dicom.codestream import check_codestream
 from clearmargin.dicom.decoding_process import decode_frame
-from clearmargin.errors import ImageError
+from clearmargin.errors import ImageError, WorkError
 from clearmargin.records import Preprocessing
+from clearmargin.sources.dicom_directory import is_dicomdir
 
 BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"
 RAMP = np.arange(1024, dtype=np.uint16).reshape(32, 32)
@@ -60,13 +73,6 @@ def refused_soon(content: bytes, reason: str) -> None:
     assert time.monotonic() - start < SOON
 
 
-def explicit(tag: int, vr: bytes, value: bytes, length: int | None = None) -> bytes:
-    size = len(value) if length is None else length
-    head = struct.pack("<HH", tag >> 16, tag & 0xFFFF) + vr
-    long = vr in elements.LONG_VRS
-    return head + (b"\0\0" + struct.pack("<L", size) if long else struct.pack("<H", size)) + value
-
-
 def with_front(dicom, extra: bytes) -> bytes:
     """A sound file with more elements in front of its own."""
     content = dicom(RAMP)
@@ -86,11 +92,12 @@ def test_sequences_nested_without_end_are_refused(dicom) -> None:
     refused_soon(with_front(dicom, items(100_000)), "nested more than 64 deep")
 
 
-def test_more_elements_than_an_image_has_are_refused(dicom, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_elements_than_an_image_has_are_refused(dicom) -> None:
     refused_soon(with_front(dicom, explicit(0x00090010, b"LO", b"") * 10**6), "more than 300,000")
-    monkeypatch.setattr(elements, "MAX_ELEMENTS", 20_000)
     sequence = explicit(0x00081140, b"SQ", b"", elements.UNDEFINED)
-    refused_soon(with_front(dicom, sequence + struct.pack("<HHL", 0xFFFE, 0xE000, 0) * 50_000), "more than 20,000")
+    endless = io.BytesIO(sequence + struct.pack("<HHL", 0xFFFE, 0xE000, 0) * 50_000)
+    with pytest.raises(ImageError, match="more than 20,000"):
+        list(elements.elements(endless, elements.Encoding(False), frozenset(), frozenset(), 20_000))
 
 
 def test_a_sound_nested_sequence_is_passed_over(dicom) -> None:
@@ -107,6 +114,61 @@ def test_an_element_that_reaches_beyond_its_sequence_is_refused(dicom) -> None:
 @pytest.mark.parametrize("place", [0x00280010, 0x00281050, 0x00280008])
 def test_a_huge_value_where_a_few_bytes_are_expected_is_not_read(dicom, place: int) -> None:
     refused_soon(with_front(dicom, explicit(place, b"UN", b"", 0x7FFFFFF0)), "where a few are expected")
+
+
+@pytest.mark.parametrize("tag", [0x00281050, 0x00281051, 0x00281052, 0x00281053])
+@pytest.mark.parametrize("text", ["1" * 262_143 + "x", "1." + "1" * 262_141 + "x", "1\\" * 131_072])
+def test_numbers_of_a_quarter_of_a_megabyte_are_read_at_once(dicom, tag: int, text: str) -> None:
+    header = open_dicom(with_front(dicom, explicit(tag, b"UN", text.encode()))).header
+    start = time.monotonic()
+    assert header.numbers(tag) == []
+    assert time.monotonic() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1", [1.0]),
+        ("-1.5e3\\ .5 \\+7.", [-1500.0, 0.5, 7.0]),
+        *((text, []) for text in ("", ".", "1e", "1.5.2", "1,5", "--1", "nan", "inf", "1_0", "1e999", "1" * 65, "1\\")),
+    ],
+)
+def test_what_counts_as_a_number(dicom, text: str, expected: list[float]) -> None:
+    header = open_dicom(with_front(dicom, explicit(0x00281050, b"DS", text.encode()))).header
+    assert header.numbers(0x00281050) == expected
+
+
+def test_first_lines_without_end_are_refused(dicom) -> None:
+    content = dicom(RAMP)
+    place = content.index(b"\x08\0\x16\0UI")
+    refused_soon(
+        content[:place] + explicit(0x00020016, b"AE", b"") * 10**6 + content[place:], "more than 1,000 elements"
+    )
+
+
+@pytest.mark.parametrize("filling", [b"\xff", b"\xff\xd0", b"\xff\xfe\0\2"])
+def test_a_picture_that_only_begins_is_refused_soon(filling: bytes) -> None:
+    frame = b"\xff\xd8" + filling * ((32 << 20) // len(filling))
+    start = time.monotonic()
+    with pytest.raises(ImageError, match="a frame that is not JPEG baseline"):
+        check_codestream("JPEG baseline", frame, 10, 10, 1)
+    assert time.monotonic() - start < 1
+
+
+def test_a_list_is_known_by_its_first_lines_and_may_be_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"IMAGES\\{number:08d}" for number in range(1000)]
+    content = dicomdir(*names, further=explicit(0x00041410, b"US", b"\0\0"))
+    (tmp_path / "DICOMDIR").write_bytes(content)
+    monkeypatch.setattr("clearmargin.dicom.header.elements", lambda *_: pytest.fail("walked"))
+    assert is_dicomdir(tmp_path / "DICOMDIR")
+    assert listed_files(content) == [name.replace("\\", "/") for name in names]
+    assert directory.MOST_ELEMENTS > 10 * elements.MAX_ELEMENTS  # a dozen for each file
+
+
+def test_a_list_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory, "MOST_ELEMENTS", 100)
+    with pytest.raises(ImageError, match="more than 100 DICOM elements"):
+        listed_files(dicomdir(*["A"] * 100))
 
 
 def test_what_inflates_without_end_is_refused(dicom, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,6 +228,53 @@ def test_a_decoder_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
         decode_frame(asked(), b"", 1)
     assert time.monotonic() - start < 5
     assert decoding_process._idle == []
+
+
+ANSWERING = """
+import json, struct, sys
+about, size = struct.unpack("<LQ", sys.stdin.buffer.read(12))
+sys.stdin.buffer.read(about + size)
+text = json.dumps({said}).encode()
+sys.stdout.buffer.write(struct.pack("<LQ", len(text), {size}) + text + bytes({sent}))
+"""
+SAID = {"kind": "|u1", "shape": [4, 4], "photometric": "RGB"}
+
+
+@pytest.mark.parametrize(
+    ("said", "size"),
+    [
+        (SAID, 1 << 40),
+        (SAID, (1 << 64) - 1),
+        (SAID, 15),
+        ({**SAID, "shape": [-4, -4]}, 16),
+        ({**SAID, "shape": [4, 4.0]}, 16),
+        ({**SAID, "shape": 16}, 16),
+        ({**SAID, "kind": "object"}, 16),
+        ({**SAID, "kind": ["|u1"]}, 16),
+        ({"kind": "|u1", "shape": [4, 4]}, 16),
+        ([1, 2], 0),
+    ],
+)
+def test_a_damaged_decoder_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said, size: int) -> None:
+    program = ANSWERING.format(said=repr(said), size=size, sent=min(size, 16))
+    (tmp_path / "damaged.py").write_text(program, encoding="ascii")
+    decoding_process.end_processes()
+    monkeypatch.setattr(decoding_process, "_PROGRAM", tmp_path / "damaged.py")
+    monkeypatch.setattr(decoding_process, "_TRIES", 1)
+    with pytest.raises(ImageError, match="the decoder breaks down"):
+        decode_frame(asked(), b"", 16)
+    assert decoding_process._idle == []
+
+
+def test_a_decoder_that_can_not_be_started_is_no_fault_of_the_image(dicom, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    decoding_process.end_processes()
+    monkeypatch.setattr(decoding_process.subprocess, "Popen", refused)
+    with pytest.raises(WorkError, match=r"can't be started: Cannot allocate memory") as raised:
+        levels(dicom(RAMP))
+    assert not isinstance(raised.value, ImageError)
 
 
 def test_after_an_interruption_no_answer_goes_to_another_frame(dicom, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,18 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
+from tests.dicom.by_hand import dicomdir
+from tests.test_prediction_file import Echo
 
+from clearmargin import image_listing
 from clearmargin.decoding import prepare
 from clearmargin.dicom import decoding_process
 from clearmargin.errors import ImageError, MissingExtraError, SourceError
-from clearmargin.image_listing import image_files, images
+from clearmargin.image_listing import count_images, images
+from clearmargin.prediction_file import Summary, predict_into
 from clearmargin.records import Preprocessing
 from clearmargin.sources import open_source
+from clearmargin.sources.dicom_directory import files_of_dicomdir
 
 BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"
 DISC = BUNDLED / "dicomdirtests"
@@ -141,6 +146,49 @@ def test_one_patient_for_all_is_nobody(dicom, tmp_path: Path) -> None:
     assert "SAME" not in finding.message
 
 
+def test_one_patient_for_all_is_nobody_although_a_file_names_none(dicom, tmp_path: Path) -> None:
+    root = study(dicom, tmp_path / "d", patient="SAME", studies=3)
+    (root / "a" / "none.dcm").write_bytes(dicom(noise(), StudyInstanceUID="1.2.0"))
+    (root / "a" / "anonymous.dcm").write_bytes(dicom(noise(), PatientID="Anonymous", StudyInstanceUID="1.2.7"))
+    source = open_source(str(root))
+    assert {sample.group[:6] for sample in source.samples if sample.group} == {"study "}
+    assert len({sample.group for sample in source.samples}) == 4
+    (finding,) = [finding for finding in source.findings if finding.kind == "one-patient-id"]
+    assert finding.message.startswith("6 of 8 DICOM files name the same patient")
+
+
+def test_one_who_is_named_among_many_who_are_not_is_somebody(dicom, tmp_path: Path) -> None:
+    root = study(dicom, tmp_path / "d", patient=None, studies=3)
+    for number in range(2):
+        ids = {"PatientID": "P", "StudyInstanceUID": f"1.5.{number}"}
+        (root / "a" / f"p{number}.dcm").write_bytes(dicom(noise(), **ids))
+    source = open_source(str(root))
+    groups = {sample.name: sample.group for sample in source.samples}
+    assert groups["a/p0.dcm"] == groups["a/p1.dcm"]
+    assert groups["a/p0.dcm"].startswith("patient ")
+    assert "one-patient-id" not in {finding.kind for finding in source.findings}
+
+
+def test_a_file_without_a_patient_has_the_one_of_its_study(dicom, tmp_path: Path) -> None:
+    """Else slices of one study would be of two groups, and might be learned from and tested on."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    for name, ids in {
+        "a/named": {"PatientID": "P", "StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.1.1"},
+        "b/same-study": {"StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.1.2"},
+        "a/same-series": {"PatientID": "anon", "StudyInstanceUID": None, "SeriesInstanceUID": "1.1.1"},
+        "b/other": {"PatientID": "Q", "StudyInstanceUID": "1.2"},
+        "a/one-of-two": {"PatientID": "R", "StudyInstanceUID": "1.3"},
+        "a/other-of-two": {"PatientID": "S", "StudyInstanceUID": "1.3"},
+        "b/of-whom": {"StudyInstanceUID": "1.3"},
+    }.items():
+        (tmp_path / name).write_bytes(dicom(noise(), **ids))
+    groups = {sample.name: sample.group for sample in open_source(str(tmp_path)).samples}
+    assert groups["a/named"] == groups["b/same-study"] == groups["a/same-series"]
+    assert len(set(groups.values())) == 5
+    assert groups["b/of-whom"].startswith("study ")
+
+
 def test_files_that_name_nothing_are_listed(dicom, tmp_path: Path) -> None:
     source = open_source(str(study(dicom, tmp_path / "d", patient=None, studies=3, uid=False)))
     assert {sample.group for sample in source.samples} == {None}
@@ -241,7 +289,7 @@ def test_without_the_libraries_a_study_says_what_to_install(folder: Path, monkey
     with pytest.raises(MissingExtraError, match=r'pip install "clearmargin\[dicom\]"'):
         open_source(str(folder))
     with pytest.raises(MissingExtraError, match=r'pip install "clearmargin\[dicom\]"'):
-        list(image_files([folder]))
+        list(images([folder]))
 
 
 @pytest.fixture
@@ -251,7 +299,11 @@ def disc(tmp_path: Path) -> Path:
     return tmp_path / "disc"
 
 
-def test_a_dicomdir_is_the_files_it_lists(disc: Path) -> None:
+def named(paths: list[Path], root: Path) -> list[str]:
+    return [image.name.removeprefix(f"{root}/") for image in images(paths)]
+
+
+def test_a_dicomdir_is_the_files_it_lists(disc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     extra = disc / "77654033" / "CR1" / "not-listed"
     shutil.copy(disc / "77654033" / "CR1" / "6154", extra)
     (disc / "98892003" / "MR2" / "4950").unlink()
@@ -260,21 +312,33 @@ def test_a_dicomdir_is_the_files_it_lists(disc: Path) -> None:
     assert "77654033/CR1/not-listed" not in {sample.name for sample in source.samples}
     kinds = {finding.kind: finding for finding in source.findings}
     assert kinds["missing-files"].samples == ("98892003/MR2/4950",)
-    assert [str(path.relative_to(disc)) for path in image_files([disc / "DICOMDIR"])] == [
-        sample.name for sample in source.samples
-    ]
-    assert len(list(image_files([disc]))) == 31  # the folder: the file that is not listed too, the list itself not
+    listed = {image.name.removeprefix(f"{disc}/"): image for image in images([disc / "DICOMDIR"])}
+    assert list(listed) == sorted([*(sample.name for sample in source.samples), "98892003/MR2/4950"])
+    with pytest.raises(ImageError, match="it is not there, and the DICOMDIR lists it"):
+        listed["98892003/MR2/4950"].read()
+    assert prepare(listed["77654033/CR1/6154"].read(), Preprocessing(16)).facts.format == "DICOM"
+    assert len(named([disc], disc)) == 31  # the folder: the file that is not listed too, the list itself not
+    monkeypatch.chdir(disc)
+    assert [image.name for image in images([Path("DICOMDIR")])] == list(listed)  # as given: no path of this machine
 
 
-def test_a_dicomdir_leads_nowhere_else(disc: Path) -> None:
-    secret = disc.parent / "secret"
-    shutil.copy(disc / "77654033" / "CR1" / "6154", secret)
-    listed = (disc / "DICOMDIR").read_bytes()
-    old = b"77654033\\CR1\\6154 "
-    assert old in listed
-    for name in (b"..\\secret", str(secret).encode()[: len(old)]):
-        (disc / "DICOMDIR").write_bytes(listed.replace(old, name.ljust(len(old))))
-        assert len(open_source(str(disc / "DICOMDIR")).samples) == 30
+def test_a_dicomdir_leads_nowhere_else(tmp_path: Path, dicom) -> None:
+    disc, secret = tmp_path / "disc", tmp_path / "secret"
+    (disc / "IN").mkdir(parents=True)
+    for path in (secret, disc / "IN" / "OWN"):
+        path.write_bytes(dicom(noise()))
+    (disc / "IN" / "LINK").symlink_to(secret)
+    (disc / "IN" / "OUT").symlink_to(tmp_path)
+    outside = ["..\\secret", str(secret), "IN\\..\\..\\secret", "IN\\LINK", "IN\\OUT\\secret", "\\".join(secret.parts)]
+    assert all((disc / name.replace("\\", "/")).is_file() for name in outside[:-1])  # there to be found
+    (disc / "DICOMDIR").write_bytes(dicomdir("IN\\OWN", "in\\own", ".\\IN\\OWN", "IN", "", *outside))
+    found, missing = files_of_dicomdir(disc / "DICOMDIR")
+    assert found == ("IN/OWN",)
+    assert set(missing) == {"./IN/OWN", "IN", *(name.replace("\\", "/") for name in outside)}
+    for image in images([disc / "DICOMDIR"]):
+        if image.name != str(disc / "IN" / "OWN"):
+            with pytest.raises(ImageError, match="it is not there"):
+                image.read()
 
 
 def test_files_in_lower_case_are_found(disc: Path) -> None:
@@ -282,12 +346,13 @@ def test_files_in_lower_case_are_found(disc: Path) -> None:
     assert "77654033/cr1/6154" in {sample.name for sample in open_source(str(disc / "DICOMDIR")).samples}
 
 
-def test_a_damaged_dicomdir_is_refused(disc: Path) -> None:
-    (disc / "DICOMDIR").write_bytes((disc / "DICOMDIR").read_bytes()[:700])
-    with pytest.raises(
-        SourceError, match=r"DICOMDIR (can't be used|is not recognised)|in no class|none lies in a class|No images"
-    ):
-        open_source(str(disc / "DICOMDIR"))
+@pytest.mark.parametrize("cut", [700, 5000, -100])
+def test_a_damaged_dicomdir_is_refused(disc: Path, cut: int) -> None:
+    """What is left of it lists some of the files: to go on with these would leave the others out without a word."""
+    (disc / "DICOMDIR").write_bytes((disc / "DICOMDIR").read_bytes()[:cut])
+    for opened in (open_source, lambda path: list(images([Path(path)]))):
+        with pytest.raises(SourceError, match=r"DICOMDIR can't be used: damaged DICOM: it ends in the middle of"):
+            opened(str(disc / "DICOMDIR"))
 
 
 def test_one_file_is_no_study(folder: Path) -> None:
@@ -296,7 +361,72 @@ def test_one_file_is_no_study(folder: Path) -> None:
 
 
 def test_images_to_predict(folder: Path) -> None:
-    names = [image.name.removeprefix(f"{folder}/") for image in images([folder])]
-    assert sorted(names) == sorted([*NAMES, "healthy/report.dcm"])
+    shutil.copy(BUNDLED / "test-SR.dcm", folder / "healthy" / "report")
+    assert sorted(named([folder], folder)) == sorted(NAMES)
+    assert count_images([folder]) == (len(NAMES), 2)  # both reports, whatever they are called
+    assert count_images([folder, folder / "healthy" / "report"]) == (len(NAMES) + 1, 2)  # one is asked for
+    (report,) = images([folder / "healthy" / "report"])
+    with pytest.raises(ImageError, match="a DICOM file without an image"):
+        prepare(report.read(), Preprocessing(16))
     (first, *_) = [image.read() for image in images([folder]) if image.name.endswith("cine.IMA#2")]
     assert prepare(first, Preprocessing(16)).facts.format == "DICOM"
+    (folder / "empty").mkdir()
+    shutil.copy(BUNDLED / "test-SR.dcm", folder / "empty" / "report")
+    with pytest.raises(SourceError, match=r"no images in .*empty \(1 DICOM files hold none\)"):
+        count_images([folder / "empty"])
+
+
+def test_a_file_of_frames_is_read_when_they_are_and_once(folder: Path, dicom, monkeypatch: pytest.MonkeyPatch) -> None:
+    cines = [folder / "glioma" / "cine.IMA", folder / "glioma" / "other.IMA"]
+    cines[1].write_bytes(dicom(noise(2, 16, 16), NumberOfFrames=2))
+    whole = list(open_source(str(folder)).read())
+    opened = []
+
+    def read(path: Path) -> bytes:
+        opened.append(path)
+        return path.read_bytes()
+
+    monkeypatch.setattr(image_listing, "read_image_file", read)
+    assert count_images(cines).images == 5
+    listed = list(images(cines))
+    assert opened == []
+    assert [image.read() for image in listed] == whole[:5]
+    assert opened == cines
+    assert [image.read() for image in reversed(listed)] == whole[4::-1]
+
+
+def test_a_file_of_frames_that_can_not_be_read_is_a_reason_for_each(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def read(path: Path) -> bytes:
+        opened.append(path)
+        raise ImageError("larger than 512 MiB")
+
+    monkeypatch.setattr(image_listing, "read_image_file", read)
+    for image in images([folder / "glioma" / "cine.IMA"]):
+        with pytest.raises(ImageError, match="larger than 512 MiB"):
+            image.read()
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize("cut", [150, 900, 1700, -1])
+def test_predictions_of_dicom_go_on_to_the_same_bytes(folder: Path, disc: Path, tmp_path: Path, cut: int) -> None:
+    """Frames, a damaged file, a report and files of a list that are not there, stopped anywhere."""
+    sound = (folder / "healthy" / "20").read_bytes()
+    (folder / "healthy" / "cut").write_bytes(sound[: len(sound) - 100])
+    (disc / "98892003" / "MR2" / "4950").unlink()
+    given, out = [folder, disc / "DICOMDIR"], tmp_path / "p.csv"
+
+    def write(resume: bool) -> Summary:
+        return predict_into(Echo(), given, out, resume=resume, progress=lambda *_: None)
+
+    whole = write(False)
+    assert (whole.images, whole.failed, whole.without_image) == (len(NAMES) + 1 + 31, 2, 1)
+    assert list(whole.sentences())[-1] == "Passed over, DICOM without an image, such as reports: 1."
+    content = out.read_bytes()
+    assert len(content) > 2000
+    out.write_bytes(content[:cut])
+    assert write(True) == whole
+    assert out.read_bytes() == content

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.conftest import _without_figures
 
 import clearmargin as cm
 from clearmargin.files import file_sha256, write_tensors
@@ -44,9 +45,10 @@ def _trace_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny(class_folder: Path, tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> cm.Run:
-    """Two plain CNNs on 16 px grey images of three classes."""
+    """Two plain CNNs on 16 px grey images of three classes, with blank sheets for the figures: nobody looks at them."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
-    return cm.run(tiny_recipe, data=class_folder, out=out, overrides=["training.epochs=2"])
+    with _without_figures():
+        return cm.run(tiny_recipe, data=class_folder, out=out, overrides=["training.epochs=2"])
 
 
 @pytest.fixture

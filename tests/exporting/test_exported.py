@@ -59,6 +59,28 @@ def foreign_operation(model):
     model.graph.node[0].domain = "com.example"
 
 
+def with_function(model, domain):
+    """The first node becomes a function of the file, which leaves the answers as they are."""
+    node = model.graph.node[0]
+    opsets = [helper.make_opsetid("", model.opset_import[0].version)]
+    names = [[f"{way}{place}" for place in range(len(named))] for way, named in (("i", node.input), ("o", node.output))]
+    inner = helper.make_node(node.op_type, *names)
+    inner.attribute.extend(node.attribute)
+    model.functions.append(helper.make_function(domain, "Own", *names, [inner], opsets))
+    model.opset_import.append(helper.make_opsetid(domain, 1))
+    node.domain, node.op_type = domain, "Own"
+    del node.attribute[:]
+
+
+def beside_a_function(model):
+    with_function(model, "com.example")
+    model.graph.node[1].domain = "com.example"
+
+
+def function_of_the_runtime(model):
+    with_function(model, "com.microsoft")
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -83,11 +105,19 @@ def foreign_operation(model):
         (two_inputs, r"has 2 inputs"),
         (outside_weights, r"keeps weights .* in another file"),
         (foreign_operation, r"uses operations of 'com.example'"),
+        (beside_a_function, r"uses operations of 'com.example'"),
+        (function_of_the_runtime, r"uses operations of 'com.microsoft'"),
     ],
 )
 def test_what_is_wrong_is_said(content, change, complaint):
     with pytest.raises(WeightsError, match=complaint):
         exported_contender(changed(content, change), PATH)
+
+
+def test_a_function_in_the_file_is_run(content):
+    square = list(np.random.default_rng(0).integers(0, 256, (3, 16, 16, 1), dtype=np.uint8))
+    with_one = exported_contender(changed(content, lambda model: with_function(model, "com.example")), PATH)
+    np.testing.assert_array_equal(with_one.judged(square)[0], exported_contender(content, PATH).judged(square)[0])
 
 
 @pytest.mark.parametrize("bad", [b"", b"not onnx", b"\x08\x0a" * 500])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,11 @@ from tests.exporting.networks import EVERY_LAYER, EVERY_LAYER_OF_ROWS, images
 from clearmargin.decoding import prepared_pixels
 from clearmargin.errors import WorkError
 from clearmargin.exported import describe_contender, exported_contender, open_exported
-from clearmargin.exporting import graph, parity
+from clearmargin.exporting import graph, parity, preprocessing_graph
 from clearmargin.exporting.graph import onnx_bytes
 from clearmargin.exporting.onnx_file import make_onnx, write_onnx
 from clearmargin.exporting.parity import check_parity, reference
+from clearmargin.exporting.preprocessing_graph import REDUCING_GAP
 from clearmargin.exporting.samples import Samples, open_run_data
 from clearmargin.prediction import predict_files
 
@@ -137,6 +140,64 @@ def test_a_file_that_answers_otherwise_is_not_written(tiny, tmp_path, monkeypatc
         make_onnx(tiny, tiny.contender("one layer"), tmp_path / "x.onnx", None)
     assert list(tmp_path.iterdir()) == []
     assert parity.relative(np.zeros((1, 2)), np.full((1, 2), np.nan)) == float("inf")
+
+
+@pytest.mark.parametrize("side", [8, 16, 224, 512, 1024, 2048])
+def test_pictures_to_compare_take_every_way_of_framing(side):
+    """By the rules of Pillow, which `reducing_gap` and the order of passes follow."""
+    shapes = parity.shapes(side)
+    assert (side, side) in shapes
+    assert max(height * width for height, width in shapes) <= parity.MOST_PIXELS
+    if side <= 512:
+        assert any(min(shape) / side / REDUCING_GAP >= 2 for shape in shapes)  # whatever the fit
+    assert any(height - side > 2 * max(0, width - side) and height > side for height, width in shapes)
+    assert any(max(shape) < side for shape in shapes)
+    assert len({height > width for height, width in shapes}) == 2
+
+
+@pytest.mark.parametrize("wrong", ["reduction", "order"])
+def test_framing_that_differs_is_noticed_at_the_size_of_the_network(untrained, monkeypatch, wrong):
+    contender = untrained(224, layers=[{"conv": 4, "activation": "relu"}, {"pool": "max", "size": 8}])
+    if wrong == "reduction":
+        monkeypatch.setattr(preprocessing_graph, "REDUCING_GAP", 1000.0)
+    else:
+        never = lambda at, *_: at.constant(False, bool)  # noqa: E731
+        monkeypatch.setattr(preprocessing_graph, "_down_first", never)
+    with pytest.raises(WorkError, match=r"on pictures that the graph resizes itself, as Pillow 13 does \(this is"):
+        check_parity(contender, exported(contender, "image"), Samples(images(2, 224), "noise", False))
+
+
+def test_files_of_the_data_are_framed_as_they_are_decoded(tiny, class_folder, tmp_path):
+    contender = tiny.contender("one layer")
+    data = open_run_data(tiny, contender, str(class_folder), lambda *_: None)
+    originals = data.originals(8)
+    learned = {data.split.names[row] for part in ("train", "validation") for row in data.of(part)}
+    assert len(originals) == 8
+    assert set(originals) <= {(class_folder / name).read_bytes() for name in learned}
+    said = write_onnx(make_onnx(tiny, contender, tmp_path / "x.onnx", data, with_preprocessing=True))
+    assert said["parity"]["n_originals"] == 8
+    assert said["parity"]["n_framed"] == 8 + len(parity.shapes(16))
+    assert "made-up pictures and 8 files of the data that the graph frames itself" in " ".join(said["notes"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux")
+@pytest.mark.parametrize("words", [["--json"], ["--csv"], []])
+def test_a_name_that_is_no_unicode_does_not_lose_the_answers(
+    tiny, class_folder, tmp_path, clearmargin, monkeypatch, words
+):
+    monkeypatch.chdir(tmp_path)
+    write_onnx(make_onnx(tiny, tiny.contender("one layer"), Path("x.onnx"), None))
+    image = next((class_folder / "alpha").glob("*.png")).read_bytes()
+    Path("images").mkdir()
+    for name in (b"caf\xe9.png", b"good.png"):
+        Path("images", os.fsdecode(name)).write_bytes(image)
+    status, out, err = clearmargin("predict", "x.onnx", "images", *words)
+    assert status == 0, err
+    assert "images/good.png" in out
+    if words == ["--json"]:
+        assert json.loads(out)["predictions"][0]["image"] == os.fsdecode(b"images/caf\xe9.png")
+    else:
+        assert ("images/caf\\udce9.png" if words else "images/caf�.png") in out
 
 
 def test_real_pictures_are_answered_alike(untrained, shared_data, tmp_path):

@@ -7,12 +7,14 @@ import json
 import numpy as np
 import pytest
 
-from clearmargin.errors import RunFolderError
+from clearmargin.errors import RunFolderError, UsageError
 from clearmargin.evaluation.paired import mcnemar_mid_p
 from clearmargin.exported import open_exported
 from clearmargin.exporting.onnx_file import make_onnx
 from clearmargin.exporting.quantised import write_quantised
 from clearmargin.exporting.samples import open_run_data
+from clearmargin.files import file_sha256
+from clearmargin.prediction_file import predict_into
 
 
 class Watched:
@@ -34,8 +36,8 @@ def made(tiny, class_folder, tmp_path_factory):
     path = tmp_path_factory.mktemp("int8") / "small.onnx"
     contender = tiny.contender("two layers")
     data = Watched(open_run_data(tiny, contender, str(class_folder), lambda *_: None))
-    exported, _ = make_onnx(tiny, contender, path, None)
-    return exported, write_quantised(tiny, exported, path, data, lambda *_: None), data, path
+    both = make_onnx(tiny, contender, path, None)
+    return both[0], write_quantised(tiny, both, path, data, lambda *_: None), data, path
 
 
 def test_the_test_part_is_not_looked_at(made, tiny):
@@ -47,7 +49,10 @@ def test_the_test_part_is_not_looked_at(made, tiny):
 def test_what_it_costs_is_counted_on_validation(made, tiny):
     exported, said, data, path = made
     found = said["int8"]
-    assert json.loads(path.with_suffix(".json").read_text()) == found
+    assert json.loads((path.parent / "small.onnx.json").read_text()) == found
+    assert said["bytes"] == path.stat().st_size == found["bytes"]["int8"]
+    assert said["sha256"] == file_sha256(path)
+    assert said["float32_parity"]["outputs"] < 1e-4
     assert found["part"] == "validation"
     rows = data.of("validation")
     small = open_exported(path)
@@ -68,6 +73,7 @@ def test_what_it_costs_is_counted_on_validation(made, tiny):
     words = " ".join(said["notes"])
     assert "On the validation part: float32" in words
     assert "McNemar's mid-p" in words
+    assert "In float32 it was at most" in words
 
 
 def test_it_is_smaller_and_near(made):
@@ -79,6 +85,25 @@ def test_it_is_smaller_and_near(made):
     pixels = list(data.read(data.of("train")[:20]))
     apart = np.abs(exported.judged(pixels)[0] - open_exported(path).judged(pixels)[0])
     assert 0 < apart.max() < 0.2
+
+
+def test_predictions_go_on_with_the_same_file_only(made, class_folder, tmp_path):
+    """The file in eight bits has the weights' hash of the other, and answers otherwise."""
+    exported, _, _, path = made
+    out = tmp_path / "p.csv"
+
+    def write(model, resume):
+        return predict_into(model, [class_folder], out, resume=resume, progress=lambda *_: None)
+
+    whole = write(exported, False)
+    content = out.read_bytes()
+    out.write_bytes(content[: len(content) // 2])
+    small = open_exported(path)
+    assert small.about.weights_sha256 == exported.about.weights_sha256
+    with pytest.raises(UsageError, match="it was made with another model"):
+        write(small, True)
+    assert write(exported, True) == whole
+    assert out.read_bytes() == content
 
 
 def test_other_data_are_refused(tiny, draw_images, tmp_path, clearmargin):

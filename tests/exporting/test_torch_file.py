@@ -11,7 +11,7 @@ import pytest
 import torch
 from tests.exporting.networks import EVERY_LAYER, EVERY_LAYER_OF_ROWS, images
 
-from clearmargin.errors import UsageError, WorkError
+from clearmargin.errors import WorkError
 from clearmargin.exported import describe_contender
 from clearmargin.exporting import torch_file
 from clearmargin.exporting.parity import reference
@@ -88,8 +88,19 @@ def test_it_is_written_when_it_agrees(tiny, tmp_path, clearmargin):
         assert json.loads(file.metadata()["clearmargin.classes"]) == ["alpha", "beta", "gamma"]
         names = set(file.keys())
     assert names == set(tiny.contender("two layers").network.state_dict())
-    with pytest.raises(UsageError, match=r"must end in \.safetensors"):
-        export_torch(tiny, tiny.contender("two layers"), tmp_path / "mine.pt", None)
+
+
+def test_the_code_says_how_pictures_are_prepared(untrained):
+    contender = untrained(16, "gray", layers=[{"conv": 2}])
+    said = contender.description["preprocessing"]
+    for change in ({}, {"fit": "crop", "trim": True, "intensity": "standardised", "window": [40.0, 80.0]}):
+        said.update(change)
+        about = describe_contender(contender, version="1", leaky=False)
+        scope: dict = {"__file__": "x.py"}
+        exec(compile(loader_code(contender, about, "x.safetensors"), "x.py", "exec"), scope)
+        framing = {key: value for key, value in said.items() if key not in ("mean", "std")}
+        assert scope["PREPROCESSING"] == {"window": "file", **framing}
+        assert scope["load"].__doc__.startswith("In: float32 (batch, 1, 16, 16), prepared as PREPROCESSING says")
 
 
 def test_nothing_is_written_when_it_does_not(tiny, tmp_path, monkeypatch):

@@ -6,12 +6,13 @@ private elements are passed over and kept nowhere. What may crash, the decoders 
 
 from clearmargin.dicom.decoding_process import require_dicom
 from clearmargin.dicom.directory import listed_files
-from clearmargin.dicom.frames import frame_file, open_dicom
+from clearmargin.dicom.frames import DicomFile, frame_file, open_dicom
 from clearmargin.dicom.header import HEAD_BYTES, Header, is_dicom, read_header
 from clearmargin.dicom.picture import Picture, decode_dicom, dicom_size
 
 __all__ = [
     "HEAD_BYTES",
+    "DicomFile",
     "Header",
     "Picture",
     "decode_dicom",

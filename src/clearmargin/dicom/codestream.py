@@ -13,6 +13,7 @@ _SCAN, _J2K_START, _J2K_SIZE = 0xDA, b"\xff\x4f\xff\x51", 38
 _JP2_CODESTREAM = b"jp2c"
 _RLE_SEGMENTS = 15
 MOST_TILES = 65_535
+_MOST_MARKERS = 10_000  # before the size is told; a picture with many profiles and previews has some hundred
 
 
 def check_codestream(name: str, frame: bytes, width: int, height: int, samples: int) -> None:
@@ -44,7 +45,9 @@ def _jpeg_size(frame: bytes) -> tuple[int, int, int] | None:
     if frame[:2] != b"\xff\xd8":
         return None
     place = 2
-    while place + 9 < len(frame) and frame[place] == 0xFF:
+    for _ in range(_MOST_MARKERS):
+        if place + 9 >= len(frame) or frame[place] != 0xFF:
+            return None
         marker = frame[place + 1]
         if marker == 0xFF or marker in _BARE:
             place += 1 if marker == 0xFF else 2

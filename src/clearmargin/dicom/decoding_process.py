@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import math
 import os
 import subprocess
 import sys
@@ -22,12 +23,13 @@ from typing import Any
 import numpy as np
 
 from clearmargin.dicom.decoder import ANSWER, REQUEST
-from clearmargin.errors import ImageError, MissingExtraError
+from clearmargin.errors import ImageError, MissingExtraError, WorkError
 
 _SECONDS, _PIXELS_A_SECOND = 10.0, 1_000_000
 _PROGRAM = Path(__file__).with_name("decoder.py")
 _LARGEST_ABOUT = 10_000
 _KINDS = frozenset(("|u1", "|i1", "<u2", "<i2", "<u4", "<i4"))
+_LARGEST_PIXEL = 3 * 4  # bytes: three samples of 32 bits
 _TRIES = 2  # what ends a process once may have come from outside: too little memory, an impatient user
 
 
@@ -59,11 +61,12 @@ def decode_frame(asked: Mapping[str, Any], frame: bytes, pixels: int) -> tuple[n
         When it can't be decoded, or not in time, or the process ends on it.
     MissingExtraError
         When the libraries are not there.
+    WorkError
+        When no process can be started.
     """
     require_dicom()
-    seconds = _SECONDS + pixels / _PIXELS_A_SECOND
     for _ in range(_TRIES):
-        answer = _answered(asked, frame, seconds)
+        answer = _answered(asked, frame, pixels)
         if answer is not None:
             said, values = answer
             if "error" in said:
@@ -73,11 +76,11 @@ def decode_frame(asked: Mapping[str, Any], frame: bytes, pixels: int) -> tuple[n
     raise ImageError("damaged DICOM: a frame on which the decoder breaks down")
 
 
-def _answered(asked: Mapping[str, Any], frame: bytes, seconds: float) -> tuple[dict[str, Any], bytes] | None:
+def _answered(asked: Mapping[str, Any], frame: bytes, pixels: int) -> tuple[dict[str, Any], bytes] | None:
     """What a process says of a frame; None when it broke down. It is kept only when it said all it had to say."""
-    process = _take()
+    process, seconds = _take(), _SECONDS + pixels / _PIXELS_A_SECOND
     try:
-        answer = process.ask(asked, frame, seconds)
+        answer = process.ask(asked, frame, pixels * _LARGEST_PIXEL, seconds)
     except TimeoutError:
         process.end()
         raise ImageError(f"damaged DICOM: a frame that is not decoded in {seconds:.0f} seconds") from None
@@ -109,8 +112,10 @@ class _Process:
     def alive(self) -> bool:
         return self._running.poll() is None
 
-    def ask(self, asked: Mapping[str, Any], frame: bytes, seconds: float) -> tuple[dict[str, Any], bytes] | None:
-        """What it answers; None when it broke down.
+    def ask(
+        self, asked: Mapping[str, Any], frame: bytes, most: int, seconds: float
+    ) -> tuple[dict[str, Any], bytes] | None:
+        """What it answers, with at most so many bytes of values; None when it broke down.
 
         Raises
         ------
@@ -127,8 +132,8 @@ class _Process:
         clock.daemon = True
         clock.start()
         try:
-            answer = self._answer(json.dumps(asked).encode(), frame)
-        except (OSError, ValueError):  # a pipe that broke; an answer that is none
+            answer = self._answer(json.dumps(asked).encode(), frame, most)
+        except (OSError, ValueError, RecursionError):  # a pipe that broke; an answer that is none
             answer = None
         finally:
             clock.cancel()
@@ -136,7 +141,7 @@ class _Process:
             raise TimeoutError
         return answer
 
-    def _answer(self, about: bytes, frame: bytes) -> tuple[dict[str, Any], bytes] | None:
+    def _answer(self, about: bytes, frame: bytes, most: int) -> tuple[dict[str, Any], bytes] | None:
         requests, answers = self._running.stdin, self._running.stdout
         assert requests is not None
         assert answers is not None
@@ -147,11 +152,11 @@ class _Process:
         if len(head) < ANSWER.size:
             return None
         length, size = ANSWER.unpack(head)
-        if length > _LARGEST_ABOUT:
+        if length > _LARGEST_ABOUT or size > most:  # damage may have reached the decoder itself
             return None
         said = json.loads(answers.read(length))
         values = answers.read(size)
-        whole = len(values) == size and ("error" in said or said["kind"] in _KINDS)
+        whole = len(values) == size and isinstance(said, dict) and ("error" in said or _fits(said, size))
         return (said, values) if whole else None
 
     def end(self) -> None:
@@ -164,6 +169,14 @@ class _Process:
         self._running.wait()
 
 
+def _fits(said: Mapping[str, Any], size: int) -> bool:
+    """Whether kind and shape of the values are such as frames have, and of so many bytes."""
+    kind, shape = said.get("kind"), said.get("shape")
+    if not isinstance(kind, str) or kind not in _KINDS or not isinstance(shape, list) or "photometric" not in said:
+        return False
+    return all(type(side) is int and side > 0 for side in shape) and math.prod(shape) * int(kind[-1]) == size
+
+
 _idle: list[_Process] = []
 _lock = threading.Lock()
 
@@ -173,10 +186,20 @@ def _take() -> _Process:
         with _lock:
             process = _idle.pop() if _idle else None
         if process is None:
-            return _Process()
+            return _started()
         if process.alive:
             return process
         process.end()
+
+
+def _started() -> _Process:
+    try:
+        return _Process()
+    except OSError as error:  # no memory, or too many processes: no fault of the image
+        raise WorkError(
+            f"The process that decodes DICOM frames can't be started: {error.strerror or error}. End other programs, "
+            "and try again."
+        ) from error
 
 
 @atexit.register

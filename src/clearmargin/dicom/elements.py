@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 from clearmargin.errors import ImageError
 
 PIXEL_DATA = 0x7FE00010
-MAX_ELEMENTS = 300_000
+MAX_ELEMENTS = 300_000  # of an image
 MAX_DEPTH = 64
 MAX_VALUE_BYTES = 1 << 18  # a lookup table has at most 65,536 entries of 16 bits
 MAX_KEPT_BYTES = 16 << 20  # of all that describes one image
@@ -128,7 +128,9 @@ class _Level(NamedTuple):
     item: int = 0
 
 
-def elements(stream: Forward, encoding: Encoding, wanted: Set[int], sequences: Set[int]) -> Iterator[Element]:
+def elements(
+    stream: Forward, encoding: Encoding, wanted: Set[int], sequences: Set[int], most: int = MAX_ELEMENTS
+) -> Iterator[Element]:
     """Walk a data set up to its pixel data, which come last and unread: the stream then stands where they begin.
 
     Parameters
@@ -137,13 +139,15 @@ def elements(stream: Forward, encoding: Encoding, wanted: Set[int], sequences: S
         Tags of elements to read.
     sequences
         Tags of the sequences in which to look for them; others are passed over.
+    most
+        How many elements there may be.
 
     Raises
     ------
     ImageError
-        When it is damaged, or has more elements or a deeper nesting than any image.
+        When it is damaged, has more elements, or a deeper nesting than any image.
     """
-    return _Walk(stream, wanted, sequences).run(encoding)
+    return _Walk(stream, wanted, sequences).run(encoding, most)
 
 
 def bounded(found: Iterator[Element]) -> Iterator[Element]:
@@ -168,9 +172,9 @@ class _Walk:
         self._place = 0
         self._levels: list[_Level] = []
 
-    def run(self, encoding: Encoding) -> Iterator[Element]:
+    def run(self, encoding: Encoding, most: int) -> Iterator[Element]:
         self._levels = [_Level("data set", None, encoding, (), True)]
-        for _ in range(MAX_ELEMENTS):
+        for _ in range(most):
             while (end := self._levels[-1].end) is not None and self._place >= end:
                 if self._place > end:
                     raise ImageError("damaged DICOM: an element reaches beyond the sequence it is in")
@@ -181,6 +185,8 @@ class _Walk:
                 continue
             header = self._header(level.encoding)
             if header is None:
+                if len(self._levels) > 1:
+                    raise ImageError("damaged DICOM: it ends in the middle of a sequence")
                 return
             tag, vr, length, inner = header
             if tag == ITEM_END and len(self._levels) > 1:
@@ -198,7 +204,7 @@ class _Walk:
                 yield Element(level.path, tag, vr, self._value(length), length, self._place - length)
             else:
                 self._skip(length)
-        raise ImageError(f"it has more than {MAX_ELEMENTS:,} DICOM elements: that is no image")
+        raise ImageError(f"it has more than {most:,} DICOM elements, more than anything that is read here")
 
     def _header(self, encoding: Encoding) -> tuple[int, bytes, int, Encoding] | None:
         """Tag, VR, length of the next element, and how what is inside of it is written; None at the end."""

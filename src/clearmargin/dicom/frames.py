@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 
@@ -171,11 +171,21 @@ def open_dicom(content: bytes) -> DicomFile:
 
 
 def frame_bits(header: Header) -> int:
-    """Bits of one frame that is not compressed."""
-    samples = header.integer(SAMPLES, 1)
-    if header.text(PHOTOMETRIC) == "YBR_FULL_422":
-        samples = 2  # of two neighbours, which share their colour
-    return header.integer(ROWS) * header.integer(COLUMNS) * samples * header.integer(ALLOCATED)
+    """Bits of one frame that is not compressed.
+
+    Raises
+    ------
+    ImageError
+        When it says that neighbours share their colour, and has as many bytes as if none did: some programs name the
+        colours of the compressed file that they unpacked.
+    """
+    count, allocated = header.integer(ROWS) * header.integer(COLUMNS), header.integer(ALLOCATED)
+    if header.text(PHOTOMETRIC) != "YBR_FULL_422":
+        return count * header.integer(SAMPLES, 1) * allocated
+    whole = header.frames * count * 3 * allocated // 8
+    if header.pixels is not None and whole <= header.pixels.length < UNDEFINED:
+        raise ImageError("damaged DICOM: it says YBR_FULL_422, and has more pixel data than that takes")
+    return count * 2 * allocated  # of two neighbours, which share their colour
 
 
 def frame_file(file: DicomFile, number: int) -> bytes:
@@ -190,12 +200,13 @@ def frame_file(file: DicomFile, number: int) -> bytes:
     if not 0 <= number < header.frames:
         raise ImageError(f"the file has {header.frames:,} frames, and no frame {number + 1:,}")
     syntax = EXPLICIT_SYNTAX if header.syntax == DEFLATED_SYNTAX else header.syntax
-    kept = {tag: raw for tag, raw in header.values.items() if tag in STORING | SHOWING and tag != FRAMES}
-    values = {**kept, **header.shared, **header.per_frame.get(number, {})}
+    said = header.of_frame(number)
+    listed = {
+        tag: (raw.vr, raw.value) for tag, raw in said.values.items() if tag in STORING | SHOWING and tag != FRAMES
+    }
     name = syntax.encode() + b"\0" * (len(syntax) % 2)
     pieces = [bytes(PREAMBLE_BYTES) + MAGIC, _element(Encoding(False), SYNTAX, b"UI", name)]
-    listed: dict[int, tuple[bytes, bytes]] = {tag: (raw.vr, raw.value) for tag, raw in values.items()}
-    for tag, table in header.tables.items():
+    for tag, table in said.tables.items():
         inside = b"".join(_element(header.encoding, inner, raw.vr, raw.value) for inner, raw in sorted(table.items()))
         listed[tag] = b"SQ", _tagged(header.encoding, ITEM, len(inside)) + inside
     pieces += [_element(header.encoding, tag, *vr_and_value) for tag, vr_and_value in sorted(listed.items())]
@@ -220,7 +231,7 @@ def first_frame(header: Header) -> Header:
     """
     if header.frames < 1:
         raise ImageError("a DICOM file without an image")
-    return replace(header, values={**header.values, **header.shared, **header.per_frame.get(0, {})})
+    return header.of_frame(0)
 
 
 def _items(data: bytes, place: int) -> list[tuple[int, int]]:

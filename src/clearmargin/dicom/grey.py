@@ -107,7 +107,7 @@ def _levels(stored: np.ndarray, counts: np.ndarray, header: Header, window: Wind
         return windowed(values, *window, "LINEAR")
     if window == "file":
         if VOI_LUT in header.tables:
-            table = _table(header.tables[VOI_LUT], LUT_DESCRIPTOR, LUT_DATA, header)
+            table = _table(header.tables[VOI_LUT], LUT_DESCRIPTOR, LUT_DATA, header, signed=_below_zero(header))
             return table.look_up(np.round(values)) / table.largest
         centers, widths = header.numbers(CENTER), header.numbers(WIDTH)
         function = header.text(FUNCTION) or "LINEAR"
@@ -145,10 +145,20 @@ def windowed(values: np.ndarray, center: float, width: float, function: str) -> 
 
 def _whole_range(values: np.ndarray, header: Header) -> np.ndarray:
     """All that the bits can hold, from black to white: as a picture without a window is meant."""
+    return _between(values, *_ends(header))
+
+
+def _ends(header: Header) -> tuple[float, float]:
+    """The lowest and the highest value, in the unit of the modality, that the bits can hold."""
     bits = header.integer(STORED)
     lowest = -(1 << bits - 1) if header.signed else 0
     ends = _rescaled(np.array([lowest, lowest + (1 << bits) - 1], dtype=np.float64), header)
-    return _between(values, ends.min(), ends.max())
+    return float(ends.min()), float(ends.max())
+
+
+def _below_zero(header: Header) -> bool:
+    """Whether values can be negative once they are rescaled, as those of a CT that stores none."""
+    return header.signed or _ends(header)[0] < 0
 
 
 def _stretched(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -168,7 +178,8 @@ def _between(values: np.ndarray, low: float, high: float) -> np.ndarray:
 def _rescaled(stored: np.ndarray, header: Header) -> np.ndarray:
     """Values in the unit of the modality, such as Hounsfield's."""
     if MODALITY_LUT in header.tables:
-        return _table(header.tables[MODALITY_LUT], LUT_DESCRIPTOR, LUT_DATA, header).look_up(stored)
+        table = _table(header.tables[MODALITY_LUT], LUT_DESCRIPTOR, LUT_DATA, header, signed=header.signed)
+        return table.look_up(stored)
     slope, intercept = header.numbers(SLOPE), header.numbers(INTERCEPT)
     if (header.text(SLOPE) and not slope) or (header.text(INTERCEPT) and not intercept):
         raise ImageError("damaged DICOM: its rescale slope or intercept is no number")
@@ -189,21 +200,28 @@ def colours(stored: np.ndarray, header: Header) -> np.ndarray:
     """
     if SEGMENTED_PALETTE in header.values:
         raise ImageError("its DICOM palette is in segments, which are not read here")
+    tables = [
+        _table(header.values, descriptor, data, header, signed=header.signed)
+        for descriptor, data in zip(PALETTE_DESCRIPTORS, PALETTE_DATA, strict=True)
+    ]
+    # Some programs say 16 bits and write 8.
+    eight = max(table.entries.max() for table in tables) < 1 << _EIGHT_BITS
+    places = stored.astype(np.int64)
     channels = []
-    for descriptor, data in zip(PALETTE_DESCRIPTORS, PALETTE_DATA, strict=True):
-        table = _table(header.values, descriptor, data, header)
+    for table in tables:
         # The upper byte of 16 bits: programs write 0xFF00 as well as 0xFFFF for the brightest.
-        shades = table.entries.astype(np.int64) >> max(0, table.largest.bit_length() - _EIGHT_BITS)
-        channels.append(Table(table.first, shades, 255).look_up(stored.astype(np.int64)))
+        lower = 0 if eight else max(0, table.largest.bit_length() - _EIGHT_BITS)
+        channels.append(Table(table.first, table.entries.astype(np.int64) >> lower, 255).look_up(places))
     return np.stack(channels, axis=-1).astype(np.uint8)
 
 
-def _table(values: Values, descriptor: int, data: int, header: Header) -> Table:
+def _table(values: Values, descriptor: int, data: int, header: Header, *, signed: bool) -> Table:
+    """A lookup table; ``signed`` tells whether its first value can be negative, where the file does not."""
     said, raw = values.get(descriptor, Raw(b"", b"")), values.get(data, Raw(b"", b""))
     if len(said.value) < 6:
         raise ImageError("damaged DICOM: a lookup table without a description")
     order = header.encoding.order
-    signed = said.vr == b"SS" or (said.vr != b"US" and header.signed)
+    signed = said.vr == b"SS" or (said.vr != b"US" and signed)
     length, _, bits = struct.unpack_from(f"{order}HHH", said.value)
     first = struct.unpack_from(f"{order}{'h' if signed else 'H'}", said.value, 2)[0]
     length = length or 65536

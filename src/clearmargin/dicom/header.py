@@ -6,7 +6,7 @@ import math
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import IO, NamedTuple
 
@@ -39,7 +39,7 @@ MAX_FRAMES = 2_000
 
 # PS3.6, chapter 6: all that is ever read, by its tag.
 SYNTAX, STORAGE_CLASS = 0x00020010, 0x00020002
-SOP_CLASS, SOP_INSTANCE, PATIENT, STUDY, SERIES = 0x00080016, 0x00080018, 0x00100020, 0x0020000D, 0x0020000E
+SOP_INSTANCE, PATIENT, STUDY, SERIES = 0x00080018, 0x00100020, 0x0020000D, 0x0020000E
 SAMPLES, PHOTOMETRIC, PLANAR, FRAMES = 0x00280002, 0x00280004, 0x00280006, 0x00280008
 ROWS, COLUMNS, ALLOCATED, STORED = 0x00280010, 0x00280011, 0x00280100, 0x00280101
 HIGH_BIT, SIGNED = 0x00280102, 0x00280103
@@ -52,7 +52,7 @@ SHARED, PER_FRAME, FRAME_RESCALE, FRAME_WINDOW = 0x52009229, 0x52009230, 0x00289
 OFFSETS = 0x7FE00001  # extended offset table
 
 SHOWING = frozenset((CENTER, WIDTH, FUNCTION, INTERCEPT, SLOPE))
-IDENTITY = frozenset((SOP_CLASS, SOP_INSTANCE, PATIENT, STUDY, SERIES, BURNED_IN))
+IDENTITY = frozenset((SOP_INSTANCE, PATIENT, STUDY, SERIES, BURNED_IN))
 STORING = frozenset(
     (
         *(SAMPLES, PHOTOMETRIC, PLANAR, FRAMES, ROWS, COLUMNS, ALLOCATED, STORED, HIGH_BIT, SIGNED),
@@ -64,7 +64,11 @@ STORING = frozenset(
 )
 _WANTED = SHOWING | IDENTITY | STORING | {LUT_DESCRIPTOR, LUT_DATA, OFFSETS}
 _SEQUENCES = frozenset((MODALITY_LUT, VOI_LUT, SHARED, PER_FRAME, FRAME_RESCALE, FRAME_WINDOW))
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_TABLE = frozenset((LUT_DESCRIPTOR, LUT_DATA))
+# Each text matches in one way only: a pattern that could part the digits in many would try them all.
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
+_LONGEST_NUMBER = 64  # characters; the standard has 16
+_MOST_META = 1_000  # elements; the standard has about 20
 
 
 class Raw(NamedTuple):
@@ -85,6 +89,21 @@ class Pixels(NamedTuple):
 Values = Mapping[int, Raw]
 
 
+class Said(NamedTuple):
+    """What is said of all frames, or of one.
+
+    Attributes
+    ----------
+    values
+        By tag.
+    tables
+        Descriptor and data of the first modality LUT and VOI LUT, by the tag of their sequence.
+    """
+
+    values: dict[int, Raw]
+    tables: dict[int, dict[int, Raw]]
+
+
 @dataclass(frozen=True)
 class Header:
     """What is read of a DICOM file.
@@ -98,7 +117,7 @@ class Header:
     tables
         Descriptor and data of the first modality LUT and VOI LUT, by the tag of their sequence.
     shared, per_frame
-        Rescale and window of all frames, and of each one (by its number from 0), where the file has them apart.
+        Rescale, window and VOI LUT of all frames, and of each one (by its number from 0), where it has them apart.
     storage_class
         What kind of object it says it is, in its first lines.
     pixels
@@ -109,8 +128,8 @@ class Header:
     encoding: Encoding
     values: Values
     tables: Mapping[int, Values]
-    shared: Values
-    per_frame: Mapping[int, Values]
+    shared: Said
+    per_frame: Mapping[int, Said]
     storage_class: str
     pixels: Pixels | None
 
@@ -121,7 +140,16 @@ class Header:
     @property
     def is_directory(self) -> bool:
         """Whether it lists other files and holds no image of its own."""
-        return DIRECTORY_CLASS in (self.storage_class, self.text(SOP_CLASS))
+        return self.storage_class == DIRECTORY_CLASS
+
+    def of_frame(self, number: int) -> Header:
+        """The same with what is said of one frame, counted from 0."""
+        own = self.per_frame.get(number, Said({}, {}))
+        return replace(
+            self,
+            values={**self.values, **self.shared.values, **own.values},
+            tables={**self.tables, **self.shared.tables, **own.tables},
+        )
 
     @cached_property
     def frames(self) -> int:
@@ -149,7 +177,7 @@ class Header:
     def numbers(self, tag: int) -> list[float]:
         """Numbers that are written as text; none when there are none, or one of them is not finite."""
         pieces = [piece.strip(" \0") for piece in self.text(tag).split("\\")]
-        if not all(_NUMBER.fullmatch(piece) for piece in pieces):
+        if not all(len(piece) <= _LONGEST_NUMBER and _NUMBER.fullmatch(piece) for piece in pieces):
             return []
         numbers = [float(piece) for piece in pieces]
         return numbers if all(map(math.isfinite, numbers)) else []
@@ -221,7 +249,10 @@ def read_header(stream: IO[bytes], head: bytes = b"") -> Header:
     ImageError
         When it is not DICOM, damaged, or coded in a way that is not read here.
     """
-    return _gathered(open_data_set(stream, head))
+    file = open_data_set(stream, head)
+    if file.storage_class == DIRECTORY_CLASS:  # the many elements of a large one say nothing of pixels
+        return Header(file.syntax, file.encoding, {}, {}, Said({}, {}), {}, file.storage_class, None)
+    return _gathered(file)
 
 
 class DataSet(NamedTuple):
@@ -300,7 +331,10 @@ class _Rest:
 def _meta(rest: _Rest) -> dict[int, Raw]:
     """The first lines of a file (group 0002), which are always explicit little endian."""
     found: dict[int, Raw] = {}
-    while len(head := rest.peek(12)) >= 8 and head[:2] == b"\x02\0":
+    for _ in range(_MOST_META):
+        head = rest.peek(12)
+        if len(head) < 8 or head[:2] != b"\x02\0":
+            return found
         if head[4:6] in (b"OB", b"UN", b"UT"):
             length, header = struct.unpack_from("<L", head, 8)[0] if len(head) == 12 else 0, 12
         else:
@@ -311,7 +345,7 @@ def _meta(rest: _Rest) -> dict[int, Raw]:
             found[tag] = Raw(head[4:6], rest.read(length))
         else:
             rest.seek(length, 1)
-    return found
+    raise ImageError(f"damaged DICOM: more than {_MOST_META:,} elements before its data set")
 
 
 def _guessed(rest: _Rest) -> str:
@@ -325,10 +359,8 @@ def _guessed(rest: _Rest) -> str:
 
 
 def _gathered(file: DataSet) -> Header:
-    values: dict[int, Raw] = {}
-    tables: dict[int, dict[int, Raw]] = {}
-    shared: dict[int, Raw] = {}
-    per_frame: dict[int, dict[int, Raw]] = {}
+    top, shared = Said({}, {}), Said({}, {})
+    per_frame: dict[int, Said] = {}
     pixels = None
     for element in bounded(elements(file.data, file.encoding, _WANTED, _SEQUENCES)):
         raw, tag = Raw(element.vr, element.value), element.tag
@@ -336,11 +368,16 @@ def _gathered(file: DataSet) -> Header:
             if tag == PIXEL_DATA:
                 pixels = Pixels(element.vr, element.length, file.start + element.place)
             else:
-                values[tag] = raw
+                top.values[tag] = raw
             continue
-        outer, number = element.path[0]
-        if len(element.path) == 1 and outer in (MODALITY_LUT, VOI_LUT) and number == 0:
-            tables.setdefault(outer, {})[tag] = raw
-        elif len(element.path) == 2 and tag in SHOWING and element.path[1][1] == 0:
-            (shared if outer == SHARED else per_frame.setdefault(number, {}))[tag] = raw
-    return Header(file.syntax, file.encoding, values, tables, shared, per_frame, file.storage_class, pixels)
+        (outer, number), *inner = element.path
+        if outer not in (SHARED, PER_FRAME):
+            if not inner and outer in (MODALITY_LUT, VOI_LUT) and number == 0 and tag in _TABLE:
+                top.tables.setdefault(outer, {})[tag] = raw
+            continue
+        said = shared if outer == SHARED else per_frame.setdefault(number, Said({}, {}))
+        if len(inner) == 1 and inner[0][1] == 0 and tag in SHOWING:
+            said.values[tag] = raw
+        elif inner == [(FRAME_WINDOW, 0), (VOI_LUT, 0)] and tag in _TABLE:
+            said.tables.setdefault(VOI_LUT, {})[tag] = raw
+    return Header(file.syntax, file.encoding, top.values, top.tables, shared, per_frame, file.storage_class, pixels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from clearmargin import __version__
 from clearmargin.exported import About, ExportedContender, describe_contender, exported_contender
 from clearmargin.exporting.graph import onnx_bytes
 from clearmargin.exporting.parity import Parity, check_parity
-from clearmargin.exporting.samples import RunData, samples_to_compare
+from clearmargin.exporting.samples import ORIGINALS, RunData, samples_to_compare
 from clearmargin.files import write_bytes
 from clearmargin.records import Columns
 from clearmargin.runs import Run
@@ -44,7 +45,10 @@ def make_onnx(
     if with_preprocessing:
         about = about.model_copy(update={"input": _input(contender, about)})
     exported = exported_contender(onnx_bytes(contender, about), path)
-    return exported, check_parity(contender, exported, samples_to_compare(run, contender, data))
+    samples = samples_to_compare(run, contender, data)
+    if about.input == "image" and data is not None:
+        samples = replace(samples, originals=data.originals(ORIGINALS))
+    return exported, check_parity(contender, exported, samples)
 
 
 def _input(contender: TrainedContender, about: About) -> str:
@@ -92,7 +96,9 @@ def parity_notes(parity: Parity) -> Iterator[str]:
         f"({parity.tolerance:g} is allowed)."
     )
     if parity.framed is not None:
-        yield f"On {parity.n_framed} made-up pictures that the graph frames itself: at most {parity.framed:.1e} off."
+        real = f" and {parity.n_originals} files of the data" if parity.n_originals else ""
+        made_up = parity.n_framed - parity.n_originals
+        yield f"On {made_up} made-up pictures{real} that the graph frames itself: at most {parity.framed:.1e} off."
     if parity.as_predicted > parity.tolerance:
         yield (
             "`clearmargin predict RUN` computes in the number format of training, and its answers differ from the "

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import PIL
 import torch
 from PIL import Image
 
-from clearmargin.decoding import prepared_pixels
-from clearmargin.errors import WorkError
+from clearmargin.decoding import prepared_pixels, whole_picture
+from clearmargin.errors import ImageError, WorkError
 from clearmargin.exported import ExportedContender, softmax
 from clearmargin.exporting.network import plain_network
 from clearmargin.exporting.samples import Samples
@@ -20,7 +22,7 @@ from clearmargin.records import Columns, Preprocessing
 from clearmargin.trained import BATCH, TrainedContender
 
 TOLERANCE = 1e-4
-SHAPES = ((97, 150), (230, 141), (33, 310), (700, 400))  # height and width of pictures that have to be framed
+MOST_PIXELS = 16_000_000  # of a picture that the graph frames: it holds it several times, in wider numbers
 SEED = 1
 
 
@@ -39,8 +41,8 @@ class Parity:
     probabilities
         Largest difference of a probability; None for a regression.
     framed
-        Of ``n_framed`` pictures of other sizes: largest difference of what comes out, as above; None where the file
-        does no framing.
+        Of ``n_framed`` pictures of all sizes, ``n_originals`` of them files of the data: largest difference of what
+        comes out, as above; None where the file does no framing.
     as_predicted
         Largest difference of a probability (or of a number in the unit of the target) from `clearmargin predict RUN`,
         which computes in the precision of training.
@@ -53,6 +55,7 @@ class Parity:
     probabilities: float | None
     framed: float | None
     n_framed: int
+    n_originals: int
     as_predicted: float
     tolerance: float = TOLERANCE
 
@@ -71,7 +74,7 @@ def check_parity(contender: TrainedContender, exported: ExportedContender, sampl
     """
     own = reference(contender)(samples.values)
     theirs = given(exported, samples.values)
-    framed = _framed(contender, exported) if exported.about.input == "image" else None
+    made_up, originals = _framed(contender, exported, samples) if exported.about.input == "image" else ([], [])
     classes = bool(contender.classes)
     scale = exported.about.temperature
     parity = Parity(
@@ -80,17 +83,25 @@ def check_parity(contender: TrainedContender, exported: ExportedContender, sampl
         n=len(own),
         outputs=relative(own, theirs),
         probabilities=float(np.abs(softmax(own / scale) - softmax(theirs / scale)).max()) if classes else None,
-        framed=framed,
-        n_framed=0 if framed is None else len(SHAPES),
+        framed=max((*made_up, *originals), default=None),
+        n_framed=len(made_up) + len(originals),
+        n_originals=len(originals),
         as_predicted=_from_predict(contender, exported, samples.values),
     )
-    worst = max(parity.outputs, parity.probabilities or 0.0, parity.framed or 0.0)
-    if not worst <= TOLERANCE:
-        raise WorkError(
-            f"The exported file does not answer as '{contender.name}' does: on {samples.origin} it is up to "
-            f"{worst:.2g} off, and {TOLERANCE:g} is allowed. Nothing was written."
-        )
+    apart = max(parity.outputs, parity.probabilities or 0.0)
+    if not apart <= TOLERANCE:
+        raise WorkError(_off(contender, samples.origin, apart))
+    if not (parity.framed or 0.0) <= TOLERANCE:
+        where = f"pictures that the graph resizes itself, as Pillow 13 does (this is Pillow {PIL.__version__})"
+        raise WorkError(_off(contender, where, parity.framed or 0.0))
     return parity
+
+
+def _off(contender: TrainedContender, where: str, apart: float) -> str:
+    return (
+        f"The exported file does not answer as '{contender.name}' does: on {where} it is up to {apart:.2g} off, and "
+        f"{TOLERANCE:g} is allowed. Nothing was written."
+    )
 
 
 def reference(contender: TrainedContender) -> Callable[[np.ndarray], np.ndarray]:
@@ -130,15 +141,51 @@ def _from_predict(contender: TrainedContender, exported: ExportedContender, valu
     return float(np.abs(contender.probabilities(pixels) - exported.probabilities(pixels)).max())
 
 
-def _framed(contender: TrainedContender, exported: ExportedContender) -> float:
-    """The same of seeded pictures that the graph frames itself, against those that our decoding framed."""
+def shapes(side: int) -> tuple[tuple[int, int], ...]:
+    """Height and width of pictures on which framing for ``side`` takes every way that it has.
+
+    As large as what is wanted; reduced by a whole factor before it is resized; tall, where columns come before rows;
+    wide; enlarged.
+    """
+    far = min(7 * side, math.isqrt(MOST_PIXELS) - 5)
+    return (
+        (side, side),
+        (far, far + 5),
+        (5 * side // 2, side // 2),
+        (side // 2, 5 * side // 2),
+        (side // 3, side // 4),
+    )
+
+
+def _framed(
+    contender: TrainedContender, exported: ExportedContender, samples: Samples
+) -> tuple[list[float], list[float]]:
+    """Differences on pictures that the graph frames itself, against our decoding: of made-up ones, and of originals."""
     how = contender.preprocessing
     if not isinstance(how, Preprocessing):
         raise WorkError(f"'{contender.name}' takes rows of a table, and nothing is framed.")
+    answers = reference(contender)
+
+    def apart(content: bytes | np.ndarray, picture: np.ndarray) -> float:
+        return relative(answers(prepared_pixels(content, how)[None]), exported.outputs_of(picture[None]))
+
+    made_up = [apart(picture, picture) for picture in _made_up(how.size_px)]
+    return made_up, [apart(content, picture) for content, picture in _decoded(samples, how)]
+
+
+def _made_up(side: int) -> Iterator[np.ndarray]:
+    """Seeded pictures of these shapes, uint8 (height, width, 3)."""
     random = np.random.default_rng(SEED)
-    answers, worst = reference(contender), 0.0
-    for height, width in SHAPES:
-        coarse = Image.fromarray(random.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8))
-        picture = np.asarray(coarse.resize((width, height), Image.Resampling.BILINEAR))
-        worst = max(worst, relative(answers(prepared_pixels(picture, how)[None]), exported.outputs_of(picture[None])))
-    return worst
+    for height, width in shapes(side):
+        size = (max(1, height // 8), max(1, width // 8), 3)
+        coarse = Image.fromarray(random.integers(0, 256, size, dtype=np.uint8))
+        yield np.asarray(coarse.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _decoded(samples: Samples, how: Preprocessing) -> Iterator[tuple[bytes | np.ndarray, np.ndarray]]:
+    """Each original with its picture in full size; those that are too large for the graph are left out."""
+    for content in samples.originals:
+        try:
+            yield content, whole_picture(content, how.window, MOST_PIXELS)
+        except ImageError:
+            continue

@@ -25,6 +25,9 @@ from clearmargin.evaluation.metrics import predicted_index
 from clearmargin.evaluation.neighbours import evenly_spaced
 from clearmargin.exported import ExportedContender, exported_contender, softmax
 from clearmargin.exporting.graph import describe_model
+from clearmargin.exporting.onnx_file import Made
+from clearmargin.exporting.parity import Parity
+from clearmargin.exporting.places import MADE_BY, account_beside
 from clearmargin.exporting.samples import RunData
 from clearmargin.files import write_bytes, write_json
 from clearmargin.records import Predictions, Progress
@@ -37,10 +40,13 @@ TIMED_IMAGES = 64
 BUSY = "Timed on this machine as busy as it was; times change from machine to machine, their ratio less so."
 
 
-def write_quantised(
-    run: Run, exported: ExportedContender, path: Path, data: RunData, progress: Progress
-) -> dict[str, Any]:
-    """Quantise an exported network, compare the two, and write the file and ``PATH.json`` with what was found.
+def write_quantised(run: Run, made: Made, path: Path, data: RunData, progress: Progress) -> dict[str, Any]:
+    """Quantise an exported network, compare the two, and write what was found (``PATH.json``) and the file.
+
+    Parameters
+    ----------
+    made
+        The file in float32, and how near it is to the network.
 
     Raises
     ------
@@ -49,6 +55,7 @@ def write_quantised(
     WorkError
         When onnxruntime can't quantise it.
     """
+    exported, parity = made
     if not exported.classes or exported.about.columns is not None:
         raise UsageError("--int8 is for networks that classify images.")
     learned, judged = data.of("train"), data.of("validation")
@@ -61,15 +68,25 @@ def write_quantised(
     small = exported_contender(content, path)
     said = [_answers(one, data, judged, progress) for one in (exported, small)]
     found = {
+        "made_by": MADE_BY,
         **_costs(run, exported, data, judged, said),
         "calibration_images": len(chosen),
         "speed": _speed(exported, small, data.read(judged[:TIMED_IMAGES])),
         "bytes": {"float32": len(exported.content), "int8": len(content)},
     }
+    write_json(account_beside(path), found)
     write_bytes(path, content)
-    write_json(path.with_suffix(".json"), found)
-    told = {"format": "onnx", "contender": exported.name, "file": str(path), "input": "normalised"}
-    return {**told, "int8": found, "notes": list(_notes(path, found))}
+    return {
+        "format": "onnx",
+        "contender": exported.name,
+        "file": str(path),
+        "bytes": len(content),
+        "sha256": small.identity(),
+        "input": "normalised",
+        "float32_parity": parity.as_json(),
+        "int8": found,
+        "notes": list(_notes(path, found, parity)),
+    }
 
 
 def _starts(rows: np.ndarray) -> range:
@@ -177,9 +194,11 @@ def _speed(exported: ExportedContender, small: ExportedContender, pixels: np.nda
     }
 
 
-def _notes(path: Path, found: dict[str, Any]) -> Iterator[str]:
+def _notes(path: Path, found: dict[str, Any], parity: Parity) -> Iterator[str]:
     pair, speed, size = found["comparison"], found["speed"], found["bytes"]
     yield f"Written: {path} ({size['int8'] / 1e6:,.1f} MB; in float32 {size['float32'] / 1e6:,.1f} MB)"
+    worst = max(parity.outputs, parity.probabilities or 0.0)
+    yield f"In float32 it was at most {worst:.1e} off the network, on {parity.samples}."
     yield f"Ranges of activations from {found['calibration_images']} images of the training part."
     yield (
         "On the validation part: "
@@ -199,7 +218,7 @@ def _notes(path: Path, found: dict[str, Any]) -> Iterator[str]:
         f"{speed['int8_ms']:.3g} ms an image instead of {speed['float32_ms']:.3g}: {speed['times_as_fast']:.2f} times "
         f"as fast ({spread}). {BUSY}"
     )
-    yield f"All of it: {path.with_suffix('.json')}"
+    yield f"All of it: {account_beside(path)}"
 
 
 def _accuracy(name: str, figure: dict[str, Any]) -> str:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from clearmargin.columns import table_inputs
-from clearmargin.errors import RunFolderError, UsageError
+from clearmargin.errors import ImageError, RunFolderError, UsageError
 from clearmargin.evaluation.neighbours import evenly_spaced
 from clearmargin.pixels import open_pixels, stored_pixels
 from clearmargin.preparation import named, open_data, own_column
-from clearmargin.records import Columns, Part, Preprocessing, Progress, Rows, Split
+from clearmargin.records import Columns, Part, Preprocessing, Progress, Rows, Source, Split
 from clearmargin.runs import Run, read_json
 from clearmargin.sources import Table
+from clearmargin.sources.image_files import ImageFiles
 from clearmargin.split import read_split
 from clearmargin.trained import TrainedContender
 
 COMPARED = 32  # samples; ImageNet-sized networks answer so many in seconds
+ORIGINALS = 8  # files, where the graph frames pictures itself
 SEED = 0
 
 
@@ -35,11 +38,14 @@ class Samples:
         In words, for a reader.
     real
         False for made-up ones.
+    originals
+        Some of the images as their files hold them, or as arrays; only where pictures are to be framed.
     """
 
     values: np.ndarray
     origin: str
     real: bool
+    originals: Sequence[bytes | np.ndarray] = ()
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,14 @@ class RunData:
         Row of each sample by its name.
     split
         Who went where.
+    source
+        Where the images come from, when it is at hand.
     """
 
     rows: Rows
     places: dict[str, int]
     split: Split
+    source: Source | None = None
 
     def of(self, part: Part) -> np.ndarray:
         """Places in the split, int64 (samples,), of those of a part that could be read."""
@@ -68,6 +77,23 @@ class RunData:
     def read(self, listed: np.ndarray) -> np.ndarray:
         """Samples by their places in the split, in that order."""
         return self.rows.read(np.array([self.places[self.split.names[row]] for row in listed], dtype=np.int64))
+
+    def originals(self, count: int) -> list[bytes | np.ndarray]:
+        """Up to so many images of the training and validation part as they are stored; none without a source."""
+        if self.source is None:
+            return []
+        learned = {self.split.names[row] for row in (*self.of("train"), *self.of("validation"))}
+        source, chosen = self.source, [sample for sample in self.source.samples if sample.name in learned]
+        if isinstance(source, ImageFiles):  # which reads those alone
+            spread = evenly_spaced(np.zeros(len(chosen), dtype=np.int64), count)
+            source = replace(source, samples=tuple(chosen[place] for place in spread))
+        found: list[bytes | np.ndarray] = []
+        for sample, content in zip(source.samples, source.read(), strict=False):
+            if sample.name in learned and not isinstance(content, ImageError):
+                found.append(content)
+            if len(found) == count:
+                break
+        return found
 
 
 def open_run_data(run: Run, contender: TrainedContender, data: str, progress: Progress) -> RunData:
@@ -95,7 +121,8 @@ def open_run_data(run: Run, contender: TrainedContender, data: str, progress: Pr
         inputs = table_inputs(source)
     else:
         inputs = open_pixels(source, how, progress=lambda done, total: progress("Reading images", done, total, ""))
-    return RunData(inputs.rows, {sample.name: row for row, sample in enumerate(inputs.samples)}, split)
+    places = {sample.name: row for row, sample in enumerate(inputs.samples)}
+    return RunData(inputs.rows, places, split, None if isinstance(source, Table) else source)
 
 
 def samples_to_compare(run: Run, contender: TrainedContender, data: RunData | None) -> Samples:

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from clearmargin import __version__
-from clearmargin.errors import UsageError, WorkError
+from clearmargin.errors import WorkError
 from clearmargin.exported import About, describe_contender
 from clearmargin.exporting.parity import TOLERANCE, reference, relative
+from clearmargin.exporting.places import LOADER_BEGINS, loader_beside
 from clearmargin.exporting.samples import RunData, Samples, samples_to_compare
 from clearmargin.exporting.torch_code import network_code
 from clearmargin.files import file_sha256, write_tensors, write_text
@@ -22,7 +23,7 @@ from clearmargin.models.inputs import to_input
 from clearmargin.runs import Run
 from clearmargin.trained import TrainedContender
 
-_PAGE = '''"""A model that clearmargin {version} exported, in plain PyTorch. Research use only, not a medical device."""
+_PAGE = '''{begins}{version} exported, in plain PyTorch. Research use only, not a medical device."""
 
 from pathlib import Path
 
@@ -49,19 +50,15 @@ def export_torch(run: Run, contender: TrainedContender, path: Path, data: RunDat
     ------
     WorkError
         When the code does not answer as the network does: then nothing is written.
-    UsageError
-        When the path has no name ending that leaves room for the two.
     """
-    loader = path.with_suffix(".py")
-    if path.suffix != ".safetensors":
-        raise UsageError(f"--out {path} must end in .safetensors: the code that loads it goes beside it, in {loader}.")
+    loader = loader_beside(path)
     about = describe_contender(contender, version=__version__, leaky=bool(run.evaluation.get("leaky")))
     code = loader_code(contender, about, path.name)
     samples = samples_to_compare(run, contender, data)
     apart = _compare(contender, code, samples)
     tensors = {name: tensor.contiguous() for name, tensor in contender.network.state_dict().items()}
-    write_tensors(path, tensors, about.as_properties())
     write_text(loader, code)
+    write_tensors(path, tensors, about.as_properties())
     return {
         "format": "torch",
         "contender": contender.name,
@@ -83,14 +80,15 @@ def loader_code(contender: TrainedContender, about: About, weights: str) -> str:
         taken = f"float32 (batch, 1, {len(about.columns)}), each column (value - MEAN) / STD"
     else:
         sides = f"{about.channels}, {about.size_px}, {about.size_px}"
-        framing = f"{about.color}, {about.fit}"
-        taken = f"float32 (batch, {sides}), {framing}, each channel (pixel / 255 - MEAN) / STD"
+        constants = {"PREPROCESSING": _preprocessing(about), **constants}
+        taken = f"float32 (batch, {sides}), prepared as PREPROCESSING says, each channel (pixel / 255 - MEAN) / STD"
     if about.target is not None:
         made = f"(batch, 1), the target is that times {about.target.std!r} plus {about.target.mean!r}"
     else:
         constants = {"CLASSES": about.classes, **constants, "TEMPERATURE": about.temperature}
         made = f"logits (batch, {len(about.classes or ())}): softmax(logits / TEMPERATURE)"
     return _PAGE.format(
+        begins=LOADER_BEGINS,
         version=about.version,
         constants="\n".join(f"{name} = {value!a}" for name, value in constants.items()),
         classes="\n\n\n".join(("", *classes)).lstrip("\n"),
@@ -99,6 +97,12 @@ def loader_code(contender: TrainedContender, about: About, weights: str) -> str:
         made=made,
         network=network,
     )
+
+
+def _preprocessing(about: About) -> dict[str, Any]:
+    """How a picture becomes what goes in, under the names that recipes have for it."""
+    said = {name: getattr(about, name) for name in ("size_px", "fit", "color", "trim", "intensity")}
+    return {**said, "window": about.window or "file"}
 
 
 def _compare(contender: TrainedContender, code: str, samples: Samples) -> float:

@@ -10,6 +10,7 @@ from clearmargin.errors import MissingExtraError, WeightsError
 
 LARGEST_BYTES = 1 << 30
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+RUNTIME_DOMAINS = ("com.microsoft", "com.ms.", "org.pytorch.")  # onnxruntime has operations of its own in them
 INPUT_TYPES = {1: "float32", 10: "float16", 11: "float64"}  # TensorProto's numbers and NumPy's names
 DEEPEST = 20  # graphs within graphs
 
@@ -95,9 +96,14 @@ def check_graph(content: bytes, name: str, types: Mapping[int, str] = INPUT_TYPE
 
 
 def _check_plain(model: Any, onnx: Any, name: str) -> None:
-    own = {function.domain for function in model.functions}
+    own = {
+        (function.domain, function.name, function.overload)
+        for function in model.functions
+        if not function.domain.startswith(RUNTIME_DOMAINS)
+    }
     nodes = [node for body in (model.graph, *model.functions) for node in _nodes(body, name)]
-    strange = sorted({node.domain for node in nodes} - set(DOMAINS) - own)
+    foreign = (node for node in nodes if node.domain not in DOMAINS)
+    strange = sorted({node.domain for node in foreign if (node.domain, node.op_type, node.overload) not in own})
     if strange:
         raise WeightsError(
             f"{name} uses operations of {', '.join(map(repr, strange[:5]))}, which take a library of their own: only "

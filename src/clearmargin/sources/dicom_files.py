@@ -85,34 +85,23 @@ def survey(container: Container, names: Iterable[str]) -> dict[str, DicomEntry]:
     return found
 
 
-def count_frames(path: Path) -> int:
-    """How many images a DICOM file holds; 1 also where that can't be read, 0 for what is not DICOM.
+def dicom_entry(path: Path) -> DicomEntry | None:
+    """What is known of one file on disk; None for what is not DICOM.
 
     Raises
     ------
     MissingExtraError
         When it is DICOM, and the libraries to read it are not there.
     """
+    named = extension(path.name) in DICOM_EXTENSIONS
     try:
         with path.open("rb") as file:
-            entry = _looked_at(file, named=extension(path.name) in DICOM_EXTENSIONS)
+            entry = _looked_at(file, named=named)
     except OSError:
-        return 0
-    if entry is None:
-        return 0
-    require_dicom()
-    return entry.frames
-
-
-def is_dicom_image(path: Path) -> bool:
-    """Whether a file in a folder is called like DICOM, or is DICOM with an image in it.
-
-    Raises
-    ------
-    MissingExtraError
-        As `count_frames`.
-    """
-    return may_be_dicom(path.name) and (extension(path.name) in DICOM_EXTENSIONS or count_frames(path) > 0)
+        entry = DicomEntry(1) if named else None
+    if entry is not None:
+        require_dicom()
+    return entry
 
 
 def _looked_at(stream: IO[bytes] | ImageError, *, named: bool) -> DicomEntry | None:
@@ -199,15 +188,16 @@ def hashed_groups(entries: Mapping[str, DicomEntry]) -> dict[str, str]:
     over identifiers and pixels of every file (HMAC-SHA-256): who has no more than a run folder has not the key, and
     who has the key has the files. The same files give the same groups on every machine, other files other ones.
 
-    One patient in several studies everywhere is nobody: then the studies are taken.
+    A file without a patient has the one that others of its study or series name. One patient in several studies
+    everywhere is nobody: then the studies are taken.
     """
     named = {name: entry for name, entry in entries.items() if entry.own}
     key = hashlib.sha256(b"".join(sorted(entry.own for entry in named.values()))).digest()
-    nobody = _one_patient(named.values())
+    nobody, known = _one_patient(named.values()), _patients_of(named.values())
     groups = {}
     for name, entry in named.items():
-        patient = "" if nobody or _is_nobody(entry.patient) else entry.patient
-        told = (("patient", patient), ("study", entry.study), ("series", entry.series))
+        own = known.get(entry.study) or known.get(entry.series, "") if _is_nobody(entry.patient) else entry.patient
+        told = (("patient", "" if nobody else own), ("study", entry.study), ("series", entry.series))
         kind, said = next((pair for pair in told if pair[1]), ("", ""))
         if said:
             digest = hmac.new(key, f"{kind}\0{said}".encode(), hashlib.sha256).hexdigest()
@@ -219,20 +209,33 @@ def _is_nobody(patient: str) -> bool:
     return patient.casefold() in _NOBODY
 
 
-def _one_patient(entries: Iterable[DicomEntry]) -> bool:
-    """Whether all files name one patient and several studies."""
+def _patients_of(entries: Iterable[DicomEntry]) -> dict[str, str]:
+    """Patient by study and by series, from files that name somebody; without those for which they name several."""
+    said: dict[str, set[str]] = {}
+    for entry in entries:
+        if not _is_nobody(entry.patient):
+            for place in filter(None, (entry.study, entry.series)):
+                said.setdefault(place, set()).add(entry.patient)
+    return {place: next(iter(patients)) for place, patients in said.items() if len(patients) == 1}
+
+
+def _one_patient(entries: Iterable[DicomEntry]) -> int:
+    """How many files name one patient in several studies, where these are most and no other names another; else 0."""
     listed = list(entries)
-    patients, studies = {entry.patient for entry in listed}, {entry.study for entry in listed if entry.study}
-    return len(patients) == 1 and not any(map(_is_nobody, patients)) and len(studies) > 1
+    naming = [entry for entry in listed if not _is_nobody(entry.patient)]
+    studies = {entry.study for entry in naming if entry.study}
+    alone = len({entry.patient for entry in naming}) == 1 and len(studies) > 1
+    return len(naming) if alone and 2 * len(naming) > len(listed) else 0
 
 
 def _about_headers(entries: Mapping[str, DicomEntry]) -> Iterator[Finding]:
-    if _one_patient(entry for entry in entries.values() if entry.own):
+    alike = _one_patient(entry for entry in entries.values() if entry.own)
+    if alike:
         yield Finding(
             "one-patient-id",
             "warning",
-            f"All {len(entries):,} DICOM files name the same patient, in several studies: the studies are taken for "
-            "the patients.",
+            f"{alike:,} of {len(entries):,} DICOM files name the same patient, in several studies, and none names "
+            "another: the studies are taken for the patients.",
             "If a patient has several studies, say who is who in a manifest or by a group pattern.",
         )
     burned = tuple(name for name, entry in entries.items() if entry.burned_in)
