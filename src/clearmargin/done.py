@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from clearmargin.errors import DiskError, WorkError
-from clearmargin.files import file_sha256, is_sealed, is_unfinished, remove, sealed, write_json
+from clearmargin.files import file_sha256, is_sealed, remove, sealed, write_json
+from clearmargin.unfinished import is_unfinished
 
 RECORD = "done.json"
 _log = logging.getLogger(__name__)
