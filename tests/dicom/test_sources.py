@@ -241,6 +241,14 @@ def test_a_manifest_names_dicom_files(folder: Path) -> None:
     assert [sample.group for sample in open_source(str(folder / "named.csv")).samples][:3] == ["p1"] * 3
 
 
+def test_every_frame_of_a_file_that_vanished_says_so(folder: Path) -> None:
+    source = open_source(folder)
+    (folder / "glioma" / "cine.IMA").unlink()
+    contents = list(source.read())
+    assert [isinstance(content, ImageError) for content in contents] == [True] * 3 + [False] * 9
+    assert all(str(content) == "not there any more" and content.transient for content in contents[:3])
+
+
 def test_a_manifest_names_single_frames(folder: Path) -> None:
     rows = ["path,label", "glioma/cine.IMA#2,glioma", "glioma/cine.IMA#1,healthy", "healthy/20,healthy"]
     rows += ["glioma/cine.IMA#9,glioma", "healthy/a.png#1,healthy", "glioma/gone.dcm#1,glioma"]
