@@ -263,24 +263,30 @@ def test_no_trial_is_begun_after_the_minutes(recipe, class_folder, tmp_path, mon
     assert [trial.number for trial in done.trials] == [1, 2]  # after 25 and 50 s; not after 75
 
 
-COMPARING = """
-import importlib, sys, time
-from clearmargin.tuning import tune
-recipe, data, out = sys.argv[1:]
-def hanging(*_, **__):
-    print("comparing", flush=True)
-    time.sleep(600)
-importlib.import_module("clearmargin.tuning.tune").Study = hanging
-tune(recipe, trials=2, data=data, out=out, overrides=["training.epochs=1"], progress=lambda *_: None)
+HOLDING = """
+import sys, time
+from filelock import FileLock
+lock = FileLock(sys.argv[1])
+lock.acquire()
+print("held", flush=True)
+time.sleep(60)
 """
 
 
-def test_a_process_waits_for_the_one_that_compares_and_takes_over_when_that_is_killed(recipe, class_folder, tmp_path):
+def test_a_process_waits_for_the_one_that_compares_and_takes_over_when_that_is_killed(
+    tuned, recipe, class_folder, tmp_path
+):
     folder = tmp_path / "t"
-    words = [sys.executable, "-c", COMPARING, *map(str, (recipe, class_folder, folder))]
+    shutil.copytree(tuned.folder, folder)
+    for name in ("report.html", "evaluation.json", "tuning/tuning.json"):
+        (folder / name).unlink()
+    left = folder / "tuning" / "trials" / "00001" / "left.safetensors"
+    left.parent.mkdir(parents=True)  # as if it had been killed when it had told its outcome
+    left.write_bytes(b"left")
     waited = []
+    words = [sys.executable, "-c", HOLDING, str(folder / "tuning" / "report.lock")]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "comparing\n"
+        assert other.stdout.readline() == "held\n"
 
         def waiting(what, *_):
             if what.startswith("Waiting for the process"):
@@ -288,16 +294,10 @@ def test_a_process_waits_for_the_one_that_compares_and_takes_over_when_that_is_k
                 if len(waited) == 2:
                     other.kill()
 
-        left = folder / "tuning" / "trials" / "00001" / "left.safetensors"
-        left.parent.mkdir(parents=True)  # as if it had been killed when it had told its outcome
-        left.write_bytes(b"left")
-        done = tune(
-            recipe, trials=2, data=class_folder, out=folder, resume=True, progress=waiting,
-            overrides=["training.epochs=1"],
-        )  # fmt: skip
+        done = tune(recipe, trials=8, data=class_folder, out=folder, resume=True, progress=waiting)
     assert other.returncode == -signal.SIGKILL
     assert len(waited) >= 2
-    assert len(done.trials) == 2
+    assert done.summary == tuned.summary
     assert done.run.report.is_file()
     assert not left.parent.parent.exists()
 
