@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,16 @@ class Subject:
         )
         self.requests = [request_of(content) for content in contents[:MOST_IMAGES]]
         self.pixels = [self.model.prepare(content, "image") for content in contents[:MOST_IMAGES]]
-        self.expected = np.concatenate([self.model.probabilities([pixels]) for pixels in self.pixels])
+        self.by_batch, self._noise = 0.0, 0.0
+
+    @cached_property
+    def expected(self) -> np.ndarray:
+        """The answer to each image alone, float64 (images, classes); with it, what sharing a pass changes."""
+        alone = np.concatenate([self.model.probabilities([pixels]) for pixels in self.pixels])
         together = self.model.probabilities(self.pixels)
-        self.by_batch = float(np.abs(self.expected - together).max())  # what sharing a pass changes
-        self._logs = _logarithms(self.expected)
-        self._noise = 2 * float(np.abs(self._logs - _logarithms(together)).max())
+        self.by_batch = float(np.abs(alone - together).max())
+        self._noise = 2 * float(np.abs(_logarithms(alone) - _logarithms(together)).max())
+        return alone
 
     def bare(self, seconds: float, batch: int = 32) -> float:
         """Images a second through the network alone, already decoded, in full batches."""
@@ -85,9 +91,9 @@ class Subject:
         An answer is another's when it is closer to that than to its own, and farther from its own than sharing a pass
         explains; both by the largest difference of the logarithms of the probabilities.
         """
-        wrong, largest = 0, 0.0
+        logs, wrong, largest = _logarithms(self.expected), 0, 0.0
         for number, said in found.answers:
-            off = np.abs(self._logs - _logarithms(np.array(said))).max(axis=1)
+            off = np.abs(logs - _logarithms(np.array(said))).max(axis=1)
             wrong += off[number] > self._noise and off.min() < off[number]
             largest = max(largest, float(np.abs(self.expected[number] - said).max()))
         return wrong, largest
@@ -95,7 +101,8 @@ class Subject:
     @property
     def told_apart(self) -> float:
         """Share of the images that would be noticed in the place of any other."""
-        apart = np.abs(self._logs[:, None] - self._logs[None]).max(axis=2)
+        logs = _logarithms(self.expected)
+        apart = np.abs(logs[:, None] - logs[None]).max(axis=2)
         np.fill_diagonal(apart, np.inf)
         return float((apart.min(axis=1) > 2 * self._noise).mean())
 

@@ -61,6 +61,19 @@ def test_without_the_extra_it_says_what_to_install(
     assert (status, 'pip install "clearmargin[serve]"' in error) == (2, True)
 
 
+def test_threads_that_wait_give_their_processor_away(
+    clearmargin: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for policy, expected in ((None, serve_command.SPINS), ("active", None)):
+        monkeypatch.setenv("GOMP_SPINCOUNT", "")  # so that it is as it was afterwards
+        monkeypatch.delenv("GOMP_SPINCOUNT")
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if policy is not None:
+            monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+        assert clearmargin("serve", tmp_path)[0] == 2
+        assert os.environ.get("GOMP_SPINCOUNT") == expected
+
+
 def test_a_port_that_is_taken_is_named(clearmargin: Command, finished_run: Run) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
