@@ -41,11 +41,14 @@ def test_blocks_in_bfloat16_give_what_one_pass_gives(monkeypatch):
         torch.testing.assert_close(forward_in_blocks(network, inputs), network(inputs), rtol=2e-2, atol=2e-2)
 
 
-def test_each_stage_takes_as_many_images_as_fit(monkeypatch):
+@pytest.mark.parametrize(
+    ("images", "expected"), [(8, [2, 2, 2, 2, 4, 4, 8]), (7, [1] * 14 + [7]), (6, [2, 2, 2, 3, 3, 6])]
+)
+def test_each_stage_takes_equal_parts_as_large_as_fit(monkeypatch, images, expected):
     monkeypatch.setattr(cache_blocking, "BLOCK_BYTES", 2 * 8 * 16 * 16 * 4)  # two images of the first stage
     network, seen = layers(), []
     for place in (0, 5, 8):
         network[place].register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
     with torch.inference_mode():
-        forward_in_blocks(network, torch.zeros(7, 3, 16, 16))
-    assert seen == [2, 2, 2, 1, 4, 3, 7]
+        forward_in_blocks(network, torch.zeros(images, 3, 16, 16))
+    assert seen == expected
