@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from clearmargin.recipe_mistakes import FIXED, LISTS, TABLES, Place, is_space, s
 
 Scalar = bool | int | float | str
 MOST_CHOICES = 100
+MOST_STEPS = 1_000_000
 MOST_SPACES = 100  # of one contender
 _RANGE_KEYS = ("low", "high", "log", "step", "default")
 _CHOICE_KEYS = ("choices", "default")
@@ -183,17 +185,19 @@ def _range_mistakes(value: Mapping[str, Any]) -> Iterator[str]:
         yield "can't have both a 'step' and 'log'"
     elif step is not None and low < high and step > high - low:
         yield f"has a 'step' of {shown(step)}, and from {shown(low)} to {shown(high)} is less than that"
+    elif step is not None and low < high and (float(high) - float(low)) / step > MOST_STEPS:
+        yield f"has more than {MOST_STEPS:,} steps of {shown(step)} from {shown(low)} to {shown(high)}"
     default = value.get("default")
     if default is not None and not (_is_number(default) and low <= default <= high):
         yield f"has the default {shown(default)}, which is not from {shown(low)} to {shown(high)}"
-    elif default is not None and _is_number(step) and step > 0:
+    elif default is not None and _is_number(step) and step > 0 and (float(default) - float(low)) / step <= MOST_STEPS:
         steps = (default - low) / step
         if abs(steps - round(steps)) > 1e-9:
             yield f"has the default {shown(default)}, which is not whole steps of {shown(step)} from {shown(low)}"
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _is_scalar(value: Any) -> bool:
@@ -208,7 +212,9 @@ def _space(value: Any) -> Space:
     low, high, log = value["low"], value["high"], value.get("log", False)
     step = value.get("step")
     whole = all(isinstance(end, int) for end in (low, high, *(() if step is None else (step,))))
-    default = value.get("default", _middle(low, high, log=log, step=step, whole=whole))
+    default = value.get("default")
+    if default is None:
+        default = _middle(low, high, log=log, step=step, whole=whole)
     return Range(low, high, log, step, whole and isinstance(default, int), default)
 
 
