@@ -186,7 +186,7 @@ def _range_mistakes(value: Mapping[str, Any]) -> Iterator[str]:
     elif step is not None and low < high and step > high - low:
         yield f"has a 'step' of {shown(step)}, and from {shown(low)} to {shown(high)} is less than that"
     elif step is not None and low < high and (float(high) - float(low)) / step > MOST_STEPS:
-        yield f"has a 'step' of {shown(step)} and takes at most {MOST_STEPS:,} of them, from {shown(low)} to {shown(high)}"
+        yield f"has more than {MOST_STEPS:,} steps of {shown(step)} from {shown(low)} to {shown(high)}"
     default = value.get("default")
     if default is not None and not (_is_number(default) and low <= default <= high):
         yield f"has the default {shown(default)}, which is not from {shown(low)} to {shown(high)}"

@@ -96,8 +96,8 @@ def test_whole_ends_of_a_setting_that_takes_any_number_span_all_of_those(tmp_pat
         ("[[1.0]]", "got a list"),
         ("{ choices = [0.1, 0.2], default = 0.3 }", "none of its choices"),
         ("{ low = 1, high = 2, step = 3 }", "is less than that"),
-        ("{ low = 0, high = 1, step = 5e-324 }", "at most 1,000,000 of them"),
-        ("{ low = 0, high = 1, step = 5e-324, default = 0.5 }", "at most 1,000,000 of them"),
+        ("{ low = 0, high = 1, step = 5e-324 }", "more than 1,000,000 steps"),
+        ("{ low = 0, high = 1, step = 5e-324, default = 0.5 }", "more than 1,000,000 steps"),
         ("{ low = 1, high = 1" + 400 * "0" + " }", "numbers as 'low' and 'high'"),
         ("[0.1, -3.0]", "must be more than 0, got -3.0"),
         ("{ low = 0.1, high = 1500 }", "must be at most 1000, got 1500"),
@@ -158,9 +158,7 @@ def test_which_contender_is_tuned(tmp_path):
         plan_of(tmp_path, plain, contender="c")
 
 
-@pytest.mark.parametrize(
-    "recipe", ["tumor", "mnist", "mnist-fast", "cifar10", "cifar10-fast", "cifar10-hour", "demo", "boston"]
-)
+@pytest.mark.parametrize("recipe", ["tumor", "mnist", "mnist-fast", "cifar10", "cifar10-fast", "demo", "boston"])
 def test_every_shipped_recipe_has_spaces_whose_values_it_may_say(recipe):
     for each in load_recipe(recipe).contender:
         plan = make_plan(recipe, contender=each.name)
