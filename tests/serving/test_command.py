@@ -141,29 +141,16 @@ def process(finished_run: Run, tmp_path: Path) -> Iterator[tuple[subprocess.Pope
                 stream.close()
 
 
-def test_it_serves_and_ends_when_it_is_told_to(process: tuple[subprocess.Popen[str], str], images_folder: Path) -> None:
-    started, address = process
-    image = sorted(images_folder.rglob("*.png"))[0]
-    with httpx.Client(base_url=address, trust_env=False, timeout=30) as client:
-        assert client.get("/health").status_code == 401
-        client.headers["Authorization"] = f"Bearer {TOKEN}"
-        assert client.get("/ready").status_code == 200
-        assert client.post("/v1/predict", files={"files": image.read_bytes()}).status_code == 200
-        started.send_signal(signal.SIGTERM)
-        assert started.wait(20) == 0
-    said = started.stderr.read() if started.stderr else ""
-    assert "Research use only" in said
-    assert image.name not in said
-    assert "127.0.0.1" not in said
-    assert "Traceback" not in said
-
-
-def test_what_is_under_way_is_answered_when_it_is_told_to_end(
+def test_it_serves_and_answers_what_is_under_way_when_it_is_told_to_end(
     process: tuple[subprocess.Popen[str], str], images_folder: Path
 ) -> None:
     started, address = process
     images = [image.read_bytes() for image in sorted(images_folder.rglob("*.png"))[:40]]
     asking, counted = threading.Event(), []
+    with httpx.Client(base_url=address, trust_env=False, timeout=30) as client:
+        assert client.get("/health").status_code == 401
+        client.headers["Authorization"] = f"Bearer {TOKEN}"
+        assert client.get("/ready").status_code == 200
 
     def ask() -> list[int | str]:
         """Statuses of requests one after the other, until the server is gone."""
@@ -194,8 +181,12 @@ def test_what_is_under_way_is_answered_when_it_is_told_to_end(
         statuses = [status for one in asked for status in one.result()]
     # Who was about to ask on a connection that was just closed was not accepted, and gets no answer.
     assert set(statuses) <= {200, 429, 503, "ReadError", "RemoteProtocolError", "WriteError"}
+    assert sum(isinstance(status, str) for status in statuses) <= 3  # of six that were asking
     assert statuses.count(200) >= 2
     assert set(counted) == {40}
+    said = started.stderr.read() if started.stderr else ""
+    assert "Research use only" in said
+    assert not [word for word in ("000.png", "127.0.0.1", "Traceback", "failed") if word in said]
 
 
 @pytest.mark.parametrize(("host", "names", "address", "elsewhere"), [
