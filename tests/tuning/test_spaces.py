@@ -158,7 +158,10 @@ def test_which_contender_is_tuned(tmp_path):
         plan_of(tmp_path, plain, contender="c")
 
 
-@pytest.mark.parametrize("recipe", ["tumor", "mnist", "mnist-fast", "cifar10", "cifar10-fast", "demo", "boston"])
+SHIPPED = ["tumor", "mnist", "mnist-fast", "cifar10", "cifar10-fast", "cifar10-hour", "demo", "boston"]
+
+
+@pytest.mark.parametrize("recipe", SHIPPED)
 def test_every_shipped_recipe_has_spaces_whose_values_it_may_say(recipe):
     for each in load_recipe(recipe).contender:
         plan = make_plan(recipe, contender=each.name)
