@@ -1,7 +1,9 @@
 """The server against a bare loop over the same network, in one run: throughput, latency, load, mix-ups, floods.
 
+    export GOMP_SPINCOUNT=1000
     python benchmarks/serving.py RUN --contender vgg16 [--images FOLDER] [--minutes 3] [--only throughput latency …]
 
+With the first line the bare loop waits as the server does: not busily, which matters where others need the processors.
 Images are those of a folder, or the run's training images where this machine has their pixels. The client shares the
 processors with the server. `schema` makes requests from the OpenAPI document, 500 for each operation.
 """

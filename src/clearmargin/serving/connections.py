@@ -12,7 +12,7 @@ from clearmargin.serving.limits import Limits
 from clearmargin.serving.problems import MEDIA_TYPE, Problem
 
 READ_BYTES = 32_768  # at once: the loop answers others before it reads on
-MOST_CRUMBS, CRUMB_BYTES = 2_048, 64
+MOST_CRUMBS, CRUMB_BYTES = 256, 64
 
 
 class WholesomeConnection(h11.Connection):
