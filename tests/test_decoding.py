@@ -448,6 +448,16 @@ def test_only_image_errors_escape_from_damaged_real_files():
 WARNS = encoded(picture(), "PNG", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0")
 
 
+def test_too_little_memory_may_pass(monkeypatch):
+    def short(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("clearmargin.decoding.Image.open", short)
+    with pytest.raises(ImageError, match="damaged or unsupported image: MemoryError") as raised:
+        prepare(b"some bytes", Preprocessing(16))
+    assert raised.value.transient
+
+
 def test_pillow_itself_would_warn_here():
     image = Image.open(io.BytesIO(WARNS))
     with pytest.warns(UserWarning, match="Corrupt EXIF"):

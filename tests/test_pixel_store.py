@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clearmargin.errors import ClearmarginError, DamagedStoreError
+from clearmargin.errors import ClearmarginError, DamagedStoreError, ImageError
 from clearmargin.pixel_store import CHECKSUMS, FACTS, MINIATURES, PIXELS, read_store
 from clearmargin.pixels import open_pixels, stored_miniatures, stored_pixels
 from clearmargin.records import Inputs, Preprocessing, Sample
@@ -21,14 +21,15 @@ ALL = np.arange(20)
 
 
 class Arrays:
-    """Twenty images in memory; counts how often they are decoded."""
+    """Twenty images in memory, of which the first ``hung`` is not decoded; counts how often they are decoded."""
 
     kind, findings, simulated = "npz", (), False
     samples = tuple(Sample(f"{number}.png", "cat") for number in range(20))
 
     def __init__(self) -> None:
+        self.hung: int | None
         self.contents = np.random.default_rng(0).integers(0, 256, (20, 24, 20), dtype=np.uint8)
-        self.print, self.times_read = "content", 0
+        self.print, self.times_read, self.hung = "content", 0, None
 
     def fingerprint(self) -> str:
         return self.print
@@ -36,9 +37,10 @@ class Arrays:
     def state(self) -> str:
         return ""
 
-    def read(self) -> Iterator[np.ndarray]:
+    def read(self) -> Iterator[np.ndarray | ImageError]:
         self.times_read += 1
-        yield from self.contents
+        for number, content in enumerate(self.contents):
+            yield ImageError("not decoded in 10 seconds", transient=True) if number == self.hung else content
 
 
 def everything(inputs: Inputs) -> tuple[bytes, bytes, str]:
@@ -102,6 +104,26 @@ def test_a_file_that_is_cut_off_in_use_is_made_again(tmp_path: Path, source: Arr
     sound, again = everything(open_pixels(source, GRAY, cache=tmp_path)), open_pixels(source, GRAY, cache=tmp_path)
     (folder / MINIATURES).write_bytes(b"")
     assert everything(again) == sound
+
+
+@pytest.mark.parametrize("by_another", [False, True])
+def test_rows_of_other_images_never_take_the_place_of_those_that_are_open(
+    tmp_path: Path, source: Arrays, by_another: bool
+) -> None:
+    source.hung = 4
+    inputs = open_pixels(source, GRAY, cache=tmp_path)
+    assert len(inputs.samples) == 19
+    flip(tmp_path / "pixels" / inputs.key / PIXELS, random.Random(0))
+    source.hung = None
+    if by_another:
+        (tmp_path / "pixels" / inputs.key).rename(tmp_path / "elsewhere")
+        open_pixels(source, GRAY, cache=tmp_path)
+    for _ in range(2):
+        with pytest.raises(DamagedStoreError, match="not the same images as before that could be: run again"):
+            inputs.rows.read(ALL[:19])
+    again = open_pixels(source, GRAY, cache=tmp_path)
+    assert len(again.samples) == 20
+    assert again.rows.read(ALL).shape == (20, 16, 16, 1)
 
 
 def test_what_can_not_be_made_again_is_one_message(tmp_path: Path, source: Arrays, folder: Path) -> None:

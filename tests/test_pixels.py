@@ -206,6 +206,20 @@ def test_images_that_could_never_be_read_are_listed(tmp_path):
     assert source.times_read == 2  # the second time, to see whether they were there again
 
 
+def test_images_that_could_not_be_decoded_for_a_moment_are_not_left_out_for_ever(tmp_path, monkeypatch):
+    source, refused = ListSource([png(seed) for seed in range(3)]), list[bytes]()
+
+    def short_of_memory_once(content: bytes, max_pixels: int) -> None:
+        if content == source.contents[1] and not refused:
+            refused.append(content)
+            raise ImageError("too little memory", transient=True)
+
+    monkeypatch.setattr("clearmargin.decoding.decode_plain_jpeg", short_of_memory_once)
+    with pytest.raises(SourceError, match=r"1 of 3 images could not be read for a moment, such as '001.png'"):
+        open_pixels(source, GRAY, cache=tmp_path)
+    assert len(open_pixels(source, GRAY, cache=tmp_path).samples) == 3
+
+
 class Touched(ListSource):
     """Files that are written to while they are read: with other bytes, or the same."""
 

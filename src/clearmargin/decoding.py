@@ -322,7 +322,10 @@ def _from_file(content: bytes, max_pixels: int, window: Window) -> tuple[Image.I
     except DAMAGE as error:
         # Pillow quotes bytes of the file in some messages; they must not reach a terminal as they are.
         words = "".join(letter if letter.isprintable() else "?" for letter in str(error))[:200]
-        raise ImageError(f"damaged or unsupported {file_format}: {words or type(error).__name__}") from error
+        raise ImageError(
+            f"damaged or unsupported {file_format}: {words or type(error).__name__}",
+            transient=isinstance(error, MemoryError),
+        ) from error
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:

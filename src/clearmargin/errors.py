@@ -70,7 +70,8 @@ class ImageError(WorkError):
     Attributes
     ----------
     transient
-        True when the system could not read the file, which may pass; False when what was read is no such image.
+        True when the system could not read the file, or had too little memory or time to decode it, which may pass;
+        False when what was read is no such image.
     """
 
     def __init__(self, reason: str, *, transient: bool = False) -> None:

@@ -38,7 +38,7 @@ class _Decoded:
     of_pixels, of_miniatures
         Checksum of each row.
     missed
-        Names of those that the system could not read.
+        Names of those that the system could not read or decode.
     """
 
     pixels: np.ndarray
@@ -57,7 +57,7 @@ def decode_into(
     preprocessing: Preprocessing,
     progress: Callable[[int, int], None] | None,
 ) -> set[str]:
-    """Write the files of a store into a folder; names of the images that the system could not read.
+    """Write the files of a store into a folder; names of the images that the system missed.
 
     Parameters
     ----------

@@ -19,6 +19,7 @@ import numpy as np
 
 from clearmargin.atomic_folder import atomic_folder
 from clearmargin.cache import cache_folder, mark_used
+from clearmargin.decoding import prepare_all
 from clearmargin.errors import DamagedStoreError, ImageError, SourceError, WorkError
 from clearmargin.locks import sole_writer_of
 from clearmargin.mapped_rows import MappedRows
@@ -58,19 +59,21 @@ def open_pixels(
     place = _Place(source, preprocessing, cache or cache_folder(), source.fingerprint())
     mark_used(place.folder)
     store = place.opened(state, progress)
-    by_name = {sample.name: sample for sample in source.samples}
+    by_name, names = {sample.name: sample for sample in source.samples}, store.facts["name"].tolist()
+
+    def mended(part: Callable[[PixelStore], MappedRows]) -> MendedRows:
+        return MendedRows(part(store), lambda damage, rows: place.mended(damage, rows, part, names))
+
     return Inputs(
-        rows=MendedRows(store.rows, lambda damage, rows: place.mended(damage, rows, lambda store: store.rows)),
-        samples=tuple(by_name[name] for name in store.facts["name"]),
+        rows=mended(lambda store: store.rows),
+        samples=tuple(by_name[name] for name in names),
         facts=store.facts,
         findings=(*source.findings, *_unreadable_finding(store.unreadable, len(source.samples))),
         found=len(source.samples),
         key=place.key,
         preprocessing=preprocessing,
         simulated=source.simulated,
-        miniatures=MendedRows(
-            store.miniatures, lambda damage, rows: place.mended(damage, rows, lambda store: store.miniatures)
-        ),
+        miniatures=mended(lambda store: store.miniatures),
     )
 
 
@@ -101,22 +104,34 @@ class _Place:
         return store
 
     def mended(
-        self, damage: DamagedStoreError, rows: np.ndarray, part: Callable[[PixelStore], MappedRows]
+        self,
+        damage: DamagedStoreError,
+        rows: np.ndarray,
+        part: Callable[[PixelStore], MappedRows],
+        names: Sequence[str],
     ) -> MappedRows:
-        """A part of the store in which these rows are sound: it is made again, unless another process did."""
+        """A part of the store in which these rows are sound: it is made again, unless another process did.
+
+        Its rows are those of ``names``, in this order, or a `DamagedStoreError` is raised: which images can be decoded
+        may depend on the moment, and whoever reads has their labels by row.
+        """
         with self._alone():
             store = self._found()
-            try:
-                if store is not None:
-                    part(store).read(rows)
-                    return part(store)
-            except DamagedStoreError:
-                pass
-            _log.warning("%s The images are decoded again.", damage)
-            state = self.source.state()
-            if self.source.fingerprint() != self.fingerprint:
-                raise DamagedStoreError(f"{damage} It can't be made again: the data are not what they were.")
-            return part(self._made(state, None))
+            if store is None or (_is_of(store, names) and not _are_sound(part(store), rows)):
+                store = self._made_again(damage)
+            if not _is_of(store, names):
+                raise DamagedStoreError(
+                    f"{damage} They were decoded again, and it was not the same images as before that could be: run "
+                    "again, with what is there now."
+                )
+            return part(store)
+
+    def _made_again(self, damage: DamagedStoreError) -> PixelStore:
+        _log.warning("%s The images are decoded again.", damage)
+        state = self.source.state()
+        if self.source.fingerprint() != self.fingerprint:
+            raise DamagedStoreError(f"{damage} It can't be made again: the data are not what they were.")
+        return self._made(state, None)
 
     def _alone(self) -> AbstractContextManager[None]:
         return sole_writer_of(self.cache, f"pixels-{self.key}", "decodes these images")
@@ -151,14 +166,14 @@ class _Place:
         Parameters
         ----------
         missed
-            Names of images that the system could not read. They are listed as unreadable only if that was so from the
-            start, when the fingerprint was taken, and is so still: otherwise the disk, or the network, only hesitated.
+            Names of images for which the system is to blame. They are listed as unreadable only if that was so from
+            the start, when the fingerprint was taken, and is so still: otherwise it only hesitated.
         """
         if not missed and self.source.state() == state:
             return
         if self.source.fingerprint() != self.fingerprint:
             raise SourceError("The data changed while they were read: leave them alone and run again.")
-        there = [name for name in _readable(self.source) if name in missed] if missed else []
+        there = list(_readable(self.source, self.preprocessing, missed)) if missed else []
         if there:
             raise SourceError(
                 f"{len(there):,} of {len(self.source.samples):,} images could not be read for a moment, such as "
@@ -166,11 +181,25 @@ class _Place:
             )
 
 
-def _readable(source: Source) -> Iterator[str]:
-    """Names of the images that the system can read now."""
+def _is_of(store: PixelStore, names: Sequence[str]) -> bool:
+    return store.facts["name"].tolist() == list(names)
+
+
+def _are_sound(part: MappedRows, rows: np.ndarray) -> bool:
+    try:
+        part.read(rows)
+    except DamagedStoreError:
+        return False
+    return True
+
+
+def _readable(source: Source, preprocessing: Preprocessing, missed: set[str]) -> Iterator[str]:
+    """Names of those among the missed images that the system reads and decodes now, or finds damaged."""
     for sample, content in zip(source.samples, source.read(), strict=False):
-        if not (isinstance(content, ImageError) and content.transient):
-            yield sample.name
+        if sample.name in missed:
+            ((_, prepared),) = prepare_all([content], preprocessing)
+            if not (isinstance(prepared, ImageError) and prepared.transient):
+                yield sample.name
 
 
 @dataclass(frozen=True)

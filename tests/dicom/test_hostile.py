@@ -224,8 +224,9 @@ def test_a_decoder_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(decoding_process, "_PROGRAM", slow)
     monkeypatch.setattr(decoding_process, "_SECONDS", 0.3)
     start = time.monotonic()
-    with pytest.raises(ImageError, match="not decoded in"):
+    with pytest.raises(ImageError, match="not decoded in") as raised:
         decode_frame(asked(), b"", 1)
+    assert raised.value.transient
     assert time.monotonic() - start < 5
     assert decoding_process._idle == []
 
@@ -261,8 +262,9 @@ def test_a_damaged_decoder_is_not_believed(tmp_path: Path, monkeypatch: pytest.M
     decoding_process.end_processes()
     monkeypatch.setattr(decoding_process, "_PROGRAM", tmp_path / "damaged.py")
     monkeypatch.setattr(decoding_process, "_TRIES", 1)
-    with pytest.raises(ImageError, match="the decoder breaks down"):
+    with pytest.raises(ImageError, match="the decoder breaks down") as raised:
         decode_frame(asked(), b"", 16)
+    assert raised.value.transient
     assert decoding_process._idle == []
 
 

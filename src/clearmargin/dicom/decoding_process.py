@@ -73,7 +73,7 @@ def decode_frame(asked: Mapping[str, Any], frame: bytes, pixels: int) -> tuple[n
                 words = "".join(letter if letter.isprintable() else "?" for letter in str(said["error"]))[:200]
                 raise ImageError(f"damaged or unsupported DICOM: {words}")
             return np.frombuffer(values, said["kind"]).reshape(said["shape"]), str(said["photometric"])
-    raise ImageError("damaged DICOM: a frame on which the decoder breaks down")
+    raise ImageError("damaged DICOM: a frame on which the decoder breaks down", transient=True)
 
 
 def _answered(asked: Mapping[str, Any], frame: bytes, pixels: int) -> tuple[dict[str, Any], bytes] | None:
@@ -83,7 +83,10 @@ def _answered(asked: Mapping[str, Any], frame: bytes, pixels: int) -> tuple[dict
         answer = process.ask(asked, frame, pixels * _LARGEST_PIXEL, seconds)
     except TimeoutError:
         process.end()
-        raise ImageError(f"damaged DICOM: a frame that is not decoded in {seconds:.0f} seconds") from None
+        raise ImageError(
+            f"damaged DICOM: a frame that is not decoded in {seconds:.0f} seconds",
+            transient=True,  # as a busy machine, or one short of memory, may end a sound frame too
+        ) from None
     except BaseException:  # interrupted: what it would say next belongs to nobody
         process.end()
         raise
