@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import pickle
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
-from clearmargin.errors import ClearmarginError, DamagedStoreError, ImageError
+from clearmargin.errors import ClearmarginError, DamagedStoreError, ImageError, WorkError
 from clearmargin.pixel_store import CHECKSUMS, FACTS, MINIATURES, PIXELS, read_store
 from clearmargin.pixels import open_pixels, stored_miniatures, stored_pixels
 from clearmargin.records import Inputs, Preprocessing, Sample
@@ -141,6 +146,56 @@ def test_what_can_not_be_made_again_is_one_message(tmp_path: Path, source: Array
             rows.read(ALL)
         assert "\n" not in str(told.value)
     assert source.times_read == 1
+
+
+@pytest.mark.parametrize("name", [PIXELS, MINIATURES, FACTS, CHECKSUMS, ""])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO, errno.EACCES])
+def test_a_store_that_can_not_be_read_at_the_moment_stays(
+    tmp_path: Path, source: Arrays, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
+) -> None:
+    sound, refused = everything(open_pixels(source, GRAY, cache=tmp_path)), folder / name
+    with monkeypatch.context() as patched:
+        for system, call in ((os, "open"), (os, "stat"), (io, "open")):
+            _refuse(patched, system, call, refused, number)
+        for opening in (
+            lambda: open_pixels(source, GRAY, cache=tmp_path),
+            lambda: stored_pixels(folder.name, GRAY, cache=tmp_path),
+            lambda: stored_miniatures(folder.name, cache=tmp_path),
+        ):
+            with pytest.raises(WorkError, match=r"can't be read at the moment \(.*\). Nothing was removed") as told:
+                opening()
+            assert not isinstance(told.value, DamagedStoreError)
+    assert source.times_read == 1
+    assert everything(open_pixels(source, GRAY, cache=tmp_path)) == sound
+    assert source.times_read == 1
+
+
+def _refuse(patched: pytest.MonkeyPatch, system: ModuleType, call: str, path: Path, number: int) -> None:
+    """Let the system refuse one file."""
+    real = getattr(system, call)
+
+    def refusing(file: Any, *words: Any, **named: Any) -> Any:
+        if not isinstance(file, int) and Path(file) == path:
+            raise OSError(number, os.strerror(number), str(file))
+        return real(file, *words, **named)
+
+    patched.setattr(system, call, refusing)
+
+
+@pytest.mark.parametrize("name", [PIXELS, MINIATURES, FACTS, CHECKSUMS])
+@pytest.mark.parametrize(
+    "folder_there",
+    [False, pytest.param(True, marks=pytest.mark.skipif(os.name == "nt", reason="Windows says: no permission"))],
+)
+def test_a_file_that_is_gone_is_damage(
+    tmp_path: Path, source: Arrays, folder: Path, name: str, folder_there: bool
+) -> None:
+    sound = everything(open_pixels(source, GRAY, cache=tmp_path))
+    (folder / name).unlink()
+    if folder_there:
+        (folder / name).mkdir()
+    assert everything(open_pixels(source, GRAY, cache=tmp_path)) == sound
+    assert source.times_read == 2
 
 
 @pytest.mark.parametrize("name", [FACTS, CHECKSUMS])

@@ -25,6 +25,7 @@ from clearmargin.miniature import SIDE_PX
 
 PIXELS, MINIATURES, FACTS, CHECKSUMS = "pixels.bin", "miniatures.bin", "facts.json", "checksums.bin"
 _DIGEST = 32  # bytes of SHA-256
+_NOT_THERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)  # another error of the system may pass
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,12 @@ def read_store(folder: Path) -> PixelStore | None:
     ------
     DamagedStoreError
         When what is there is not what was written.
+    WorkError
+        When the system can't read it at the moment, which says nothing of what was written.
     """
-    if not folder.is_dir():
-        return None
     try:
+        if not folder.is_dir():
+            return None
         checksums = _whole(folder / CHECKSUMS)
         content = (folder / FACTS).read_bytes()
         if hashlib.sha256(content).digest() != checksums[:_DIGEST]:
@@ -74,10 +77,23 @@ def read_store(folder: Path) -> PixelStore | None:
             unreadable=page["unreadable"],
         )
     except OSError as error:
-        reason = error.strerror or str(error)
-    except (ValueError, LookupError, TypeError, WorkError) as error:
-        reason = str(error)
-    raise DamagedStoreError(f"The decoded images in {folder} are damaged ({reason}).")
+        raise _unreadable(folder, error) from error
+    except (ValueError, LookupError, TypeError, DamagedStoreError) as error:
+        raise DamagedStoreError(f"The decoded images in {folder} are damaged ({error}).") from error
+    except WorkError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        raise _unreadable(folder, error.__cause__) from error
+
+
+def _unreadable(folder: Path, error: OSError) -> WorkError:
+    reason = error.strerror or str(error)
+    if isinstance(error, _NOT_THERE):
+        return DamagedStoreError(f"The decoded images in {folder} are damaged ({reason}).")
+    return WorkError(
+        f"The decoded images in {folder} can't be read at the moment ({reason}). Nothing was removed: try again. If it "
+        "stays so, delete that folder; the images are decoded again on the next run."
+    )
 
 
 def _whole(path: Path) -> bytes:

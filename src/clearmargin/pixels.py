@@ -54,6 +54,8 @@ def open_pixels(
         When no image could be decoded, or the data changed while they were read.
     DiskError
         When the store can't be written.
+    WorkError
+        When it is there, and can't be read at the moment.
     """
     state = source.state()  # before the fingerprint: what is written from here on is noticed
     place = _Place(source, preprocessing, cache or cache_folder(), source.fingerprint())
@@ -231,6 +233,11 @@ def stored_miniatures(key: str, *, cache: Path | None = None) -> StoredMiniature
     ----------
     key
         That of `records.Inputs`.
+
+    Raises
+    ------
+    WorkError
+        When it can't be read at the moment.
     """
     store = _stored(key, cache)
     return None if store is None else StoredMiniatures(tuple(store.facts["name"]), store.miniatures)
@@ -247,6 +254,11 @@ def stored_pixels(
         That of `records.Inputs`.
     preprocessing
         Whose shape the images must have.
+
+    Raises
+    ------
+    WorkError
+        When it can't be read at the moment.
     """
     store = _stored(key, cache)
     channels, *sides = preprocessing.shape
