@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -46,6 +47,26 @@ def test_a_file_in_the_way_is_replaced(tmp_path):
     (tmp_path / "folder").write_text("in the way")
     write(tmp_path / "folder", "sound")
     assert (tmp_path / "folder" / "page.txt").read_text() == "sound"
+
+
+@pytest.mark.parametrize(("refused", "number"), [((1,), errno.EIO), ((1,), errno.ENOSPC), ((3,), errno.EIO)])
+def test_what_can_not_be_replaced_stays(tmp_path, monkeypatch, refused, number):
+    """Renamed are the new folder, then, if the other is in the way, that one, and the new one again."""
+    write(tmp_path / "folder", "earlier")
+    real, renamed = os.rename, list[str]()
+
+    def rename(before: Path, after: Path) -> None:
+        renamed.append(str(before))
+        if len(renamed) in refused:
+            raise OSError(number, os.strerror(number))
+        real(before, after)
+
+    monkeypatch.setattr("os.rename", rename)
+    with pytest.raises(DiskError, match=r"What was there before is untouched"):
+        write(tmp_path / "folder", "never")
+    assert (tmp_path / "folder" / "page.txt").read_text() == "earlier"
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+    assert len(renamed) == (1 if refused == (1,) else 4)
 
 
 def test_a_place_that_can_not_be_written_is_named(tmp_path):

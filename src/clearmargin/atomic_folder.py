@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clearmargin.errors import DiskError
 from clearmargin.unfinished import sweep_left, temporary_beside
+
+# What systems answer when something lies at the place that a folder is renamed to; Windows says no permission
+_IN_THE_WAY = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR} | ({errno.EACCES} if os.name == "nt" else set())
 
 
 @contextmanager
@@ -51,14 +55,20 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def _put(temporary: Path, target: Path) -> None:
+    """Rename it to ``target``; what lies there goes when that is done, and is back if it can't be."""
     try:
         temporary.rename(target)
-    except OSError:
-        if not target.exists():
+    except OSError as error:
+        if error.errno not in _IN_THE_WAY or not target.exists():
             raise
         replaced = temporary.with_name(f"{temporary.name.removesuffix('.tmp')}-replaced.tmp")
         target.rename(replaced)
-        temporary.rename(target)
+        try:
+            temporary.rename(target)
+        except BaseException:
+            with suppress(OSError):  # refused also when the new one is in place
+                replaced.rename(target)
+            raise
         shutil.rmtree(replaced, ignore_errors=True)
 
 
