@@ -15,8 +15,11 @@ from clearmargin.errors import WorkError
 from clearmargin.exported import describe_contender
 from clearmargin.exporting import torch_file
 from clearmargin.exporting.parity import reference
+from clearmargin.exporting.samples import samples_to_compare
 from clearmargin.exporting.torch_file import export_torch, loader_code
 from clearmargin.models.inputs import to_input
+from clearmargin.pixels import open_pixels
+from clearmargin.sources import open_source
 
 ALONE = """
 import json, runpy, sys
@@ -88,6 +91,18 @@ def test_it_is_written_when_it_agrees(tiny, tmp_path, clearmargin):
         assert json.loads(file.metadata()["clearmargin.classes"]) == ["alpha", "beta", "gamma"]
         names = set(file.keys())
     assert names == set(tiny.contender("two layers").network.state_dict())
+
+
+def test_damaged_images_of_the_cache_are_not_compared(tiny, class_folder, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("CLEARMARGIN_CACHE", str(tmp_path))
+    stored = open_pixels(open_source(class_folder), tiny.recipe.data.preprocessing)
+    assert samples_to_compare(tiny, tiny.contender("one layer"), None).real
+    path = tmp_path / "pixels" / stored.key / "pixels.bin"
+    path.write_bytes(bytes(path.stat().st_size))
+    assert not samples_to_compare(tiny, tiny.contender("one layer"), None).real
+    (message,) = caplog.messages
+    assert "pixels.bin is damaged: row" in message
+    assert message.endswith("Made-up images are compared in their place.")
 
 
 def test_the_code_says_how_pictures_are_prepared(untrained):

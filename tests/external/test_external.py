@@ -182,6 +182,22 @@ def test_without_the_cache_near_copies_are_said_not_to_be_looked_for(
         )
 
 
+def test_with_a_damaged_cache_near_copies_are_said_not_to_be_looked_for(
+    finished: Run, elsewhere: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    key = json.loads((finished.folder / "training_summary.json").read_text())["pixels_key"]
+    damaged = shutil.copytree(cache / "pixels" / key, tmp_path / "damaged" / "pixels" / key) / "miniatures.bin"
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    monkeypatch.setenv("CLEARMARGIN_CACHE", str(tmp_path / "damaged"))
+    found = evaluate_external(finished.folder, str(elsewhere), out=tmp_path / "out", progress=quiet)
+    overlap = found.record["overlap"]
+    assert (overlap["near"], overlap["near_looked_for"]) == (None, False)
+    assert overlap["why_not"] == "The pictures the run learned from are damaged in the cache of this machine."
+    assert "miniatures.bin is damaged: row" in caplog.text
+    assert "Near copies of training images are not looked for." in caplog.text
+
+
 def test_classes_of_the_run_can_be_summed(finished: Run, elsewhere: Path, tmp_path: Path) -> None:
     found = evaluate_external(
         finished.folder, str(elsewhere), maps=["gamma="], merges=["other=beta,gamma"], out=tmp_path / "out",

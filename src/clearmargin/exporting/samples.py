@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from clearmargin.columns import table_inputs
-from clearmargin.errors import ImageError, RunFolderError, UsageError
+from clearmargin.errors import DamagedStoreError, ImageError, RunFolderError, UsageError
 from clearmargin.evaluation.neighbours import evenly_spaced
 from clearmargin.pixels import open_pixels, stored_pixels
 from clearmargin.preparation import named, open_data, own_column
@@ -24,6 +25,7 @@ from clearmargin.trained import TrainedContender
 COMPARED = 32  # samples; ImageNet-sized networks answer so many in seconds
 ORIGINALS = 8  # files, where the graph frames pictures itself
 SEED = 0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -128,21 +130,30 @@ def open_run_data(run: Run, contender: TrainedContender, data: str, progress: Pr
 def samples_to_compare(run: Run, contender: TrainedContender, data: RunData | None) -> Samples:
     """Up to `COMPARED` samples: of the data when given, else of the decoded images in the cache, else made up."""
     how = contender.preprocessing
-    if data is None and isinstance(how, Preprocessing):
-        data = _from_cache(run, how)
+    found = None
     if data is not None:
-        learned = np.concatenate([data.of("train"), data.of("validation")])
-        if len(learned):
-            chosen = learned[evenly_spaced(np.zeros(len(learned), dtype=np.int64), COMPARED)]
-            what = "rows" if isinstance(how, Columns) else "images"
-            return Samples(data.read(chosen), f"{len(chosen)} {what} of the run's training and validation part", True)
+        found = _learned(data, how)
+    elif isinstance(how, Preprocessing):
+        found = _from_cache(run, how)
+    if found is not None:
+        return found
     if isinstance(how, Columns):
         return Samples(_made_rows(contender), f"{COMPARED} made-up rows, as the data are not at hand", False)
     return Samples(_made_images(how), f"{COMPARED} made-up images, as the data are not at hand", False)
 
 
-def _from_cache(run: Run, how: Preprocessing) -> RunData | None:
-    """The decoded images of a run where this machine still has them."""
+def _learned(data: RunData, how: Preprocessing | Columns) -> Samples | None:
+    """Samples of the training and validation part; None when it holds none that could be read."""
+    learned = np.concatenate([data.of("train"), data.of("validation")])
+    if not len(learned):
+        return None
+    chosen = learned[evenly_spaced(np.zeros(len(learned), dtype=np.int64), COMPARED)]
+    what = "rows" if isinstance(how, Columns) else "images"
+    return Samples(data.read(chosen), f"{len(chosen)} {what} of the run's training and validation part", True)
+
+
+def _from_cache(run: Run, how: Preprocessing) -> Samples | None:
+    """Decoded images of a run where this machine still has them, undamaged."""
     path = run.folder / "training_summary.json"
     said: Any = read_json(path) if path.is_file() else {}
     key = said.get("pixels_key") if isinstance(said, dict) else None
@@ -150,7 +161,12 @@ def _from_cache(run: Run, how: Preprocessing) -> RunData | None:
     if found is None or how != run.recipe.data.preprocessing:
         return None
     names, rows = found
-    return RunData(rows, {name: row for row, name in enumerate(names)}, read_split(run.folder))
+    data = RunData(rows, {name: row for row, name in enumerate(names)}, read_split(run.folder))
+    try:
+        return _learned(data, how)
+    except DamagedStoreError as damage:
+        _log.warning("%s Made-up images are compared in their place.", damage)
+        return None
 
 
 def _made_images(how: Preprocessing) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from clearmargin.claim import check_apart, sole_writer
-from clearmargin.errors import RunFolderError, UsageError
+from clearmargin.errors import DamagedStoreError, RunFolderError, UsageError
 from clearmargin.evaluation.alignment import numbered_groups
 from clearmargin.evaluation.assessment import evaluate
 from clearmargin.evaluation.gate import gate_block, read_distances
@@ -40,6 +41,7 @@ from clearmargin.split import read_split
 from clearmargin.trained import TrainedContender
 
 CHUNK = 64
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class _Test:
         images = self._images(self.chosen[0])
         stored, why_not = self._stored(summary["pixels_key"], learned)
         self.progress("Looking for copies of training images", 0, 0, "")
-        overlap = find_overlap(images, learned, stored, why_not)
+        overlap = self._overlap(images, learned, stored, why_not)
         rows = rows_to_test(overlap)
         own = {contender.name: self._judged(contender, rows) for contender in self.chosen}
         said = {name: self._predictions(images, overlap, judged.probabilities) for name, judged in own.items()}
@@ -219,6 +221,18 @@ class _Test:
                 "--training-data to look for near copies too."
             )
         return stored, ""
+
+    @staticmethod
+    def _overlap(images: Inputs, learned: Any, stored: StoredMiniatures | None, why_not: str) -> Overlap:
+        """Copies among the new images; near ones only while the pictures of the training images are undamaged."""
+        try:
+            return find_overlap(images, learned, stored, why_not)
+        except DamagedStoreError as damage:
+            if stored is None:
+                raise
+            _log.warning("%s Near copies of training images are not looked for.", damage)
+        why_not = tr("The pictures the run learned from are damaged in the cache of this machine.")
+        return find_overlap(images, learned, None, why_not)
 
     def _judged(self, contender: TrainedContender, tested: np.ndarray) -> Judged:
         """What a contender says of every new image, in its own classes, and how far it finds them off.
