@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clearmargin.errors import ClearmarginError, DamagedStoreError, ImageError, WorkError
+from clearmargin.errors import ClearmarginError, DamagedStoreError, DiskError, ImageError, WorkError
 from clearmargin.pixel_store import CHECKSUMS, FACTS, MINIATURES, PIXELS, read_store
 from clearmargin.pixels import open_pixels, stored_miniatures, stored_pixels
 from clearmargin.records import Inputs, Preprocessing, Sample
@@ -83,6 +83,7 @@ def test_any_flipped_bit_is_noticed_told_and_made_good(
     (message,) = caplog.messages
     assert "damaged" in message
     assert message.endswith("decoded again.")
+    assert "Delete" not in message
     assert everything(open_pixels(source, GRAY, cache=tmp_path)) == sound
     assert source.times_read == 2
 
@@ -124,14 +125,33 @@ def test_rows_of_other_images_never_take_the_place_of_those_that_are_open(
         (tmp_path / "pixels" / inputs.key).rename(tmp_path / "elsewhere")
         open_pixels(source, GRAY, cache=tmp_path)
     for _ in range(2):
-        with pytest.raises(DamagedStoreError, match="not the same images as before that could be: run again"):
+        with pytest.raises(DamagedStoreError, match="not the same ones as before that could be: run again"):
             inputs.rows.read(ALL[:19])
     again = open_pixels(source, GRAY, cache=tmp_path)
     assert len(again.samples) == 20
     assert again.rows.read(ALL).shape == (20, 16, 16, 1)
 
 
-def test_what_can_not_be_made_again_is_one_message(tmp_path: Path, source: Arrays, folder: Path) -> None:
+def test_a_disk_that_refuses_to_have_it_made_again_is_told_with_the_damage(
+    tmp_path: Path, source: Arrays, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = open_pixels(source, GRAY, cache=tmp_path)
+    flip(folder / PIXELS, random.Random(0))
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("clearmargin.atomic_folder._sync", full)
+    told = r"pixels.bin is damaged: row \d+ is not as it was written. It could not be made again. Could not write"
+    with pytest.raises(DiskError, match=told) as raised:
+        inputs.rows.read(ALL)
+    assert isinstance(raised.value.__cause__, DamagedStoreError)
+    assert "Delete" not in str(raised.value)
+
+
+def test_what_can_not_be_made_again_is_one_message(
+    tmp_path: Path, source: Arrays, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     inputs = open_pixels(source, GRAY, cache=tmp_path)
     stored, small = stored_pixels(inputs.key, GRAY, cache=tmp_path), stored_miniatures(inputs.key, cache=tmp_path)
     copied = pickle.loads(pickle.dumps(inputs.rows))  # as another process would read
@@ -145,7 +165,10 @@ def test_what_can_not_be_made_again_is_one_message(tmp_path: Path, source: Array
         with pytest.raises(ClearmarginError, match=r"is damaged: row \d+ is not as it was written") as told:
             rows.read(ALL)
         assert "\n" not in str(told.value)
+        mends = rows in (inputs.rows, inputs.miniatures)
+        assert str(told.value).endswith("the data are not what they were." if mends else "made again on the next run.")
     assert source.times_read == 1
+    assert caplog.messages == []  # that they are decoded again would not be true
 
 
 @pytest.mark.parametrize("name", [PIXELS, MINIATURES, FACTS, CHECKSUMS, ""])

@@ -96,7 +96,17 @@ class DiskError(WorkError):
 
 
 class DamagedStoreError(WorkError):
-    """What the cache holds is not what was written."""
+    """What the cache holds is not what was written.
+
+    Attributes
+    ----------
+    damage
+        What is damaged, without ``remedy``: that is for the user, where nothing mends it.
+    """
+
+    def __init__(self, damage: str, remedy: str = "") -> None:
+        super().__init__(f"{damage} {remedy}" if remedy else damage)
+        self.damage = damage
 
 
 class DivergenceError(WorkError):

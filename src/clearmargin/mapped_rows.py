@@ -14,6 +14,8 @@ import numpy as np
 from clearmargin.errors import DamagedStoreError, WorkError
 from clearmargin.records import Rows
 
+_REMEDY = "Delete the folder it lies in; it is made again on the next run."
+
 
 class MappedRows:
     """Rows of a raw file, read when asked for: implements `records.Rows`, can be pickled and forked.
@@ -62,10 +64,7 @@ class MappedRows:
     def _check_size(self, found: int) -> None:
         expected = self.shape[0] * self._row_bytes
         if found != expected:
-            raise DamagedStoreError(
-                f"{self.path} is damaged: expected {expected:,} bytes, found {found:,}. "
-                "Delete the folder it lies in; it is made again on the next run."
-            )
+            raise DamagedStoreError(f"{self.path} is damaged: expected {expected:,} bytes, found {found:,}.", _REMEDY)
 
     def __reduce__(self) -> tuple:
         return MappedRows, (self.path, self.shape, self.dtype, self._checksums)
@@ -108,10 +107,7 @@ class MappedRows:
         for place in np.flatnonzero(~sound).tolist():
             row = int(rows[place])
             if zlib.crc32(content[place * self._row_bytes : (place + 1) * self._row_bytes]) != checksums[row]:
-                raise DamagedStoreError(
-                    f"{self.path} is damaged: row {row:,} is not as it was written. "
-                    "Delete the folder it lies in; it is made again on the next run."
-                )
+                raise DamagedStoreError(f"{self.path} is damaged: row {row:,} is not as it was written.", _REMEDY)
             self._sound[row] = True
 
     def _read_row(self, target: memoryview, row: int) -> None:
@@ -122,7 +118,7 @@ class MappedRows:
             except OSError as error:
                 raise WorkError(f"Could not read {self.path}: {error.strerror or error}.") from error
             if count == 0:
-                raise DamagedStoreError(f"{self.path} was cut off while it was in use. Run again.")
+                raise DamagedStoreError(f"{self.path} was cut off while it was in use.", "Run again.")
             done += count
 
     def _read_into(self, target: memoryview, offset: int) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from clearmargin.errors import DamagedStoreError, WorkError
+from clearmargin.errors import DamagedStoreError, DiskError, WorkError
 from clearmargin.mapped_rows import MappedRows
 from clearmargin.miniature import SIDE_PX
 
@@ -78,8 +78,10 @@ def read_store(folder: Path) -> PixelStore | None:
         )
     except OSError as error:
         raise _unreadable(folder, error) from error
-    except (ValueError, LookupError, TypeError, DamagedStoreError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise DamagedStoreError(f"The decoded images in {folder} are damaged ({error}).") from error
+    except DamagedStoreError as error:
+        raise DamagedStoreError(f"The decoded images in {folder} are damaged ({error.damage[:-1]}).") from error
     except WorkError as error:
         if not isinstance(error.__cause__, OSError):
             raise
@@ -149,5 +151,8 @@ class MendedRows:
         try:
             return self._rows.read(rows)
         except DamagedStoreError as damage:
-            self._rows = self._mend(damage, rows)
+            try:
+                self._rows = self._mend(damage, rows)
+            except DiskError as error:
+                raise DiskError(f"{damage.damage} It could not be made again. {error}") from damage
             return self._rows.read(rows)

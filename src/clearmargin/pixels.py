@@ -123,16 +123,18 @@ class _Place:
                 store = self._made_again(damage)
             if not _is_of(store, names):
                 raise DamagedStoreError(
-                    f"{damage} They were decoded again, and it was not the same images as before that could be: run "
-                    "again, with what is there now."
-                )
+                    f"{damage.damage} The images were decoded again, and it was not the same ones as before that could "
+                    "be: run again, with what is there now."
+                ) from damage
             return part(store)
 
     def _made_again(self, damage: DamagedStoreError) -> PixelStore:
-        _log.warning("%s The images are decoded again.", damage)
         state = self.source.state()
         if self.source.fingerprint() != self.fingerprint:
-            raise DamagedStoreError(f"{damage} It can't be made again: the data are not what they were.")
+            raise DamagedStoreError(
+                f"{damage.damage} It can't be made again: the data are not what they were."
+            ) from damage
+        _log.warning("%s The images are decoded again.", damage.damage)
         return self._made(state, None)
 
     def _alone(self) -> AbstractContextManager[None]:
@@ -144,7 +146,7 @@ class _Place:
             store = read_store(self.folder)
         except DamagedStoreError as damage:
             if tell:
-                _log.warning("%s They are decoded again.", damage)
+                _log.warning("%s They are decoded again.", damage.damage)
             return None
         if store is None:
             return None
