@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from clearmargin import unfinished
 from clearmargin.files import write_text
 from clearmargin.unfinished import is_being_written, is_unfinished, sweep_left, temporary_beside
 
@@ -26,6 +27,21 @@ def test_no_two_writers_have_the_same_name(tmp_path: Path) -> None:
     names = {temporary_beside(tmp_path / "page.txt").name for _ in range(100)}
     assert len(names) == 100
     assert all(is_unfinished(name) and name.startswith(".page.txt.") for name in names)
+
+
+def test_machines_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the number of the installation, or, in a container without one, of the start."""
+    places = tmp_path / "machine-id", tmp_path / "boot_id"
+    monkeypatch.setattr(unfinished, "_IDENTITIES", places)
+    found = [unfinished._machine()]
+    for place, said in ((places[1], "1"), (places[0], "2"), (places[0], "3")):
+        place.write_text(f"{said}\n")
+        found.append(unfinished._machine())
+    assert len(set(found)) == 4
+    places[1].write_text("4")  # started again
+    assert unfinished._machine() == found[3]
+    places[0].write_text("uninitialized\n")
+    assert unfinished._machine() not in found
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "ü" * 127, "😀" * 63, ".".join("abcdefgh" * 10)])

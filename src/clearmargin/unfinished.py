@@ -12,15 +12,29 @@ from contextlib import suppress
 from pathlib import Path
 
 _DAY_SECONDS = 86_400
+_IDENTITIES = (Path("/etc/machine-id"), Path("/proc/sys/kernel/random/boot_id"))
 _LONGEST = 50  # characters of the name: with four bytes each and what is added, it stays below 255 bytes
 
 
 def _machine() -> str:
     """Where process numbers mean the same: this machine, or this container on it."""
-    place = platform.node()
-    with suppress(OSError):
+    place = platform.node() + _installation()
+    with suppress(OSError):  # the same on every machine, outside of containers
         place += str(Path("/proc/self/ns/pid").readlink())
     return hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+
+def _installation() -> str:
+    """What tells machines of one name apart, some "localhost" and another; empty where the system has no such thing.
+
+    The number of the installation stays over a restart, that of the start is there in every container.
+    """
+    for path in _IDENTITIES:
+        with suppress(OSError):
+            said = path.read_bytes()[:100].decode("ascii", "replace").strip()
+            if said not in ("", "uninitialized"):
+                return said
+    return ""
 
 
 _MACHINE = _machine()
