@@ -28,7 +28,7 @@ _DAMAGE = (  # what readers of bytes without sense raise
     *(AttributeError, ArithmeticError, RecursionError),
 )
 _PASSING = (OSError, MemoryError, RuntimeError)  # the disk is away, or memory is short, which torch calls the last
-_SAME = "The result will be the same."
+_SAME = "With the same versions and as many threads, the result will be the same."
 _log = logging.getLogger(__name__)
 
 
