@@ -2450,8 +2450,8 @@ def search_problems(search: Search) -> Iterator[str]:
     for trial in search.trials:
         for name in outside(search, trial):
             yield f"tuning: {name} of trial {trial['number']} is outside its space."
-        expected = score_of(search, trial)
-        if expected is not None and not math.isclose(expected, trial["score"] or math.nan, rel_tol=1e-9, abs_tol=1e-12):
+        expected, score = score_of(search, trial), math.nan if trial["score"] is None else trial["score"]
+        if expected is not None and not math.isclose(expected, score, rel_tol=1e-9, abs_tol=1e-12):
             yield f"tuning: the score of trial {trial['number']} is {trial['score']}, by its measures {expected}."
         if trial["outcome"] not in ("complete", "repeated") and trial["score"] is not None:
             yield f"tuning: trial {trial['number']} was not trained to its end, and has a score."

@@ -23,13 +23,14 @@ from clearmargin.files import file_sha256, sealed, write_json, write_table, writ
 from clearmargin.mapped_rows import Subset
 from clearmargin.models import Network, Pretraining, build_network, set_first_weights
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics
-from clearmargin.models.precision import kept_precision
+from clearmargin.models.precision import choose_precision
 from clearmargin.models.whitening import fit_whitening
 from clearmargin.recipe import Contender
 from clearmargin.recipe_evaluation import EvaluationSettings
 from clearmargin.records import Columns, Inputs, Part, Progress, Split
 from clearmargin.split import check_division, crossing_groups
 from clearmargin.task import Classification, Task
+from clearmargin.training.beginning import begin_as_before
 from clearmargin.training.checkpoint import mend_checkpoint
 from clearmargin.training.deterministic import deterministic
 from clearmargin.training.feeds import Feed, Feeds, Report
@@ -130,7 +131,7 @@ def learn(
 
     A checkpoint in ``folder`` is gone on from, and left there. ``pretraining`` says where the first weights came from;
     ``after_epoch`` as `fit` takes it. The caller sets the number of threads, and sets it back: a training that is gone
-    on with takes as many as it began with.
+    on with, or that starts anew without its checkpoint, takes as many as it began with.
 
     Raises
     ------
@@ -147,8 +148,12 @@ def learn(
     begun = mend_checkpoint(checkpoint)
     if begun is not None:
         compute_as(begun.computed_with, contender.name)
-    kept = checkpoint.with_name("precision.json")
-    precision = begun.dtype if begun else kept_precision(kept, settings.precision, little_work=little)
+        precision = begun.dtype
+    else:
+        kept = checkpoint.with_name("begun.json")
+        precision = begin_as_before(
+            kept, contender.name, lambda: choose_precision(settings.precision, little_work=little)
+        )
     feeds = Feeds(network, settings, inputs, mean, std, cache=cache_folder(), precision=precision)
     trunk = _trunk_report(contender.name, progress)
     reuse_freed_memory()

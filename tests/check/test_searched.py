@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -98,6 +99,26 @@ def test_it_agrees_with_the_search_of_a_regression(tmp_path, capsys):
     assert done.summary["tuned"] == "n, tuned"
     in_report(r"(changed the RMSE by )", r"\g<1>9")(done.folder)
     assert any("says that tuning gained" in problem for problem in problems_of(done.folder))
+
+
+@pytest.mark.parametrize(
+    ("score", "said"),
+    [
+        (0.0, []),
+        (-0.0, []),
+        (-0.1, ["tuning: the score of trial 1 is -0.1, by its measures -0.0."]),
+        (None, ["tuning: the score of trial 1 is None, by its measures -0.0."]),
+    ],
+)
+def test_a_score_of_zero_is_a_score(tmp_path, score, said):
+    search = check.Search.__new__(check.Search)
+    recipe = {"contender": [{"name": "n"}]}
+    search.study = SimpleNamespace(task="regression", folder=tmp_path, recipe=recipe)
+    search.asked, search.closed = {"contender": "n", "folds": 0}, {"trials": 2}
+    search.spaces, search.untuned = {}, {}
+    told = {"outcome": "complete", "settings": {}, "measures": {"loss": 0.0, "mean_squared_error": 0.0}}
+    search.trials = [{**told, "number": 1, "score": score}, {**told, "number": 2, "score": -0.0}]
+    assert list(check.search_problems(search)) == [*said, "tuning: report.html has no section on the search."]
 
 
 def in_summary(change, *, keep_seal=False):

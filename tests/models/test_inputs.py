@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from clearmargin.columns import column_statistics
 from clearmargin.models import precision
 from clearmargin.models.inputs import IMAGENET_MEAN, IMAGENET_STD, channel_statistics, to_input
-from clearmargin.models.precision import choose_precision, fastest_precision, kept_precision
+from clearmargin.models.precision import choose_precision, fastest_precision
 
 
 class Array:
@@ -142,19 +142,6 @@ def test_where_nothing_can_be_kept_it_is_measured(monkeypatch, tmp_path):
     monkeypatch.setattr(precision, "_measured", lambda: raced.append(1) or torch.bfloat16)
     assert fastest_precision.__wrapped__() == torch.bfloat16
     assert raced == [1]
-
-
-def test_a_training_goes_on_in_the_format_it_began_in(monkeypatch, tmp_path):
-    fastest = torch.bfloat16
-    monkeypatch.setattr("clearmargin.models.precision.fastest_precision", lambda: fastest)
-    path = tmp_path / "checkpoint" / "precision.json"
-    assert kept_precision(path, "auto") == torch.bfloat16
-    fastest = torch.float32  # the machine's cache was cleared, and the race fell otherwise
-    assert kept_precision(path, "auto") == torch.bfloat16
-    for damaged in ("", "[]", '{"precision": "float16"}', '{"precision": 7}'):
-        path.write_text(damaged)
-        assert kept_precision(path, "auto") == torch.float32
-    assert kept_precision(tmp_path / "other.json", "bfloat16", little_work=True) == torch.bfloat16
 
 
 def test_little_work_is_done_in_float32_unless_told_otherwise(monkeypatch):

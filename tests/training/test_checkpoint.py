@@ -449,11 +449,21 @@ def test_what_the_disk_gives_back_otherwise_replaces_nothing(plain_cnn, tmp_path
     assert path_of(tmp_path).read_bytes() == sound
 
 
-def test_a_checkpoint_of_another_format_is_of_no_use(plain_cnn, tmp_path, caplog):
-    interrupted(plain_cnn, tmp_path, BATCHES + 1)
-    save_file(load_file(path_of(tmp_path)), path_of(tmp_path), metadata={"format": "1", "progress": "{}"})
-    assert not mend_checkpoint(path_of(tmp_path))
-    assert "it is of format 1, expected" in caplog.text
+@pytest.mark.parametrize("damaged", [None, "state.safetensors"])
+def test_a_checkpoint_of_another_version_is_not_called_damaged(plain_cnn, tmp_path, caplog, damaged):
+    interrupted(plain_cnn, tmp_path, 2 * BATCHES + 1)
+    folder = path_of(tmp_path).parent
+    for path in folder.iterdir():
+        save_file(load_file(path), path, metadata={"format": "1", "progress": "{}"})
+        if path.name == damaged:
+            path.write_bytes(b"nothing")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(
+        RunFolderError, match=r"written by another version .*format is 1, expected .*nothing was removed"
+    ):
+        run(plain_cnn, tmp_path)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert caplog.text == ""
 
 
 def test_a_disk_that_refuses_leaves_the_last_checkpoint(plain_cnn, tmp_path, monkeypatch):

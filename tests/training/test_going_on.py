@@ -101,6 +101,17 @@ def test_it_has_the_threads_it_began_with(train, caplog):
 
 
 @pytest.mark.usefixtures("begun_with_two")
+def test_it_starts_anew_with_the_threads_it_began_with(train, tmp_path, caplog):
+    for path in (tmp_path / "plain" / "checkpoint").glob("*.safetensors"):
+        path.write_bytes(b"nothing")
+    seen = []
+    train(lambda history: seen.append(torch.get_num_threads()))
+    assert set(seen) == {2}
+    (told,) = caplog.messages
+    assert told.endswith("from the start. With the same versions and as many threads, the result will be the same.")
+
+
+@pytest.mark.usefixtures("begun_with_two")
 def test_cores_that_are_not_there_and_another_version_are_warned_of(train, caplog, monkeypatch):
     monkeypatch.setattr(threads, "available_cores", lambda: 1)
     monkeypatch.setattr(threads, "version", lambda name: "9.9")

@@ -251,6 +251,54 @@ def test_a_process_that_was_killed_is_not_waited_for(tmp_path):
     assert not list((tmp_path / "workers").iterdir())
 
 
+@pytest.fixture
+def open_files_stay(monkeypatch):
+    """No file is removed while this process holds its lock, as on Windows."""
+    held, unlink = set(), Path.unlink
+
+    class Lock(workers.FileLock):
+        def acquire(self, *words, **named):
+            got = super().acquire(*words, **named)
+            held.add(str(self.lock_file))
+            return got
+
+        def release(self, *words, **named):
+            super().release(*words, **named)
+            held.discard(str(self.lock_file))
+
+    def refused(path, *words, **named):
+        if str(path) in held:
+            raise PermissionError(errno.EACCES, "The process cannot access the file because it is being used")
+        unlink(path, *words, **named)
+
+    monkeypatch.setattr(workers, "FileLock", Lock)
+    monkeypatch.setattr(Path, "unlink", refused)
+
+
+@pytest.mark.usefixtures("open_files_stay")
+def test_lock_files_are_removed_where_open_files_stay(tmp_path):
+    one = workers.Workers(tmp_path)
+    (tmp_path / "gone.lock").touch()
+    (tmp_path / "gone.done").touch()
+    assert not one.is_there("gone")
+    assert [path.name for path in tmp_path.iterdir()] == [f"{one.own}.lock"]
+    one.say_done()
+    one.leave()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_is_free_again_when_its_file_can_not_be_removed(tmp_path, monkeypatch):
+    one = workers.Workers(tmp_path)
+    lock = tmp_path / "gone.lock"
+    lock.touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(PermissionError(errno.EACCES, "Denied")))
+        assert not one.is_there("gone")
+    with FileLock(lock, timeout=0):
+        assert one.is_there("gone")
+    one.leave()
+
+
 def test_a_search_without_a_result_stays_open(tmp_path):
     with opened(tmp_path) as search:
         with pytest.raises(WorkError, match=r"No trial was begun.*--minutes"):

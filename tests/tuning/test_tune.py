@@ -17,13 +17,14 @@ from filelock import FileLock
 pytest.importorskip("optuna", reason="tuning needs optuna")
 
 from clearmargin.contest import learn
-from clearmargin.errors import DivergenceError, RunFolderError, UsageError, WorkError
+from clearmargin.errors import DiskError, DivergenceError, RunFolderError, UsageError, WorkError
 from clearmargin.files import read_table, sealed, write_json
+from clearmargin.interruption import Stopped
 from clearmargin.records import Preprocessing
 from clearmargin.report import tuning as report_tuning
 from clearmargin.report.page import write_report
 from clearmargin.tuning import attempt, make_plan, tune
-from clearmargin.tuning.search import MOST_BEGINS
+from clearmargin.tuning.search import MOST_BEGINS, Search
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -216,6 +217,51 @@ def test_a_trial_that_ended_its_process_again_and_again_is_left(tmp_path):
     (outcome, score, facts), *more = told_of(attempt.Ground(None, None, None, [], None, tmp_path), {}, MOST_BEGINS + 1)
     assert (outcome, score, more) == ("failed", None, [])
     assert "memory" in facts["note"]
+
+
+def full_disk():
+    return DiskError("The disk is full.")
+
+
+def stopped_at_once():
+    return Stopped(signal.SIGTERM, at_once=True)
+
+
+@pytest.mark.parametrize("reason", [full_disk, stopped_at_once, KeyboardInterrupt, SystemError])
+def test_only_trials_that_end_their_process_are_left(recipe, tmp_path, monkeypatch, reason):
+    plan = make_plan(recipe)
+    inputs = SimpleNamespace(preprocessing=Preprocessing(16, "pad", "gray"))
+    ground = attempt.Ground(plan, SimpleNamespace(outputs=3), inputs, [None, None], None, tmp_path / "trials")
+    checkpoint = tmp_path / "trials" / "00001" / "1" / "checkpoint"
+    checkpoint.mkdir(parents=True)
+
+    def begin():
+        with Search(tmp_path, plan.spaces, {**plan.untuned, "size_px": 16}, 1, 2) as search:
+            asked = search.ask(1)
+            assert (asked.number, checkpoint.is_dir()) == (1, True)
+            ground.attempt(asked, [], quiet)
+            return search.finished()[0].outcome
+
+    def leaving(*_):
+        raise reason()
+
+    monkeypatch.setattr(attempt, "learn", leaving)
+    for _ in range(MOST_BEGINS):
+        with pytest.raises(reason if isinstance(reason, type) else (DiskError, Stopped)):
+            begin()
+    monkeypatch.setattr(attempt, "learn", told_seconds(1.0))
+    assert begin() == ("failed" if reason is SystemError else "complete")
+
+
+def test_why_a_trial_is_left_is_told_when_the_journal_can_not_be_written_either(recipe, tmp_path, monkeypatch):
+    def refuse():
+        raise DiskError("The journal can't be written.")
+
+    asked = SimpleNamespace(settings={}, number=1, begins=1, take_begin_back=refuse)
+    ground = attempt.Ground(None, None, None, [None], None, tmp_path)
+    monkeypatch.setattr(attempt.Ground, "_learn", lambda *_: (_ for _ in ()).throw(Stopped(signal.SIGTERM)))
+    with pytest.raises(Stopped):
+        ground.attempt(asked, [], quiet)
 
 
 def told_seconds(seconds):

@@ -23,7 +23,7 @@ from clearmargin.unfinished import sweep_left
 # from run to run. Processors with AMX or with two bfloat16 units a core win by two to eight; Sapphire and Emerald
 # Rapids with AMX hidden by the hypervisor lose by a half, although they list avx512_bf16.
 CLEARLY_FASTER = 1.2
-_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def choose_precision(setting: str, *, little_work: bool = False) -> torch.dtype:
@@ -35,25 +35,8 @@ def choose_precision(setting: str, *, little_work: bool = False) -> torch.dtype:
         ``auto`` is then float32: where the convolutions take no time, bfloat16 would cost digits and save nothing.
         Otherwise it is measured.
     """
-    asked = _FORMATS.get(setting)
+    asked = FORMATS.get(setting)
     return asked or (torch.float32 if little_work else fastest_precision())
-
-
-def kept_precision(path: Path, setting: str, *, little_work: bool = False) -> torch.dtype:
-    """What `choose_precision` chose when a training began, kept in a file beside its checkpoint.
-
-    A training that goes on does so in the format it began in, whatever became of the machine's cache.
-
-    Raises
-    ------
-    DiskError
-        When the file can't be written.
-    """
-    kept = _FORMATS.get(_stored(path).get("precision", ""))
-    if kept is None:
-        kept = choose_precision(setting, little_work=little_work)
-        write_json(path, {"precision": _name(kept)})
-    return kept
 
 
 @cache
@@ -65,19 +48,20 @@ def fastest_precision() -> torch.dtype:
     """
     machine = f"{_processor()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
     path = cache_folder() / "precision.json"
-    found = _FORMATS.get(_stored(path).get(machine, ""))
+    found = FORMATS.get(_stored(path).get(machine, ""))
     if found is None:
         with suppress(DiskError), sole_writer_of(path.parent, "precision", "measures which number format is faster"):
             stored = _stored(path)
-            found = _FORMATS.get(stored.get(machine, ""))  # the first that measured is right for all
+            found = FORMATS.get(stored.get(machine, ""))  # the first that measured is right for all
             if found is None:
                 found = _measured()
                 sweep_left(path.parent)
-                write_json(path, {**stored, machine: _name(found)})
+                write_json(path, {**stored, machine: name_of(found)})
     return found or _measured()
 
 
-def _name(precision: torch.dtype) -> str:
+def name_of(precision: torch.dtype) -> str:
+    """Its key in `FORMATS`."""
     return str(precision).removeprefix("torch.")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ _DAMAGE = (  # what readers of bytes without sense raise
     *(AttributeError, ArithmeticError, RecursionError),
 )
 _PASSING = (OSError, MemoryError, RuntimeError)  # the disk is away, or memory is short, which torch calls the last
-_SAME = "The result will be the same."
+_SAME = "With the same versions and as many threads, the result will be the same."
 _log = logging.getLogger(__name__)
 
 
@@ -111,7 +112,7 @@ def save_checkpoint(
     write_tensors(waiting, tensors, {"format": FORMAT, "progress": text, "sha256": _sha256(text, tensors)})
     try:
         _read(waiting)
-    except (*_DAMAGE, *_PASSING) as error:
+    except (*_DAMAGE, *_PASSING, RunFolderError) as error:
         raise DiskError(
             f"{waiting} can't be read back as it was written ({error}): the disk may be failing. "
             "The checkpoint before it is kept."
@@ -128,6 +129,8 @@ def mend_checkpoint(path: Path) -> Progress | None:
 
     Raises
     ------
+    RunFolderError
+        When one is of another format, so that another version can go on with it: nothing is removed then.
     WorkError
         When one can't be read at the moment, which says nothing about it: nothing is removed then.
     DiskError
@@ -155,7 +158,7 @@ def load_checkpoint(path: Path, settings: str, model: nn.Module, optimizer: opti
     Raises
     ------
     RunFolderError
-        When it belongs to other settings or to another network.
+        When it belongs to other settings or to another network, or as `mend_checkpoint`.
     WorkError, DiskError
         As `mend_checkpoint`.
     """
@@ -208,6 +211,8 @@ def _attempt(path: Path) -> _Held | str | None:
 
     Raises
     ------
+    RunFolderError
+        When it is of another format.
     WorkError
         When it can't be read at the moment.
     """
@@ -235,6 +240,8 @@ def _read(path: Path) -> _Held:
 
     Raises
     ------
+    RunFolderError
+        When it is of another format.
     OSError, MemoryError, RuntimeError
         When it can't be read at the moment.
     Exception
@@ -249,8 +256,15 @@ def _read(path: Path) -> _Held:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    if metadata["format"] != FORMAT:
-        raise ValueError(f"it is of format {metadata['format']}, expected {FORMAT}")
+    found = metadata["format"]
+    if found != FORMAT:
+        if not re.fullmatch("[0-9]{1,4}", found):
+            raise ValueError("its format is no number")
+        raise RunFolderError(
+            f"{_shown(path)} was written by another version of clearmargin (its format is {found}, expected {FORMAT}): "
+            "nothing was removed. Resume with that version; to train this contender from the start with this one, "
+            f"delete {path.parent}."
+        )
     if metadata["sha256"] != _sha256(metadata["progress"], tensors):
         raise ValueError("its SHA-256 does not fit")
     return Progress(**json.loads(metadata["progress"])), tensors

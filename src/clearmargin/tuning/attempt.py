@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from clearmargin.contest import first_network, learn, work_of
 from clearmargin.entrants import Views, own_preprocessing, seen_as
-from clearmargin.errors import DivergenceError, RecipeError
+from clearmargin.errors import ClearmarginError, DivergenceError, RecipeError
 from clearmargin.records import Inputs, Progress, Split
 from clearmargin.task import Classification, Task
 from clearmargin.training.threads import threads_for
@@ -103,7 +104,12 @@ class Ground:
             shutil.rmtree(folder, ignore_errors=True)
             return
         course = _Course()
-        outcome, score, facts = self._outcome(asked, course, folder, progress)
+        try:
+            outcome, score, facts = self._outcome(asked, course, folder, progress)
+        except (KeyboardInterrupt, ClearmarginError):  # told to stop, or a full disk: the trial did not end its process
+            with suppress(KeyboardInterrupt, ClearmarginError):  # they would hide why it leaves
+                asked.take_begin_back()
+            raise
         asked.tell(outcome, score, trained_seconds=course.seconds, **facts)
         shutil.rmtree(folder, ignore_errors=True)
 

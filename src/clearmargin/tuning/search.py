@@ -173,7 +173,7 @@ class Asked:
     Attributes
     ----------
     begins
-        How often it was begun: more than once when processes ended in it.
+        How often it was begun, `take_begin_back` apart: more than once when processes ended in it.
     """
 
     def __init__(
@@ -184,6 +184,11 @@ class Asked:
         self.settings: dict[str, Scalar] = dict(trial.params)
         self.begins: int = trial.user_attrs["begins"]
         self._started = time.perf_counter()
+
+    def take_begin_back(self) -> None:
+        """Do not count this time: the process leaves for a reason that the trial is no cause of."""
+        with kept(self._folder), finishing():
+            self._trial.set_user_attr("begins", self.begins - 1)
 
     def hopeless(self, score: float, step: int) -> bool:
         """Tell the score after a step (from 1 on), and whether the trial should be given up.

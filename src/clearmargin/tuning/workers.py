@@ -32,9 +32,7 @@ class Workers:
     def leave(self) -> None:
         """Take part no more. What the file system refuses is passed over, or it would hide why this process leaves."""
         with suppress(OSError):
-            self._remove(self.own)  # still held: nobody else takes it meanwhile
-        with suppress(OSError):
-            self._lock.release()
+            self._remove_and_release(self.own, self._lock)
 
     def say_done(self) -> None:
         """Tell the others that this process begins no trial of its own any more."""
@@ -57,12 +55,21 @@ class Workers:
             lock.acquire(timeout=0)
         except Timeout:
             return True
-        self._remove(name)
-        lock.release()
+        self._remove_and_release(name, lock)
         return False
 
     def _names(self) -> list[str]:
         return sorted(path.stem for path in self._folder.glob("*.lock"))
+
+    def _remove_and_release(self, name: str, lock: FileLock) -> None:
+        """Remove the files of a process that is gone or leaves; those that stay are removed by who looks next."""
+        try:
+            with suppress(OSError):
+                self._remove(name)  # still held: nobody else takes it meanwhile
+        finally:
+            lock.release()
+        with suppress(OSError):
+            self._remove(name)  # Windows removes no file that is open
 
     def _remove(self, name: str) -> None:
         self._done(name).unlink(missing_ok=True)
