@@ -92,6 +92,14 @@ def test_a_body_in_crumbs_is_cut_and_holds_up_nobody(served_model: ServedModel) 
         assert (service.reading, service.held.bytes) == (0, 0)
 
 
+def test_a_body_in_crumbs_is_told_so(served_model: ServedModel) -> None:
+    with running(served_model) as (address, _, _), connect(address) as connection:
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 300)
+        answer = read_all(connection)
+    assert status_of(answer) == 400
+    assert "tiny pieces" in json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
+
+
 def suppressed(connection: socket.socket, content: bytes) -> None:
     with suppress(OSError):
         connection.sendall(content)
