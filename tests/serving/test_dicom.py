@@ -100,6 +100,7 @@ def test_each_frame_is_answered_and_named(
 def test_too_many_frames_and_too_many_pixels(client: httpx.Client) -> None:
     many = post(client, dicom(np.zeros((Limits().request_images + 1, 4, 4), np.uint8)))
     assert (many.status_code, "65 images" in many.json()["detail"]) == (413, True)
+    assert many.json()["type"].endswith(":too-many")
     for content in (
         dicom(np.zeros((4, 4), np.uint8), Rows=5001, Columns=5000),
         dicom(np.zeros((2, 4, 4), np.uint8), Rows=65535, Columns=65535),

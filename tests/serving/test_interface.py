@@ -291,6 +291,7 @@ def test_too_many_and_too_large(client: httpx.Client) -> None:
     limits = Limits()
     response = post(client, *[b"x"] * (limits.request_images + 1))
     assert (response.status_code, "64 images" in problem_of(response)["detail"]) == (413, True)
+    assert response.json()["type"].endswith(":too-many")
     response = post(client, bytes(limits.image_bytes + 1))
     assert (response.status_code, "32 MB" in problem_of(response)["detail"]) == (413, True)
 

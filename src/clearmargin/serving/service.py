@@ -157,9 +157,10 @@ class Service:
     def _accept(self, count: int, wants_view: bool) -> Iterator[None]:
         if count > self.limits.request_images:
             raise Problem(
-                "too-large",
+                "too-many",
                 f"The files of the request have {count:,} images, each frame counted: at most "
                 f"{self.limits.request_images} are taken at once.",
+                most=self.limits.request_images,
             )
         self._require_room(count, wants_view)
         views = count if wants_view else 0
@@ -180,7 +181,8 @@ class Service:
             raise Problem("overloaded", "Too many images wait for their answer: try again later.", later)
         if count > 1 and own > most:
             fitting = max(1, int(most * count / own))
-            raise Problem("too-large", f"This model answers about {fitting} images in time: send fewer at once.")
+            words = f"This model answers about {fitting} images in time: send fewer at once."
+            raise Problem("too-many", words, most=fitting)
 
     def _seconds(self, images: int, views: int) -> float:
         """How long so many take."""

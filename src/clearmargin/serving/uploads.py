@@ -150,7 +150,8 @@ def _parts(content_type: str, body: bytes, limits: Limits) -> list[bytes]:
         if len(lines) > MOST_HEADERS:
             raise broken
         if len(found) >= limits.request_images:
-            raise Problem("too-large", f"A request may have at most {limits.request_images} images.")
+            most = limits.request_images
+            raise Problem("too-many", f"A request may have at most {most} images.", most=most)
         if _field(lines) not in FIELDS:
             raise Problem("unusable-request", "The form has another field than 'files', which holds the images.")
         place = _behind(delimiter, body, head_end + 4)
