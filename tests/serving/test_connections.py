@@ -282,6 +282,19 @@ def test_what_could_not_be_answered_in_time_is_refused_at_once(
     assert "send fewer at once" in several.json()["detail"]
 
 
+def test_after_one_slow_batch_several_images_are_taken_again(served_model: ServedModel) -> None:
+    files = [("files", png(np.zeros((20, 20))))] * 5
+    with running(served_model) as (address, _, service), httpx.Client(**many(address)) as client:
+        service.worker.pace.add(1000.0)  # the machine slept
+        slow = service.worker.pace.seconds
+        service.accepted += 1  # somebody else's
+        busy = client.post("/v1/predict", files=files)
+        service.accepted -= 1
+        assert (busy.status_code, int(busy.headers["retry-after"]) >= 1) == (429, True)
+        assert client.post("/v1/predict", files=files).status_code == 200
+        assert service.worker.pace.seconds < slow
+
+
 def test_what_takes_long_to_decode_does_not_hold_up_the_rest(
     served_model: ServedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,7 +64,8 @@ class Server(uvicorn.Server):
         except OSError as error:
             if not sockets:
                 raise
-            raise not_to_be_had(*sockets[0].getsockname()[:2], error) from error
+            host, port = sockets[0].getsockname()[:2]
+            raise not_to_be_had(host, port, error) from error
         if self._announce is not None:
             self._announce()
 
