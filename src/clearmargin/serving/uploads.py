@@ -21,7 +21,7 @@ _PADDING = re.compile(rb"[ \t]*")
 
 
 class Held:
-    """Bytes of all requests that are being read and decoded."""
+    """Bytes of all requests that are not answered yet."""
 
     def __init__(self, most: int) -> None:
         self._most, self.bytes = most, 0
