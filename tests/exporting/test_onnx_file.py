@@ -142,14 +142,14 @@ def test_a_file_that_answers_otherwise_is_not_written(tiny, tmp_path, monkeypatc
     assert parity.relative(np.zeros((1, 2)), np.full((1, 2), np.nan)) == float("inf")
 
 
-@pytest.mark.parametrize("side", [8, 16, 224, 512, 1024, 2048])
+@pytest.mark.parametrize("side", [8, 16, 224, 512, 665, 666, 2048])
 def test_pictures_to_compare_take_every_way_of_framing(side):
     """By the rules of Pillow, which `reducing_gap` and the order of passes follow."""
     shapes = parity.shapes(side)
     assert (side, side) in shapes
     assert max(height * width for height, width in shapes) <= parity.MOST_PIXELS
-    if side <= 512:
-        assert any(min(shape) / side / REDUCING_GAP >= 2 for shape in shapes)  # whatever the fit
+    reduced = any(min(shape) / side / REDUCING_GAP >= 2 for shape in shapes)  # whatever the fit
+    assert reduced == (side <= 665)
     assert any(height - side > 2 * max(0, width - side) and height > side for height, width in shapes)
     assert any(max(shape) < side for shape in shapes)
     assert len({height > width for height, width in shapes}) == 2

@@ -172,6 +172,19 @@ def test_what_may_go_well_later_is_tried_again_and_the_focus_stays(page: Any, im
     assert page.locator("#progress").text_content() == "1 of 1 images answered"
 
 
+def test_what_is_not_answered_in_time_is_tried_once_more(page: Any, images_folder: Path) -> None:
+    statuses = [503, 429, 503, 503]
+    card = '<article class="result is-refused"><p class="file"></p><h3>No</h3><p class="said">Too late.</p></article>'
+
+    def answer(route: Any) -> None:
+        route.fulfill(status=statuses.pop(0), headers={"Retry-After": "0"}, content_type="text/html", body=card)
+
+    page.route("**/*", answer)
+    page.set_input_files("#files", image_files(images_folder, 1))
+    assert answers(page, 1).first.locator(".said").text_content() == "Too late."
+    assert statuses == [503]
+
+
 def test_each_frame_of_a_file_has_its_card(page: Any, images_folder: Path) -> None:
     pytest.importorskip("pydicom")
     from tests.serving.test_dicom import dicom, drawn

@@ -74,6 +74,15 @@ def test_threads_that_wait_give_their_processor_away(
         assert os.environ.get("GOMP_SPINCOUNT") == expected
 
 
+def test_a_port_that_another_took_since_it_was_bound_is_named(service: Service) -> None:
+    with listening.bound_socket("127.0.0.1", 0) as first, ThreadPoolExecutor(1) as pool:
+        port = first.getsockname()[1]
+        with listening.bound_socket("127.0.0.1", port) as second:  # nobody listens yet
+            first.listen()
+            with pytest.raises(UsageError, match=rf"Port {port} of 127\.0\.0\.1 can't be had .*: choose another"):
+                pool.submit(server.run_server, service, second, lambda: None).result()
+
+
 def test_a_port_that_is_taken_is_named(clearmargin: Command, finished_run: Run) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

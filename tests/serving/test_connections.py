@@ -92,6 +92,14 @@ def test_a_body_in_crumbs_is_cut_and_holds_up_nobody(served_model: ServedModel) 
         assert (service.reading, service.held.bytes) == (0, 0)
 
 
+def test_a_body_in_crumbs_is_told_so(served_model: ServedModel) -> None:
+    with running(served_model) as (address, _, _), connect(address) as connection:
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 300)
+        answer = read_all(connection)
+    assert status_of(answer) == 400
+    assert "tiny pieces" in json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
+
+
 def suppressed(connection: socket.socket, content: bytes) -> None:
     with suppress(OSError):
         connection.sendall(content)
@@ -272,6 +280,19 @@ def test_what_could_not_be_answered_in_time_is_refused_at_once(
     assert waits <= {1, 2}
     assert several.status_code == 413
     assert "send fewer at once" in several.json()["detail"]
+
+
+def test_after_one_slow_batch_several_images_are_taken_again(served_model: ServedModel) -> None:
+    files = [("files", png(np.zeros((20, 20))))] * 5
+    with running(served_model) as (address, _, service), httpx.Client(**many(address)) as client:
+        service.worker.pace.add(1000.0)  # the machine slept
+        slow = service.worker.pace.seconds
+        service.accepted += 1  # somebody else's
+        busy = client.post("/v1/predict", files=files)
+        service.accepted -= 1
+        assert (busy.status_code, int(busy.headers["retry-after"]) >= 1) == (429, True)
+        assert client.post("/v1/predict", files=files).status_code == 200
+        assert service.worker.pace.seconds < slow
 
 
 def test_what_takes_long_to_decode_does_not_hold_up_the_rest(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from tests.serving.conftest import running
+from tests.serving.conftest import png, running
 
 pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("gdcm")
@@ -21,6 +23,7 @@ from clearmargin.prediction import predict_files  # noqa: E402
 from clearmargin.serving import service as serving_service  # noqa: E402
 from clearmargin.serving.limits import Limits  # noqa: E402
 from clearmargin.serving.model import ServedModel  # noqa: E402
+from clearmargin.serving.pictures import may_be_dicom  # noqa: E402
 from clearmargin.trained import TrainedContender  # noqa: E402
 
 CANARY = "Doe^Jane"
@@ -100,12 +103,40 @@ def test_each_frame_is_answered_and_named(
 def test_too_many_frames_and_too_many_pixels(client: httpx.Client) -> None:
     many = post(client, dicom(np.zeros((Limits().request_images + 1, 4, 4), np.uint8)))
     assert (many.status_code, "65 images" in many.json()["detail"]) == (413, True)
+    assert many.json()["type"].endswith(":too-many")
     for content in (
         dicom(np.zeros((4, 4), np.uint8), Rows=5001, Columns=5000),
         dicom(np.zeros((2, 4, 4), np.uint8), Rows=65535, Columns=65535),
     ):
         large = post(client, content)
         assert (large.status_code, large.json()["type"]) == (413, "urn:clearmargin:problem:too-large")
+
+
+def test_frames_that_take_long_are_answered_as_far_as_there_is_time(
+    served_model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = served_model.prepare
+    prepare(dicom(drawn(1)[0]), Limits())  # what it imports takes its time
+
+    def slowly(content: bytes, limits: Limits) -> np.ndarray:
+        if may_be_dicom(content):
+            time.sleep(0.25)
+        return prepare(content, limits)
+
+    monkeypatch.setattr(served_model, "prepare", slowly)
+    with (
+        running(served_model, seconds=1.4) as (address, _, _),
+        httpx.Client(base_url=address, trust_env=False) as client,
+    ):
+        said = post(client, dicom(drawn(12))).json()["predictions"]  # nobody knows yet how long they take
+        answered = ["predicted" in one for one in said]
+        assert 1 <= sum(answered) <= 5
+        assert answered == sorted(answered, reverse=True)
+        assert {one["problem"]["type"].rpartition(":")[2] for one in said if "problem" in one} == {"deadline"}
+        refused = post(client, dicom(drawn(12)))  # one after the other, on however many processors
+        assert (refused.status_code, refused.json()["type"].rpartition(":")[2]) == (413, "too-many")
+        assert re.search(r"about [1-4] images in time", refused.json()["detail"])
+        assert post(client, *[png(np.zeros((8, 8)))] * 20).status_code == 200  # these take no time
 
 
 def test_nothing_of_the_patient_is_said(client: httpx.Client, capfd: pytest.CaptureFixture[str]) -> None:

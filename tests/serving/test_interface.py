@@ -25,6 +25,7 @@ from clearmargin.serving.limits import Limits
 from clearmargin.serving.model import ServedModel
 from clearmargin.serving.pictures import MOST_SCANS
 from clearmargin.serving.problems import MEDIA_TYPE
+from clearmargin.serving.uploads import images_of
 from clearmargin.trained import TrainedContender
 
 CANARY = "Jane-Doe-1970-01-01"
@@ -226,7 +227,10 @@ def test_other_formats_are_not_decoded_whatever_they_are_called(client: httpx.Cl
     ({"Content-Type": "multipart/form-data; boundary*=none''%ff"}, b"--x", 400),
     ({"Content-Type": "multipart/form-data; boundary*0*=a; boundary*2=b; =;;="}, b"--x", 400),
     ({"Content-Type": 'multipart/form-data; y="; boundary=x"; boundary=z'}, b"--x--", 400),
-    ({"Content-Type": "multipart/form-data; boundary=x"}, b"before\r\n--x--", 400),
+    ({"Content-Type": "multipart/form-data; boundary=x"}, b"before\r\n--x--", 422),
+    ({"Content-Type": "multipart/form-data; boundary=x"}, b"before--x--", 400),
+    ({"Content-Type": "multipart/form-data; boundary=x"}, b"--x \t\r", 400),
+    ({"Content-Type": 'multipart/form-data; boundary="x "'}, b"--x --", 400),
     ({"Content-Type": "multipart/form-data; boundary=x"},
      b'--x\r\nContent-Disposition: form-data; name="files"\r\n\r\nab\r\n--xy\r\n--x--', 400),
     ({"Content-Type": "multipart/form-data; boundary=x"},
@@ -244,7 +248,8 @@ def test_a_form_is_split_where_it_says(client: httpx.Client, images_folder: Path
     first, second = (image.read_bytes() for image in some_images(images_folder, 2))
     head = b'Content-Type: image/png\r\nCONTENT-disposition: form-data; filename="a\\"; name=b.png"; name=files\r\n\r\n'
     body = b"--a b\r\n" + head + first + b"\r\n--a b\r\n" + head + second + b"\r\n--a b--\r\nand what follows"
-    for boundary, sent in (("a_b", body.replace(b"a b", b"a_b")), ('"a_b"', body.replace(b"a b", b"a_b"))):
+    plain = body.replace(b"a b", b"a_b")
+    for boundary, sent in (("a_b", plain), ('"a_b"', plain), ('"a b"', body), ('"a\\ b"', body)):
         kind = f"multipart/form-data; charset=utf-8 ;Boundary={boundary}"
         response = client.post("/v1/predict", content=sent, headers={"Content-Type": kind})
         assert response.status_code == 200
@@ -252,6 +257,23 @@ def test_a_form_is_split_where_it_says(client: httpx.Client, images_folder: Path
         found = [one["probabilities"] for one in response.json()["predictions"]]
         for one, expected in zip(found, alone, strict=True):
             assert one == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("before", [b"", b"\r\n", b"This is a form.\r\n"])
+@pytest.mark.parametrize("padding", [b"", b" \t"])
+@pytest.mark.parametrize("head", [
+    b'Content-Disposition: form-data; name="files"; filename="a.png"',
+    b'Content-Disposition: form-data;\r\n\tname="files";\r\n filename="a.png"\r\nContent-Type:\r\n image/png',
+    b'Content-Disposition: form-data; name="files"; filename="C:\\scans\\"',
+    b'Content-Disposition: form-data; filename="C:\\scans\\"; name="files"',
+    b'Content-Disposition: form-data; filename="scans\\"; name=files',
+    b'Content-Disposition: form-data; filename="a\\"b\\\\"; name="files"',
+])  # fmt: skip
+def test_a_form_may_be_written_in_other_ways(before: bytes, padding: bytes, head: bytes) -> None:
+    first = b"--x" + padding + b"\r\n" + head + b"\r\n\r\n"
+    parts = [first + content + b"\r\n" for content in (b"one", b"", b"\r\n")]
+    body = before + b"".join(parts) + b"--x--" + padding
+    assert images_of("multipart/form-data; boundary=x", body, Limits()) == [b"one", b"", b"\r\n"]
 
 
 @pytest.mark.parametrize("boundary", ["x", "-" * 70, "a" * 35 + "-" * 35])
@@ -269,6 +291,7 @@ def test_too_many_and_too_large(client: httpx.Client) -> None:
     limits = Limits()
     response = post(client, *[b"x"] * (limits.request_images + 1))
     assert (response.status_code, "64 images" in problem_of(response)["detail"]) == (413, True)
+    assert response.json()["type"].endswith(":too-many")
     response = post(client, bytes(limits.image_bytes + 1))
     assert (response.status_code, "32 MB" in problem_of(response)["detail"]) == (413, True)
 

@@ -9,15 +9,17 @@ import pytest
 import torch
 from torch import nn
 
+from clearmargin.errors import DamagedStoreError
 from clearmargin.evaluation import neighbours
 from clearmargin.evaluation.explanations import grad_cam
 from clearmargin.evaluation.neighbours import output_inputs
+from clearmargin.mapped_rows import MappedRows
 from clearmargin.models.inputs import to_input
 from clearmargin.runs import Run, open_run
 from clearmargin.serving import training_images
 from clearmargin.serving.limits import Limits
 from clearmargin.serving.model import ServedModel, keep_weights_in
-from clearmargin.serving.training_images import open_training_images
+from clearmargin.serving.training_images import Compared, open_training_images
 from clearmargin.training.loop import computing_in
 
 
@@ -77,6 +79,33 @@ def test_training_images_are_as_many_as_a_large_network_allows(
     work = neighbours.multiply_adds(model.contender.network, feed)
     monkeypatch.setattr(training_images, "AFFORDABLE", {torch.float32: 10 * work / training_images.TIMES_AFFORDABLE})
     assert 3 <= open_training_images(model.run, model.contender).compared.total <= 10
+
+
+@pytest.mark.parametrize("damaged", [0, 5])
+def test_a_training_image_that_is_damaged_is_left_out(
+    model: ServedModel, monkeypatch: pytest.MonkeyPatch, damaged: int
+) -> None:
+    expected = open_training_images(model.run, model.contender)
+    while expected.add_one():
+        pass
+    bad = {int(expected._rows[damaged]), *({0} - set(expected._rows.tolist()))}  # the first of the store is not needed
+    read = MappedRows.read
+
+    def read_all_but_one(self: MappedRows, rows: np.ndarray) -> np.ndarray:
+        if bad & set(rows.tolist()):
+            raise DamagedStoreError("A row is damaged.")
+        return read(self, rows)
+
+    monkeypatch.setattr(MappedRows, "read", read_all_but_one)
+    found = open_training_images(model.run, model.contender)
+    while found.add_one():
+        pass
+    assert found.compared == Compared(expected.compared.total - 1, expected.compared.total - 1)
+    assert found._named == expected._named[:damaged] + expected._named[damaged + 1 :]
+    np.testing.assert_allclose(
+        found._features[: found.compared.done], np.delete(expected._features, damaged, axis=0), atol=1e-6
+    )
+    assert len(found.nearest(expected._features[damaged])) == training_images.SHOWN
 
 
 @pytest.mark.parametrize("batch", [1, 8])

@@ -202,6 +202,10 @@ def test_several_and_wrong_files(client: httpx.Client, images_folder: Path) -> N
     assert none.status_code == 415
     large = client.post("/", files={"files": bytes(33_000_000)})
     assert (large.status_code, "An image may have" in large.text) == (413, True)
+    many = [("files", b"x")] * 65
+    for language, words in (("en", "each frame counted: send at most 64."), ("zh", "最多发送 64 张")):
+        refused = client.post(f"/?lang={language}", files=many)
+        assert (refused.status_code, words in refused.text) == (413, True)
 
 
 def test_the_table_can_start_no_formula(client: httpx.Client, images_folder: Path) -> None:

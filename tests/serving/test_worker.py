@@ -195,3 +195,4 @@ def test_the_pace_follows_what_was_measured() -> None:
     for _ in range(30):
         pace.add(0.3)
     assert pace.seconds == pytest.approx(0.3, rel=0.01)
+    assert pace.best == pytest.approx(0.1)

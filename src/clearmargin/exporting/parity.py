@@ -142,10 +142,11 @@ def _from_predict(contender: TrainedContender, exported: ExportedContender, valu
 
 
 def shapes(side: int) -> tuple[tuple[int, int], ...]:
-    """Height and width of pictures on which framing for ``side`` takes every way that it has.
+    """Height and width of pictures on which framing for ``side`` takes every way that it has, up to 665 pixels.
 
     As large as what is wanted; reduced by a whole factor before it is resized; tall, where columns come before rows;
-    wide; enlarged.
+    wide; enlarged. For a larger side, a square that is reduced would have more than `MOST_PIXELS`: the second is then
+    only made smaller, and that way is not compared.
     """
     far = min(7 * side, math.isqrt(MOST_PIXELS) - 5)
     return (

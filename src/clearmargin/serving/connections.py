@@ -19,8 +19,14 @@ class WholesomeConnection(h11.Connection):
     """Refuses a body in crumbs: to take each piece costs as much time as a kilobyte does, and it may be one byte.
 
     So many pieces are free, and one more for every 64 bytes that came.
+
+    Attributes
+    ----------
+    crumbled
+        Whether it refused one.
     """
 
+    crumbled = False
     _pieces = _payload = 0
 
     def next_event(self) -> Any:
@@ -38,6 +44,7 @@ class WholesomeConnection(h11.Connection):
             self._pieces += 1
             self._payload += len(event.data)
             if self._pieces > MOST_CRUMBS + self._payload // CRUMB_BYTES:
+                self.crumbled = True
                 raise h11.RemoteProtocolError("a body in crumbs")
         return event
 
@@ -53,7 +60,7 @@ class PatientProtocol(H11Protocol):
 
     def __init__(self, *words: Any, **named: Any) -> None:
         super().__init__(*words, **named)
-        self.conn = WholesomeConnection(h11.SERVER)
+        self.conn: WholesomeConnection = WholesomeConnection(h11.SERVER)
         limits = self.limits
         self._head = _Patience(self, limits.head_seconds)
         self._rest = _Patience(self, limits.linger_seconds)
@@ -95,8 +102,9 @@ class PatientProtocol(H11Protocol):
         self._write.wait(False)
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP is answered as any other problem."""
-        problem = Problem("bad-request", "This is not a request of HTTP/1.1.")
+        """What is no HTTP, or comes in crumbs, is answered as any other problem."""
+        crumbs = "The body came in very many tiny pieces: send it in pieces of a kilobyte or more."
+        problem = Problem("bad-request", crumbs if self.conn.crumbled else "This is not a request of HTTP/1.1.")
         headers = [("content-type", MEDIA_TYPE), ("content-length", str(len(problem.body))), ("connection", "close")]
         pairs = [(name.encode(), value.encode()) for name, value in headers]
         events = h11.Response(status_code=400, headers=pairs), h11.Data(data=problem.body), h11.EndOfMessage()

@@ -20,7 +20,7 @@ class Limits:
     request_bytes, request_images
         Of one request; each frame of a DICOM file is an image.
     held_bytes
-        Of all requests together, while they are read and decoded.
+        Of all requests together, from their first byte until they are answered.
     reading
         Requests whose body is on its way.
     waiting

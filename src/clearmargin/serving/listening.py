@@ -23,7 +23,10 @@ def bound_socket(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        raise UsageError(
-            f"Port {port} of {host} can't be had ({error.strerror or error}): choose another with --port."
-        ) from error
+        raise not_to_be_had(host, port, error) from error
     return listening
+
+
+def not_to_be_had(host: str, port: int, error: OSError) -> UsageError:
+    """What to say when an address can't be bound, or listened at: another process may have done so since."""
+    return UsageError(f"Port {port} of {host} can't be had ({error.strerror or error}): choose another with --port.")

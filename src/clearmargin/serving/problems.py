@@ -17,6 +17,7 @@ KINDS = {
     "wrong-method": ("This can't be done here", 405),
     "too-slow": ("The request came too slowly", 408),
     "too-large": ("Too large", 413),
+    "too-many": ("Too many images at once", 413),
     "wrong-format": ("Not an image in an accepted format", 415),
     "no-dicom": ("DICOM is not read here", 415),
     "wrong-host": ("This server does not go by that name", 421),
@@ -41,11 +42,15 @@ class Problem(Exception):
         A sentence for a person: what was expected, what came. It never quotes the request.
     headers
         Further headers of the answer.
+    most
+        How many images a request may have, when it had too many.
     """
 
-    def __init__(self, kind: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, kind: str, detail: str, headers: Mapping[str, str] | None = None, *, most: int | None = None
+    ) -> None:
         super().__init__(detail)
-        self.kind, self.detail = kind, detail
+        self.kind, self.detail, self.most = kind, detail, most
         self.title, self.status = KINDS[kind]
         later = {"Retry-After": str(RETRY_SECONDS)} if self.status in (429, 503) else {}
         self.headers = {**later, **(headers or {})}

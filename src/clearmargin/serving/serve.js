@@ -11,7 +11,8 @@ const progress = document.getElementById("progress");
 const csv = document.getElementById("csv");
 const said = form.dataset;
 const AT_ONCE = 2;
-const PATIENCE = 20;  // attempts while the server is overloaded, or does not answer in time
+const PATIENCE = 20;  // attempts while the server is overloaded
+const MOST_LATE = 1;  // attempts that may be not answered in time, and one follows
 const LATER = [429, 503];
 const WORTH_AGAIN = [408, 429, 500, 503];
 const waiting = [];
@@ -76,7 +77,7 @@ async function look({ file, place }) {
 
 // The cards of a file: one, or one for each of its frames.
 async function answer(file) {
-  for (let attempt = 1; ; attempt += 1) {
+  for (let attempt = 1, late = 0; ; attempt += 1) {
     const body = new FormData();
     body.append("files", file, "image");  // not its name
     let response, text;
@@ -86,7 +87,8 @@ async function answer(file) {
     } catch {
       return [again(file, said.gone)];
     }
-    if (LATER.includes(response.status) && attempt < PATIENCE) {
+    late += response.status === 503;
+    if (LATER.includes(response.status) && attempt < PATIENCE && late <= MOST_LATE) {
       await new Promise((go) => setTimeout(go, 1000 * Number(response.headers.get("Retry-After") || 1)));
       continue;
     }

@@ -16,6 +16,7 @@ import uvicorn
 
 from clearmargin.serving.app import build_app
 from clearmargin.serving.connections import protocol_within
+from clearmargin.serving.listening import not_to_be_had
 
 if TYPE_CHECKING:
     from clearmargin.serving.service import Service
@@ -50,9 +51,21 @@ class Server(uvicorn.Server):
         self._service, self._announce = service, announce
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen; what goes wrong with a connection is no news, and its words may hold addresses."""
+        """Begin to listen; what goes wrong with a connection is no news, and its words may hold addresses.
+
+        Raises
+        ------
+        UsageError
+            When another process listens there since the sockets were bound.
+        """
         asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except OSError as error:
+            if not sockets:
+                raise
+            host, port = sockets[0].getsockname()[:2]
+            raise not_to_be_had(host, port, error) from error
         if self._announce is not None:
             self._announce()
 
@@ -86,7 +99,7 @@ def run_server(service: Service, listening: socket.socket, announce: Callable[[]
     Raises
     ------
     ClearmarginError
-        When the model can't be made ready.
+        When the model can't be made ready, or another process listens there by now.
     """
     _allow_many_connections()
     try:

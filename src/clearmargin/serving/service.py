@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clearmargin.cores import available_cores
-from clearmargin.errors import ImageError, ImageFormatError, ImageSizeError
 from clearmargin.serving.access import Access
-from clearmargin.serving.failures import say_where
 from clearmargin.serving.limits import Limits
 from clearmargin.serving.metrics import Metrics
 from clearmargin.serving.model import Answer, ServedModel, View
-from clearmargin.serving.pace import Pace
-from clearmargin.serving.pictures import SOON_DECODED_BYTES, Opened, contents, may_be_dicom, reads_dicom
+from clearmargin.serving.pictures import SOON_DECODED_BYTES, Opened, may_be_dicom, reads_dicom
+from clearmargin.serving.pool import Decoded, DecodingPool, failed, or_problem
 from clearmargin.serving.problems import Problem
 from clearmargin.serving.uploads import Held, declared_bytes, images_of, read_body
 from clearmargin.serving.worker import Worker
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
 Seen = tuple[Answer, View | None]
 SOON_PARSED = 200_000  # bytes of a body: handing it to a thread takes as long
 SLOW_THREADS = 2
-LONGEST_COUNTED = 1.0  # seconds of decoding: one file that takes for ever is not to keep everybody out
+COUNTED_SHARE = 0.25  # of the time to answer in: for decoding one image, no more is counted
 
 
 @dataclass(frozen=True)
@@ -81,10 +78,9 @@ class Service:
         self.held = Held(self.limits.held_bytes)
         self.accepted = self.accepted_views = self.reading = 0
         self.ending = False
-        self._cores = max(2, available_cores())
-        self._threads = ThreadPoolExecutor(self._cores, "clearmargin-decoder")
-        self._slow_threads = ThreadPoolExecutor(SLOW_THREADS, "clearmargin-slow-decoder")
-        self._decoding = Pace()
+        longest = COUNTED_SHARE * self._most_seconds
+        self._fast = DecodingPool(max(2, available_cores()), "clearmargin-decoder", self._prepare, longest)
+        self._slow = DecodingPool(SLOW_THREADS, "clearmargin-slow-decoder", self._prepare, longest)
         self._measure()
 
     def _measure(self) -> None:
@@ -102,8 +98,8 @@ class Service:
     def stop(self) -> None:
         """Answer what was accepted, and end. It waits for that."""
         self.ending = True
-        self._threads.shutdown()
-        self._slow_threads.shutdown()
+        self._fast.executor.shutdown()
+        self._slow.executor.shutdown()
         self.worker.stop()
 
     async def answers(self, request: Request) -> list[Told]:
@@ -130,10 +126,13 @@ class Service:
             deadline = time.monotonic() + self.limits.seconds
             files = await self._opened(request.headers.get("content-type", ""), body, deadline)
             del body
-            count = sum(1 if isinstance(file, Problem) else file.frames for file in files)
-            with self._accept(count, wants_view):
+            with self._accept(files, wants_view) as count:
                 self.worker.expect(count)
-                jobs = [self._told(place, file, deadline, wants_view) for place, file in enumerate(files)]
+                begun = [self._begin(file, deadline) for file in files]
+                jobs = [
+                    self._told(place, file, images, deadline, wants_view)
+                    for place, (file, images) in enumerate(zip(files, begun, strict=True))
+                ]
                 told = [one for each in await asyncio.gather(*jobs) for one in each]
         self._count(told)
         return told
@@ -146,7 +145,7 @@ class Service:
     def _reading_one(self, wants_view: bool) -> Iterator[None]:
         if self.reading >= self.limits.reading:
             raise Problem("overloaded", "Too many requests are on their way: try again later.")
-        self._require_room(1, wants_view)
+        self._require_room([], 1, wants_view)
         self.reading += 1
         try:
             yield
@@ -154,38 +153,68 @@ class Service:
             self.reading -= 1
 
     @contextmanager
-    def _accept(self, count: int, wants_view: bool) -> Iterator[None]:
+    def _accept(self, files: Sequence[Opened | Problem], wants_view: bool) -> Iterator[int]:
+        """Count the images of a request among the accepted ones, until the end of the block."""
+        count = sum(1 if isinstance(file, Problem) else file.frames for file in files)
         if count > self.limits.request_images:
             raise Problem(
-                "too-large",
+                "too-many",
                 f"The files of the request have {count:,} images, each frame counted: at most "
                 f"{self.limits.request_images} are taken at once.",
+                most=self.limits.request_images,
             )
-        self._require_room(count, wants_view)
+        self._require_room(files, count, wants_view)
         views = count if wants_view else 0
         self.accepted += count
         self.accepted_views += views
         try:
-            yield
+            yield count
         finally:
             self.accepted -= count
             self.accepted_views -= views
 
-    def _require_room(self, count: int, wants_view: bool) -> None:
-        """Refuse what would not be answered in time, at the speed of the moment."""
-        most, ahead = self.limits.share * self.limits.seconds, self._seconds(self.accepted, self.accepted_views)
-        own = self._seconds(count, count if wants_view else 0)
-        if self.accepted + count > self.limits.waiting or (self.accepted and ahead + own > most):
+    def _require_room(self, files: Sequence[Opened | Problem], count: int, wants_view: bool) -> None:
+        """Refuse what would not be answered in time: ever, or at the speed of the moment.
+
+        When nothing else is accepted, the speed of the moment counts for nothing: it may be over, and only a request
+        that is taken shows that.
+        """
+        ahead = self._network_seconds(self.accepted, self.accepted_views)
+        ahead += sum(pool.seconds_ahead() for pool, frames in self._by_pool(files) if frames)
+        late = ahead + self._seconds(files, count, wants_view) > self._most_seconds
+        at_best = self._seconds(files, count, wants_view, at_best=True)
+        if count > 1 and at_best > self._most_seconds:
+            fitting = max(1, int(self._most_seconds * count / at_best))
+            words = f"This model answers about {fitting} images in time: send fewer at once."
+            raise Problem("too-many", words, most=fitting)
+        if self.accepted + count > self.limits.waiting or (self.accepted and late):
             later = {"Retry-After": str(max(1, math.ceil(ahead)))}
             raise Problem("overloaded", "Too many images wait for their answer: try again later.", later)
-        if count > 1 and own > most:
-            fitting = max(1, int(most * count / own))
-            raise Problem("too-large", f"This model answers about {fitting} images in time: send fewer at once.")
 
-    def _seconds(self, images: int, views: int) -> float:
-        """How long so many take."""
-        each = self.worker.pace.seconds + self._decoding.seconds / self._cores
-        return images * each + views * self.worker.view_pace.seconds
+    @property
+    def _most_seconds(self) -> float:
+        return self.limits.share * self.limits.seconds
+
+    def _seconds(
+        self, files: Sequence[Opened | Problem], count: int, wants_view: bool, *, at_best: bool = False
+    ) -> float:
+        """How long a request with these files, and so many images, takes by itself."""
+        decoding = sum(pool.seconds(frames, at_best=at_best) for pool, frames in self._by_pool(files))
+        return decoding + self._network_seconds(count, count if wants_view else 0, at_best=at_best)
+
+    def _by_pool(self, files: Sequence[Opened | Problem]) -> list[tuple[DecodingPool, list[int]]]:
+        """How many images each file has that a pool is to decode."""
+        opened = [file for file in files if isinstance(file, Opened)]
+        return [
+            (pool, [file.frames for file in opened if file.slow == slow])
+            for pool, slow in ((self._fast, False), (self._slow, True))
+        ]
+
+    def _network_seconds(self, images: int, views: int, *, at_best: bool = False) -> float:
+        pace, view_pace = self.worker.pace, self.worker.view_pace
+        if at_best:
+            return images * pace.best + views * view_pace.best
+        return images * pace.seconds + views * view_pace.seconds
 
     async def _opened(self, kind: str, body: bytes, deadline: float) -> Sequence[Opened | Problem]:
         """The files of a body."""
@@ -205,46 +234,41 @@ class Service:
             return Problem("no-dicom", 'DICOM needs an optional part of the server: pip install "clearmargin[dicom]"')
         if not dicom and len(content) <= SOON_DECODED_BYTES:
             return Opened(content, None, 1, slow=False)
-        threads, loop = self._slow_threads if dicom else self._threads, asyncio.get_running_loop()
-        return await loop.run_in_executor(threads, _or_problem, self.model.open, content, self.limits)
+        threads = (self._slow if dicom else self._fast).executor
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(threads, or_problem, self.model.open, content, self.limits)
 
-    async def _told(self, place: int, file: Opened | Problem, deadline: float, wants_view: bool) -> list[Told]:
-        """What is said of each image of a file."""
+    def _begin(self, file: Opened | Problem, deadline: float) -> list[Decoded]:
+        if isinstance(file, Problem):
+            return []
+        return (self._slow if file.slow else self._fast).begin(file, deadline)
+
+    async def _told(
+        self, place: int, file: Opened | Problem, images: list[Decoded], deadline: float, wants_view: bool
+    ) -> list[Told]:
+        """What is said of each image of a file: what was answered by the deadline is."""
         if isinstance(file, Problem):
             self.worker.expect(-1)
             return [Told(place, None, file)]
-        late = Problem("deadline", "The image was not decoded within the time a request may take.")
-        images: Sequence[np.ndarray | Problem] = [late] * file.frames
-        threads = self._slow_threads if file.slow else self._threads
-        try:
-            async with _until(deadline):
-                decoding = asyncio.get_running_loop().run_in_executor(threads, self._decoded, file, deadline, late)
-                images = await decoding
-        except TimeoutError:
-            pass
-        finally:
-            self.worker.expect(-sum(isinstance(image, Problem) for image in images))
         said = await asyncio.gather(*(self._asked(image, deadline, wants_view) for image in images))
         frames = [None] if file.dicom is None else range(1, file.frames + 1)
         return [Told(place, frame, one) for frame, one in zip(frames, said, strict=True)]
 
-    def _decoded(self, file: Opened, deadline: float, late: Problem) -> list[np.ndarray | Problem]:
-        """The images of a file, decoded; once it is too late, no more of them."""
-        found: list[np.ndarray | Problem] = []
-        for content in contents(file):
-            if time.monotonic() > deadline:
-                return found + [late] * (file.frames - len(found))
-            began = time.monotonic()
-            found.append(_or_problem(self._prepared, content))
-            self._decoding.add(min(time.monotonic() - began, LONGEST_COUNTED))
-        return found
-
-    def _prepared(self, content: bytes | ImageError) -> np.ndarray:
-        if isinstance(content, ImageError):
-            raise content
+    def _prepare(self, content: bytes) -> np.ndarray:
         return self.model.prepare(content, self.limits)
 
-    async def _asked(self, image: np.ndarray | Problem, deadline: float, wants_view: bool) -> Answer | Seen | Problem:
+    async def _asked(self, decoded: Decoded, deadline: float, wants_view: bool) -> Answer | Seen | Problem:
+        image: np.ndarray | Problem = Problem(
+            "deadline", "The image was not decoded within the time a request may take."
+        )
+        try:
+            async with _until(deadline):
+                image = await decoded
+        except TimeoutError:
+            pass
+        finally:
+            if isinstance(image, Problem):
+                self.worker.expect(-1)
         if isinstance(image, Problem):
             return image
         try:
@@ -252,7 +276,7 @@ class Service:
         except Problem as problem:
             return problem
         except Exception as error:
-            return _failed(error)
+            return failed(error)
         return answer
 
     def _count(self, told: Sequence[Told]) -> None:
@@ -268,22 +292,3 @@ class Service:
 def _until(deadline: float) -> asyncio.Timeout:
     """An end to what is awaited, as `time.monotonic` counts."""
     return asyncio.timeout(max(0.0, deadline - time.monotonic()))
-
-
-def _or_problem(call: Callable[..., Any], *words: Any) -> Any:
-    """What a call returns, or why an image can't be used. Nothing of what a file holds is quoted."""
-    try:
-        return call(*words)
-    except ImageSizeError as error:
-        return Problem("too-large", f"The image can't be used: {error}.")
-    except ImageFormatError as error:
-        return Problem("wrong-format", f"The image can't be used: {error}.")
-    except ImageError as error:
-        return Problem("unusable-image", f"The image can't be used: {str(error).partition(':')[0]}.")
-    except Exception as error:
-        return _failed(error)
-
-
-def _failed(error: Exception) -> Problem:
-    say_where("An image", error)
-    return Problem("failed", "Something went wrong in the server while it looked at this image. It goes on.")

@@ -186,6 +186,10 @@ def refused(problem: Problem, showing: Showing, number: int = 1, frame: int | No
             pixels=count(limits.image_pixels),
             images=limits.request_images,
         ),
+        "too-many": tr(
+            "Too many images at once, each frame counted: send at most {n}.",
+            n=count(problem.most or limits.request_images),
+        ),
         "wrong-format": tr("Send images: {formats}.", formats=formats(showing.reads_dicom)),
         "no-dicom": tr(
             "It is DICOM, for which this server lacks a part. Whoever runs it can install that: {command}",

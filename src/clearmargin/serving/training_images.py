@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from clearmargin.errors import ClearmarginError
+from clearmargin.errors import ClearmarginError, DamagedStoreError
 from clearmargin.evaluation.neighbours import AFFORDABLE, OutputInputs, evenly_spaced, multiply_adds, output_inputs
 from clearmargin.external.training_data import SUMMARY
 from clearmargin.files import read_table
@@ -70,9 +70,9 @@ class TrainingImages:
         place = {name: row for row, name in enumerate(stored)}
         here = [(place[name], name, label) for name, label in zip(names, labels, strict=True) if name in place]
         classes = np.array([label for _, _, label in here], dtype=object)
-        first = self._feed(pixels.read(np.zeros(1, np.int64)))
-        width = len(self._features_of(first)[0])
-        affordable = TIMES_AFFORDABLE * AFFORDABLE[self._precision] / self._work(first)
+        blank = self._feed(np.zeros((1, *pixels.shape[1:]), pixels.dtype))
+        width = len(self._features_of(blank)[0])
+        affordable = TIMES_AFFORDABLE * AFFORDABLE[self._precision] / self._work(blank)
         most = min(MOST_IMAGES, MOST_VALUES // width, int(affordable))
         kept = evenly_spaced(classes, max(1, most))
         self._rows = np.array([here[number][0] for number in kept], dtype=np.int64)
@@ -86,11 +86,16 @@ class TrainingImages:
         return Compared(self._done, len(self._rows))
 
     def add_one(self) -> bool:
-        """Compute the features of one more; False when all are there."""
+        """Compute the features of one more; False when all are there. One whose pixels are damaged is left out."""
         if self._done < len(self._rows):
-            row = self._rows[self._done : self._done + 1]
-            self._features[self._done] = self._features_of(self._feed(self._pixels.read(row)))[0]
-            self._done += 1
+            try:
+                pixels = self._pixels.read(self._rows[self._done : self._done + 1])
+            except DamagedStoreError:
+                self._rows = np.delete(self._rows, self._done)
+                del self._named[self._done]
+            else:
+                self._features[self._done] = self._features_of(self._feed(pixels))[0]
+                self._done += 1
         return self._done < len(self._rows)
 
     def nearest(self, features: np.ndarray) -> list[Neighbour]:

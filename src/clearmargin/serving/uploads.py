@@ -13,12 +13,15 @@ from clearmargin.serving.problems import Problem
 FIELDS = ("files", "file")
 MOST_HEADERS, LONGEST_HEAD = 8, 8192  # of a part of a form
 _IMAGE_TYPES = ("image/", "application/octet-stream", "application/dicom")
-_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))\s*')
-_BOUNDARY = re.compile(r"[\x21-\x7e]{1,70}")
+# A quoted string, as the RFCs have it; where that leads nowhere, as browsers write it: backslashes are not escaped.
+_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"(?=\s*(?:;|$))|"([^"]*)"|([^\s;"]*))\s*')
+_BOUNDARY = re.compile(r"[\x20-\x7e]{0,69}[\x21-\x7e]")
+_FOLD = re.compile(rb"\r\n(?=[ \t])")
+_PADDING = re.compile(rb"[ \t]*")
 
 
 class Held:
-    """Bytes of all requests that are being read and decoded."""
+    """Bytes of all requests that are not answered yet."""
 
     def __init__(self, most: int) -> None:
         self._most, self.bytes = most, 0
@@ -129,7 +132,7 @@ def _check_length(length: int, limits: Limits) -> None:
 def _parts(content_type: str, body: bytes, limits: Limits) -> list[bytes]:
     """The contents of a form's parts: found with `bytes.find`, since a parser in Python would hold up everybody.
 
-    As RFC 2046, 5.1.1, but for what nobody sends: nothing stands before the first boundary, and no blanks behind one.
+    As RFC 2046, 5.1.1: something may stand before the first boundary, blanks behind one, and headers may be folded.
     """
     broken = Problem("bad-request", "The body is not a whole form: multipart/form-data with a boundary is expected.")
     boundary = _parameters(content_type).get("boundary", "")
@@ -137,24 +140,31 @@ def _parts(content_type: str, body: bytes, limits: Limits) -> list[bytes]:
         raise broken
     delimiter = b"\r\n--" + boundary.encode("latin-1")
     found: list[bytes] = []
-    place = len(delimiter) - 2 if body.startswith(delimiter[2:]) else -1
+    place = len(delimiter) - 2 if body.startswith(delimiter[2:]) else _behind(delimiter, body, 0)
     while place >= 0 and not body.startswith(b"--", place):
+        place = _PADDING.match(body, place).end()  # type: ignore[union-attr]
         head_end = body.find(b"\r\n\r\n", place, place + LONGEST_HEAD)
         if not body.startswith(b"\r\n", place) or head_end < 0:
             raise broken
-        lines = body[place + 2 : head_end].split(b"\r\n")
+        lines = _FOLD.sub(b"", body[place + 2 : head_end]).split(b"\r\n")
         if len(lines) > MOST_HEADERS:
             raise broken
         if len(found) >= limits.request_images:
-            raise Problem("too-large", f"A request may have at most {limits.request_images} images.")
+            most = limits.request_images
+            raise Problem("too-many", f"A request may have at most {most} images.", most=most)
         if _field(lines) not in FIELDS:
             raise Problem("unusable-request", "The form has another field than 'files', which holds the images.")
-        end = body.find(delimiter, head_end + 4)
-        found.append(body[head_end + 4 : end])
-        place = end + len(delimiter) if end >= 0 else -1
+        place = _behind(delimiter, body, head_end + 4)
+        found.append(body[head_end + 4 : place - len(delimiter)])
     if place < 0:
         raise broken
     return found
+
+
+def _behind(delimiter: bytes, body: bytes, start: int) -> int:
+    """The place behind the next delimiter; -1 when there is none."""
+    place = body.find(delimiter, start)
+    return place + len(delimiter) if place >= 0 else -1
 
 
 def _field(lines: list[bytes]) -> str | None:
@@ -171,7 +181,7 @@ def _parameters(header: str) -> dict[str, str]:
     found: dict[str, str] = {}
     place = len(header.partition(";")[0])
     while one := _PARAMETER.match(header, place):
-        value = one[3] if one[2] is None else re.sub(r"\\(.)", r"\1", one[2])
-        found.setdefault(one[1].lower(), value)
+        plain = one[4] if one[3] is None else one[3]
+        found.setdefault(one[1].lower(), plain if one[2] is None else re.sub(r"\\(.)", r"\1", one[2]))
         place = one.end()
     return found
