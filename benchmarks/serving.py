@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from clearmargin.image_listing import image_files
+from clearmargin.image_listing import images
 from clearmargin.records import Preprocessing
 from clearmargin.runs import open_run, read_json
 from clearmargin.trained import TrainedContender
@@ -54,9 +54,7 @@ class Subject:
 
     def __init__(self, run: Path, contender: str, folder: Path | None) -> None:
         self.run, self.model = run, open_run(run).contender(contender)
-        contents = (
-            [path.read_bytes() for path in image_files([folder])] if folder else _training_images(run, self.model)
-        )
+        contents = [image.read() for image in images([folder])] if folder else _training_images(run, self.model)
         self.requests = [request_of(content) for content in contents[:MOST_IMAGES]]
         self.pixels = [self.model.prepare(content, "image") for content in contents[:MOST_IMAGES]]
         self.by_batch, self._noise = 0.0, 0.0
