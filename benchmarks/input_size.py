@@ -1,7 +1,7 @@
 """What smaller images cost in accuracy and gain in time: the VGG16 study at several sizes, beside the tutorial's head.
 
     python benchmarks/input_size.py --data brain-tumor-mri.zip [--sizes 64 112 160 224] [--sample 1600]
-        [--freeze block5] [--epochs 8] [--tutorial 224]
+        [--freeze block5] [--epochs 8] [--tutorial 224] [--tutorial-epochs 12]
 
 Each size is a whole study in a process of its own, from the zip to the report, with nothing cached: `tumor` with VGG16
 as its only contender. All split alike, since the split does not depend on the size; differences to the largest size are
@@ -13,6 +13,7 @@ Keras side would reach on this split, trained here because every one of its epoc
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -54,15 +55,23 @@ fractions = [0.8, 0.1, 0.1]
 epochs = {epochs}
 optimizer = "adam"
 learning_rate = 1e-3
+schedule = "constant"
 """
 
 
 @dataclass(frozen=True)
 class Study:
-    """Seconds from the zip to the report, and which test images were answered rightly: a row each, by name."""
+    """Seconds from the zip to the report, and which test images were answered rightly: a row each, by name.
+
+    Attributes
+    ----------
+    best_epoch
+        The one that validation chose, from 1.
+    """
 
     name: str
     seconds: float
+    best_epoch: int
     test: pd.DataFrame
 
 
@@ -92,8 +101,9 @@ def run(name: str, page: Path, data: Path, weights: Path) -> Study:
         seconds = time.perf_counter() - start
         (table,) = (out / "contenders").glob("*/predictions.csv")
         predictions = read_table(table, text=("part", "name", "label", "group", "predicted"))
+        training = json.loads(table.with_name("model.json").read_text(encoding="utf-8"))["training"]
     test = predictions[predictions["part"] == "test"].sort_values("name", ignore_index=True)
-    return Study(name, seconds, test)
+    return Study(name, seconds, training["best_epoch"], test)
 
 
 def report(studies: list[Study], largest: Study) -> None:
@@ -101,15 +111,15 @@ def report(studies: list[Study], largest: Study) -> None:
     truth, units = (np.unique(test[column], return_inverse=True)[1] for column in ("label", "group"))
     clustered = len(np.unique(units)) < len(units)
     print(f"\n{len(test)} test images, {len(np.unique(units))} groups")
-    print("| study | seconds, zip to report | balanced accuracy on the test part | minus that of the largest size |")
-    print("|---|---|---|---|")
+    print("| study | seconds, zip to report | best epoch | balanced accuracy, test part | minus the largest size's |")
+    print("|---|---|---|---|---|")
     for study in studies:
         if not study.test["name"].equals(test["name"]):
             raise SystemExit(f"{study.name} tested other images than {largest.name}: nothing can be paired.")
         right, best = (one["predicted"].eq(one["label"]).to_numpy(float) for one in (study.test, test))
         own = balanced_accuracy_figure(right, truth, units, 0.95, clustered)
         words = "" if study is largest else _paired(right - best, truth, units, clustered)
-        print(f"| {study.name} | {study.seconds:.0f} | {_figure(own)} | {words} |")
+        print(f"| {study.name} | {study.seconds:.0f} | {study.best_epoch} | {_figure(own)} | {words} |")
 
 
 def _paired(apart: np.ndarray, truth: np.ndarray, units: np.ndarray, clustered: bool) -> str:
@@ -130,6 +140,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--freeze", default="block5", help="VGG16's last frozen block; block4 fine-tunes the fifth")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--tutorial", type=int, help="the tutorial's head and settings as well, at this size")
+    parser.add_argument("--tutorial-epochs", type=int, default=12, help="the best is kept, by validation")
     return parser.parse_args()
 
 
@@ -149,7 +160,7 @@ def main() -> None:
             studies.append(run(f"{size_px} px", page, data, trunk))
         largest = studies[-1]
         if options.tutorial:
-            page.write_text(TUTORIAL.format(size_px=options.tutorial, epochs=options.epochs), encoding="utf-8")
+            page.write_text(TUTORIAL.format(size_px=options.tutorial, epochs=options.tutorial_epochs), encoding="utf-8")
             studies.append(run(f"the tutorial's head, {options.tutorial} px", page, data, trunk))
         report(studies, largest)
 

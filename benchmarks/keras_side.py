@@ -24,6 +24,8 @@ import tensorflow as tf  # noqa: E402
 from keras.applications.vgg16 import preprocess_input  # noqa: E402
 from safetensors.numpy import load_file  # noqa: E402
 
+from keras_stopwatch import Stopwatch  # noqa: E402
+
 BATCH = 32
 CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # torchvision's numbers
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -77,15 +79,15 @@ def measure(folder: Path, weights: Path, size: int) -> dict[str, object]:
     model.evaluate(batch, verbose=0)
     model.predict(batch, verbose=0)
 
-    marks = [time.perf_counter()]
-    model.fit(train, epochs=1, verbose=0)
-    marks.append(time.perf_counter())
-    _, validation_accuracy = model.evaluate(validation, verbose=0)
-    marks.append(time.perf_counter())
-    probabilities = model.predict(test, verbose=0)
-    marks.append(time.perf_counter())
+    start = time.perf_counter() - STARTED
+    learning = Stopwatch()
+    model.fit(train, epochs=1, verbose=0, callbacks=[learning])
+    judging = Stopwatch()
+    _, validation_accuracy = model.evaluate(validation, verbose=0, callbacks=[judging])
+    answering = Stopwatch()
+    probabilities = model.predict(test, verbose=0, callbacks=[answering])
+    seconds = [watch.seconds for watch in (learning, judging, answering)]
     labels = np.concatenate([batch.numpy() for _, batch in test])
-    start, *seconds = np.diff([STARTED, *marks]).tolist()
     return {
         "start_seconds": start,
         "seconds": dict(zip(("train", "validation", "test"), seconds, strict=True)),

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 
 import keras
 import numpy as np
 from keras import layers
+
+from keras_stopwatch import Stopwatch
 
 BATCH = 128
 
@@ -62,18 +63,23 @@ def cifar10() -> keras.Model:
 Labelled = tuple[np.ndarray, np.ndarray]
 
 
+def trace(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> None:
+    """Have the graphs made and warmed on some images, and take back what the network learned from them."""
+    model.optimizer.build(model.trainable_variables)
+    first = [variable.numpy() for variable in (*model.variables, *model.optimizer.variables)]
+    model.fit(images, labels, batch_size=BATCH, epochs=1, verbose=0)
+    for variable, value in zip((*model.variables, *model.optimizer.variables), first, strict=True):
+        variable.assign(value)
+
+
 def until(model: keras.Model, train: Labelled, test: Labelled, target: float, epochs: int) -> dict:
     """Seconds of learning, and the test accuracy after each epoch."""
     seconds, accuracies = 0.0, []
-    model.optimizer.build(model.trainable_variables)
-    first = [variable.numpy() for variable in (*model.variables, *model.optimizer.variables)]
-    model.fit(train[0][:BATCH], train[1][:BATCH], batch_size=BATCH, epochs=1, verbose=0)  # traced before the clock runs
-    for variable, value in zip((*model.variables, *model.optimizer.variables), first, strict=True):
-        variable.assign(value)
+    trace(model, train[0][:BATCH], train[1][:BATCH])  # before the clock runs
     while len(accuracies) < epochs and (not accuracies or accuracies[-1] < target):
-        started = time.perf_counter()
-        model.fit(*train, batch_size=BATCH, epochs=1, verbose=0)
-        seconds += time.perf_counter() - started
+        watch = Stopwatch()
+        model.fit(*train, batch_size=BATCH, epochs=1, verbose=0, callbacks=[watch])
+        seconds += watch.seconds
         said = model.predict(test[0], verbose=0).argmax(axis=1)
         accuracies.append(float((said == test[1]).mean()))
         print(f"epoch {len(accuracies)}: {seconds:.0f} s, {accuracies[-1]:.4f}", file=sys.stderr, flush=True)
@@ -90,12 +96,11 @@ def main() -> None:
     if len(target) == 2:
         print(json.dumps(until(model, (images, labels), (tested, truth), float(target[0]), int(target[1]))))
         return
-    model.fit(images[: 20 * BATCH], labels[: 20 * BATCH], batch_size=BATCH, epochs=1, verbose=0)
-    started = time.perf_counter()
-    model.fit(images, labels, batch_size=BATCH, epochs=1, verbose=0)
-    seconds = time.perf_counter() - started
+    trace(model, images[: 20 * BATCH], labels[: 20 * BATCH])
+    watch = Stopwatch()
+    model.fit(images, labels, batch_size=BATCH, epochs=1, verbose=0, callbacks=[watch])
     said = model.predict(tested, verbose=0).argmax(axis=1)
-    print(json.dumps({"images_per_second": len(images) / seconds, "accuracy": float((said == truth).mean())}))
+    print(json.dumps({"images_per_second": len(images) / watch.seconds, "accuracy": float((said == truth).mean())}))
 
 
 if __name__ == "__main__":

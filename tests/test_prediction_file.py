@@ -7,7 +7,9 @@ import json
 import signal
 import subprocess
 import sys
+import tarfile
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from PIL import Image
 from clearmargin import prediction_file
 from clearmargin.errors import DiskError, RunFolderError, SourceError, UsageError
 from clearmargin.files import read_table, rows_text, table_text
-from clearmargin.image_listing import count_images, images
+from clearmargin.image_listing import count_images, image_names, images
 from clearmargin.prediction_file import Summary, predict_into
 from clearmargin.records import Preprocessing
 
@@ -77,6 +79,70 @@ def test_files_are_listed_as_sorted_paths(folder: Path) -> None:
         count_images([Path("nowhere")])
     (folder / "loop").symlink_to(folder)
     assert count_images([folder]).images == 60 + len(NAMES)
+
+
+def packed(folder: Path, kind: str) -> Path:
+    """The images of a folder in an archive whose order is another one where it can be."""
+    place = folder.parent / {"zip": "all.zip", "tar": "all.tar", "tar.gz": "all"}[kind]
+    if kind == "zip":
+        with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(folder.rglob("*"), reverse=True):
+                archive.write(path, path.relative_to(folder))
+    else:
+        with tarfile.open(place, "w:gz" if kind == "tar.gz" else "w") as archive:
+            for path in sorted(folder.rglob("*"), reverse=True):
+                archive.add(path, str(path.relative_to(folder)), recursive=False)
+    return place
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+def test_an_archive_is_predicted_as_the_folder_in_it(folder: Path, tmp_path: Path, kind: str) -> None:
+    place = packed(folder, kind)
+    whole = write(folder, tmp_path / "f.csv")
+    assert write(place, tmp_path / "a.csv") == whole
+    rows, other = (read_table(tmp_path / name, text=("image", "predicted", "failed")) for name in ("f.csv", "a.csv"))
+    for table, root in ((rows, folder), (other, place)):
+        table["image"] = table["image"].str.removeprefix("'").str.removeprefix(f"{root}/")
+    pd.testing.assert_frame_equal(
+        rows.sort_values("image", ignore_index=True), other.sort_values("image", ignore_index=True)
+    )
+    assert [image.name for image in images([place])] == list(image_names([place]))
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize("cut", [0, 1500, 2500])
+def test_in_an_archive_a_torn_file_goes_on_to_the_same_bytes(folder: Path, tmp_path: Path, kind: str, cut: int) -> None:
+    place, out = packed(folder, kind), tmp_path / "p.csv"
+    Image.new("L", (10, 10), 90).save(tmp_path / "before.png")
+
+    def both(resume: bool) -> Summary:
+        given = [tmp_path / "before.png", place, folder]
+        return predict_into(Echo(), given, out, resume=resume, progress=lambda *_: None)
+
+    whole = both(resume=False)
+    assert whole.images == 1 + 2 * (60 + len(NAMES))
+    content = out.read_bytes()
+    out.write_bytes(content[:cut])
+    assert both(resume=True) == whole
+    assert out.read_bytes() == content
+
+
+def test_from_any_image_on_the_same_are_listed(folder: Path) -> None:
+    given = [packed(folder, "zip"), folder, packed(folder, "tar")]
+    names = list(image_names(given))
+    for first in (0, 1, 66, 67, 68, 140, 200, 201, 500):
+        assert [image.name for image in images(given, first)] == names[first:]
+
+
+def test_archives_that_can_not_be_used_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "out.zip", "w") as archive:
+        archive.writestr("../escaped.png", b"")
+    with pytest.raises(SourceError, match="points outside"):
+        count_images([tmp_path / "out.zip"])
+    with zipfile.ZipFile(tmp_path / "none.zip", "w") as archive:
+        archive.writestr("notes.txt", b"")
+    with pytest.raises(SourceError, match="There are no images in"):
+        count_images([tmp_path / "none.zip"])
 
 
 def test_each_image_has_its_row_in_order(folder: Path, tmp_path: Path) -> None:

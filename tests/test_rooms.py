@@ -50,7 +50,7 @@ ROOMS = (
     ("runs",),
     ("repetition", "inside"),
     ("claim", "journal"),
-    ("image_listing", "prediction", "prediction_file"),
+    ("image_archive", "image_listing", "prediction", "prediction_file"),
     ("console",),
     ("external",),
     ("study", "splitting"),

@@ -11,11 +11,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from clearmargin.dicom import DicomFile, frame_file, open_dicom
 from clearmargin.errors import ImageError, SourceError
+from clearmargin.image_archive import open_archive
 from clearmargin.sources.dicom_directory import files_of_dicomdir, is_dicomdir
 from clearmargin.sources.dicom_files import dicom_entry, may_be_dicom
 from clearmargin.sources.names import IMAGE_EXTENSIONS, extension
@@ -45,29 +47,59 @@ class _File(NamedTuple):
     failure: str = ""
 
 
-def images(paths: Sequence[Path]) -> Iterator[Listed]:
-    """The files among the paths, the images below the folders among them, each folder in the order of names.
+def images(paths: Sequence[Path], first: int = 0) -> Iterator[Listed]:
+    """The files among the paths, the images in the folders and archives among them, folders in the order of names.
 
     Of a DICOMDIR, the files that it lists, also those that are not there: to read one says so. The frames of a DICOM
-    file one by one, as ``FILE#1``; DICOM without an image is passed over, unless it is named itself.
+    file one by one, as ``FILE#1``; DICOM without an image is passed over, unless it is named itself. The images of an
+    archive come in its order as ``ARCHIVE/NAME``, and have been read.
+
+    Parameters
+    ----------
+    first
+        The number of the image to begin with, counted from 0.
 
     Raises
     ------
     SourceError
-        While listing: when a path does not exist, or a folder can't be read.
+        While listing: when a path does not exist, or a folder or archive can't be read.
     MissingExtraError
         When there are DICOM files, and the libraries to read them are not there.
     """
+    for path in paths:
+        archive = open_archive(path)
+        if archive is None:
+            passed = 0
+            for listed in _outside_archives(path):
+                passed += 1
+                if passed > first:
+                    yield listed
+            first -= min(first, passed)
+        else:
+            passed = min(first, len(archive))
+            first -= passed
+            for name, content in zip(islice(archive.names(), passed, None), archive.read(passed), strict=True):
+                yield Listed(name, partial(_given, content))
+
+
+def image_names(paths: Sequence[Path]) -> Iterator[str]:
+    """What the images are called that `images` lists; raises what that does."""
+    for path in paths:
+        archive = open_archive(path)
+        yield from (listed.name for listed in _outside_archives(path)) if archive is None else archive.names()
+
+
+def _outside_archives(path: Path) -> Iterator[Listed]:
     last = _LastFile()
-    for file in _files(paths):
-        path = Path(file.name)
+    for file in _below(path):
+        place = Path(file.name)
         if file.failure:
             yield Listed(file.name, partial(_refuse, file.failure))
         elif file.frames == 1:
-            yield Listed(file.name, partial(read_image_file, path))
+            yield Listed(file.name, partial(read_image_file, place))
         else:
             for number in range(file.frames):
-                yield Listed(f"{file.name}#{number + 1}", partial(last.frame, path, number))
+                yield Listed(f"{file.name}#{number + 1}", partial(last.frame, place, number))
 
 
 def count_images(paths: Sequence[Path]) -> Counted:
@@ -79,9 +111,15 @@ def count_images(paths: Sequence[Path]) -> Counted:
         As `images`, or when there is no image at all.
     """
     there, without = 0, 0
-    for file in _files(paths):
-        there += file.frames
-        without += file.frames == 0
+    for path in paths:
+        archive = open_archive(path)
+        if archive is not None:
+            there += len(archive)
+            without += archive.without_image
+            continue
+        for file in _below(path):
+            there += file.frames
+            without += file.frames == 0
     if not there:
         besides = f" ({without:,} DICOM files hold none)" if without else ""
         raise SourceError(
@@ -125,13 +163,14 @@ def _opened(path: Path) -> DicomFile | str:
         return str(error)
 
 
+def _given(content: bytes | ImageError) -> bytes:
+    if isinstance(content, ImageError):
+        raise content
+    return content
+
+
 def _refuse(reason: str) -> NoReturn:
     raise ImageError(reason)
-
-
-def _files(paths: Sequence[Path]) -> Iterator[_File]:
-    for path in paths:
-        yield from _below(path)
 
 
 def _below(path: Path) -> Iterator[_File]:

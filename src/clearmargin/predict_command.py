@@ -25,7 +25,8 @@ def predict(
         ),
     ],
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE|FOLDER|TABLE", help="Images, folders of them, or tables.")
+        list[Path],
+        typer.Argument(metavar="IMAGE|FOLDER|ZIP|TABLE", help="Images, folders, zips or tars of them, or tables."),
     ],
     contender: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which model of the run; the best on validation by default.")

@@ -14,7 +14,6 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +22,7 @@ import pandas as pd
 from clearmargin.errors import DiskError, RunFolderError, UsageError
 from clearmargin.evaluation.decision import Decision
 from clearmargin.files import rows_text, table_text, write_json
-from clearmargin.image_listing import count_images, images
+from clearmargin.image_listing import count_images, image_names, images
 from clearmargin.locks import FileLock, Timeout, let_go
 from clearmargin.prediction import SEPARATOR, Answers, answer_files
 from clearmargin.records import Columns, Preprocessing, Progress
@@ -186,7 +185,7 @@ class _Work:
             ) from error
 
     def _go_on(self, file: BinaryIO, headings: Sequence[str]) -> None:
-        left = islice(images(self.paths), self.summary.images, None)
+        left = images(self.paths, self.summary.images)
         waiting: list[Answers] = []
         written = time.monotonic()
         for answers in answer_files(self.contender, self.how, left):
@@ -229,17 +228,16 @@ class _Work:
         Where the last whole row ends, in bytes; 0 when not even the headings are whole.
         """
         self._check_model()
-        end, listed = 0, images(self.paths)
+        end, named = 0, image_names(self.paths)
         with self.out.open("rb") as file:
             for number, (row, after) in enumerate(_whole_rows(file)):
                 if number == 0:
                     if row != _read_back(headings):
                         raise self._other("its columns are other ones")
                 else:
-                    expected = next(listed, None)
-                    name = "none" if expected is None else expected.name
-                    if expected is None or len(row) != len(headings) or row[0] != _read_back([name])[0]:
-                        raise self._other(f"row {number} is of {row[0]!r}, and image {number} is {name}")
+                    name = next(named, None)
+                    if name is None or len(row) != len(headings) or row[0] != _read_back([name])[0]:
+                        raise self._other(f"row {number} is of {row[0]!r}, and image {number} is {name or 'none'}")
                     said = [cell.removeprefix("'") for cell in row]  # which keeps a cell from being a formula
                     self.summary.add(said, headings)
                 end = after

@@ -43,8 +43,9 @@ class Augmentation(Settings):
     """Random changes of training images; zero and false switch each off.
 
     Brightness and noise are in standard deviations of the pixels. ``shift_px`` moves by whole pixels, and mirrors at
-    the border. With ``alternate_flips``, an image is flipped in every second epoch, and not by lot. Behind frozen
-    layers, the first of the ``cached_views`` shows the images as they are.
+    the border. ``cutout_fraction``, of the side too, is the size of a square that is left out. With
+    ``alternate_flips``, an image is flipped in every second epoch, and not by lot. Behind frozen layers, the first of
+    the ``cached_views`` shows the images as they are.
     """
 
     flip_horizontal: bool = False
@@ -57,6 +58,7 @@ class Augmentation(Settings):
     brightness: float = Field(default=0, ge=0, le=1)
     contrast: float = Field(default=0, ge=0, le=1)
     noise: float = Field(default=0, ge=0, le=1)
+    cutout_fraction: float = Field(default=0, ge=0, le=0.9)
     cached_views: int = Field(default=2, ge=1, le=64)
 
     @property

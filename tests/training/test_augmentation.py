@@ -15,6 +15,7 @@ EVERYTHING = Augmentation(
     brightness=0.2,
     contrast=0.2,
     noise=0.1,
+    cutout_fraction=0.25,
 )
 
 
@@ -123,6 +124,21 @@ def test_whole_pixels_are_moved_and_the_border_mirrors(most):
     if most == 1:
         assert moves == {(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)}
     assert len(moves) > most
+
+
+@pytest.mark.parametrize("side", [1, 5, 10])
+def test_one_square_of_the_asked_for_size_is_left_out_anywhere_inside(side):
+    ones = torch.ones(400, 3, 12, 12)
+    outputs = changed(ones, cutout_fraction=side / 12)
+    corners = set()
+    for output in outputs:
+        down, right = np.nonzero(output[0].numpy() == 0)
+        corners.add((int(down.min()), int(right.min())))
+        expected = torch.ones(12, 12)
+        expected[down.min() : down.min() + side, right.min() : right.min() + side] = 0
+        assert torch.equal(output, expected.expand(3, -1, -1))
+    for axis in range(2):
+        assert {corner[axis] for corner in corners} == set(range(12 - side + 1))
 
 
 def test_which_half_is_flipped_first_is_by_lot():

@@ -354,6 +354,7 @@ def _augmentations(asked: Mapping[str, Any], frozen: bool) -> list[str]:
         "brightness": tr("brightness up to ± {size}", size=size.get("brightness")),
         "contrast": tr("contrast up to ± {size}", size=size.get("contrast")),
         "noise": tr("noise of standard deviation {size}", size=size.get("noise")),
+        "cutout_fraction": tr("a square of {size} of the side left out", size=size.get("cutout_fraction")),
     }
     return [said for key, said in words.items() if asked.get(key)]
 

@@ -14,7 +14,7 @@ from clearmargin.recipe import Augmentation
 def augment(
     images: torch.Tensor, settings: Augmentation, generator: torch.Generator, flipped: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Flip, turn, shift, scale, brighten and add noise, differently for every image of a batch.
+    """Flip, turn, shift, scale, brighten, add noise and cut out, differently for every image of a batch.
 
     Parameters
     ----------
@@ -47,6 +47,8 @@ def augment(
         out = (out - middle) * gain + middle + _each(settings.brightness * draw[:, 7])
     if settings.noise:
         out = out + settings.noise * torch.randn(out.shape, generator=generator)
+    if settings.cutout_fraction:
+        out = _cut_out(out, round(settings.cutout_fraction * out.shape[3]), generator)
     return out.to(images.dtype).contiguous(memory_format=torch.channels_last)
 
 
@@ -83,6 +85,17 @@ def _mirrored(places: torch.Tensor, side: int) -> torch.Tensor:
     """Places outside 0 … side - 1 mirrored back in, the border itself not repeated."""
     around = places.remainder(max(1, 2 * (side - 1)))
     return torch.minimum(around, 2 * (side - 1) - around)
+
+
+def _cut_out(images: torch.Tensor, side: int, generator: torch.Generator) -> torch.Tensor:
+    """A square of ``side`` pixels, wholly inside, is made 0, the mean of the training images.
+
+    DeVries & Taylor 2017, arXiv:1708.04552, but for squares that are partly outside.
+    """
+    starts = torch.randint(0, images.shape[3] - side + 1, (len(images), 2, 1), generator=generator)
+    places = torch.arange(images.shape[3])
+    inside = (places >= starts) & (places < starts + side)  # (batch, 2: down and right, side)
+    return images.masked_fill((inside[:, 0, :, None] & inside[:, 1, None, :])[:, None], 0)
 
 
 def _each(values: torch.Tensor) -> torch.Tensor:

@@ -296,7 +296,7 @@ class _Filling:
 def _changes(augmentation: Augmentation) -> dict[str, object]:
     """What a view depends on; flips are by lot here, as a view is computed once for all epochs."""
     changes = augmentation.model_dump(exclude={"cached_views", "alternate_flips"})
-    return {name: value for name, value in changes.items() if value or name != "shift_px"}
+    return {name: value for name, value in changes.items() if value or name not in ("shift_px", "cutout_fraction")}
 
 
 def state_digest(module: nn.Module) -> str:
