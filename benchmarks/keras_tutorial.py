@@ -81,6 +81,8 @@ def run_ours(data: Path, weights: Path, changes: list[str], contenders: list[str
     """Run the study in a process of its own, with an empty cache, and read the run folder it leaves."""
     recipe = load_recipe("tumor", changes, data=str(data))
     chosen = [contender for contender in recipe.contender if contender.name in contenders]
+    if len(chosen) < len(contenders):
+        raise SystemExit(f"--contenders: expected of {[one.name for one in recipe.contender]}, got {contenders}.")
     page, out = work / "study.toml", work / "run"
     page.write_text(dump_recipe(recipe.model_copy(update={"contender": chosen})), encoding="utf-8")
     command = shutil.which("clearmargin", path=str(Path(sys.executable).parent))

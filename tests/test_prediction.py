@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from PIL import Image
 
 from clearmargin import image_listing, prediction
 from clearmargin.errors import ImageError
+from clearmargin.image_listing import Listed
 from clearmargin.prediction import predict_files
 from clearmargin.records import Preprocessing
 from clearmargin.trained import read_image_file
@@ -63,6 +66,27 @@ def test_few_files_are_decoded_ahead(folder: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(pytest.fail.Exception, match="stopped"):
         predict_files(model, [folder])
     assert len(read) <= 8 + 1 + 2 * 8 + 2  # a batch, one that failed, two ahead, those under way
+
+
+def test_few_large_files_that_have_been_read_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prediction, "MOST_HELD_BYTES", 1000)
+    release, held, most = threading.Event(), [0], [0]
+
+    def listed() -> Iterator[Listed]:
+        for number in range(40):
+            held[0] += 300
+            most[0] = max(most[0], held[0])
+            yield Listed(f"{number}", read, 300)
+
+    def read() -> bytes:
+        release.wait(5)
+        held[0] -= 300
+        return b""
+
+    threading.Timer(0.2, release.set).start()
+    said = list(prediction._decoded_ahead(listed(), Echo.preprocessing))
+    assert [name for name, _ in said] == [f"{number}" for number in range(40)]
+    assert most[0] <= 1000 + 300  # those that wait, and the next
 
 
 def test_a_reason_holds_no_file_in_memory(folder: Path) -> None:

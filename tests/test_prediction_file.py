@@ -139,6 +139,18 @@ def test_archives_that_can_not_be_used_are_refused(tmp_path: Path) -> None:
         archive.writestr("../escaped.png", b"")
     with pytest.raises(SourceError, match="points outside"):
         count_images([tmp_path / "out.zip"])
+    with tarfile.open(tmp_path / "links.tar", "w") as archive:
+        Image.new("L", (10, 10), 90).save(tmp_path / "one.png")
+        archive.add(tmp_path / "one.png", "one.png")
+        (tmp_path / "two.png").hardlink_to(tmp_path / "one.png")
+        archive.add(tmp_path / "two.png", "two.png")
+    with pytest.raises(SourceError, match=r"'two.png'.*Unpack it"):  # not passed over without a word
+        count_images([tmp_path / "links.tar"])
+    (tmp_path / "cut.zip").write_bytes((tmp_path / "out.zip").read_bytes()[:-30])
+    with pytest.raises(SourceError, match="damaged or cut short"):
+        count_images([tmp_path / "cut.zip"])
+    with pytest.raises(SourceError, match=r"can't be read|no file or folder"):
+        count_images([tmp_path / ("x" * 300)])
     with zipfile.ZipFile(tmp_path / "none.zip", "w") as archive:
         archive.writestr("notes.txt", b"")
     with pytest.raises(SourceError, match="There are no images in"):

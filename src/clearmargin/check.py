@@ -742,7 +742,9 @@ def bca(value: float, resampled: np.ndarray, jackknife: np.ndarray, confidence: 
     plain = percentiles(resampled, confidence)
     if not defined.size or not left.size:
         return plain
-    below = ((defined < value).sum() + (defined <= value).sum()) / (2 * defined.size)
+    lower, upper = np.quantile(defined, [0.25, 0.75])
+    rounding = 1e-9 * (upper - lower) + 1e-12 * abs(value)  # sums in another order count as equal
+    below = ((defined < value - rounding).sum() + (defined <= value + rounding).sum()) / (2 * defined.size)
     away = left.mean() - left
     if not 0 < below < 1 or not np.abs(away).max() > 0:
         return plain

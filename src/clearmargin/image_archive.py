@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clearmargin.errors import ImageError
+from clearmargin.errors import ImageError, SourceError
 from clearmargin.records import Sample
 from clearmargin.sources.container import Container
 from clearmargin.sources.dicom_files import survey
@@ -18,7 +18,7 @@ from clearmargin.sources.zip_archive import is_zip, list_zip
 
 @dataclass(frozen=True)
 class ImageArchive:
-    """Images of an archive in its order, frames of DICOM files one by one.
+    """Images of an archive, of a zip by name and of a tar in its order, frames of DICOM files one by one.
 
     Attributes
     ----------
@@ -48,19 +48,16 @@ def open_archive(path: Path) -> ImageArchive | None:
     Raises
     ------
     SourceError
-        When it is one, and can't be used.
+        When it is one, and can't be used; also when there are links in it, which are not followed.
     MissingExtraError
         When DICOM files are in it, and the libraries to read them are not there.
     """
-    if extension(path.name) in IMAGE_EXTENSIONS | DICOM_EXTENSIONS or not path.is_file():
+    container = _container(path)
+    if container is None:
         return None
-    container: Container
-    if is_tar(path):
-        container = list_tar(path)
-    elif is_zip(path):
-        container = list_zip(path)
-    else:
-        return None
+    if container.findings:
+        said = " ".join(finding.message for finding in container.findings)
+        raise SourceError(f"{path} can't be predicted as it is. {said} Unpack it yourself and give the folder.")
     dicom = survey(container, container.entries)
     samples = [
         Sample(name, label="")
@@ -69,3 +66,14 @@ def open_archive(path: Path) -> ImageArchive | None:
     ]
     without = sum(not entry.frames and not entry.directory for entry in dicom.values())
     return ImageArchive(path, image_files(container.kind, container, samples, (), dicom), without)
+
+
+def _container(path: Path) -> Container | None:
+    try:
+        if extension(path.name) in IMAGE_EXTENSIONS | DICOM_EXTENSIONS or not path.is_file():
+            return None
+    except OSError:
+        return None  # whoever lists it says why
+    if is_tar(path):
+        return list_tar(path)
+    return list_zip(path) if is_zip(path) else None

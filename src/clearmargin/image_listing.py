@@ -1,6 +1,7 @@
 """The images that paths name, one after the other: of 100,000 only the names within one folder are held.
 
-To list and count them, no more than headers of DICOM files is read.
+To list and count them, no more than headers of DICOM files is read, and a tar to its end; of an archive all names are
+held.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import NamedTuple, NoReturn
 
 from clearmargin.dicom import DicomFile, frame_file, open_dicom
 from clearmargin.errors import ImageError, SourceError
-from clearmargin.image_archive import open_archive
+from clearmargin.image_archive import ImageArchive, open_archive
 from clearmargin.sources.dicom_directory import files_of_dicomdir, is_dicomdir
 from clearmargin.sources.dicom_files import dicom_entry, may_be_dicom
 from clearmargin.sources.names import IMAGE_EXTENSIONS, extension
@@ -26,10 +27,17 @@ from clearmargin.trained import read_image_file
 
 @dataclass(frozen=True)
 class Listed:
-    """One image: what it is called, and how to read its file."""
+    """One image: what it is called, and how to read its file.
+
+    Attributes
+    ----------
+    held_bytes
+        Size of what has been read of it.
+    """
 
     name: str
     read: Callable[[], bytes]
+    held_bytes: int = 0
 
 
 class Counted(NamedTuple):
@@ -47,12 +55,17 @@ class _File(NamedTuple):
     failure: str = ""
 
 
-def images(paths: Sequence[Path], first: int = 0) -> Iterator[Listed]:
+def opened(paths: Sequence[Path]) -> list[Path | ImageArchive]:
+    """The same paths, with the archives among them listed, so that this is done once; raises what `images` does."""
+    return [path if archive is None else archive for path, archive in map(_listed, paths)]
+
+
+def images(paths: Sequence[Path | ImageArchive], first: int = 0) -> Iterator[Listed]:
     """The files among the paths, the images in the folders and archives among them, folders in the order of names.
 
     Of a DICOMDIR, the files that it lists, also those that are not there: to read one says so. The frames of a DICOM
     file one by one, as ``FILE#1``; DICOM without an image is passed over, unless it is named itself. The images of an
-    archive come in its order as ``ARCHIVE/NAME``, and have been read.
+    archive, of a zip by name and of a tar in its order, are called ``ARCHIVE/NAME``, and have been read.
 
     Parameters
     ----------
@@ -66,8 +79,8 @@ def images(paths: Sequence[Path], first: int = 0) -> Iterator[Listed]:
     MissingExtraError
         When there are DICOM files, and the libraries to read them are not there.
     """
-    for path in paths:
-        archive = open_archive(path)
+    for place in paths:
+        path, archive = _listed(place)
         if archive is None:
             passed = 0
             for listed in _outside_archives(path):
@@ -79,13 +92,13 @@ def images(paths: Sequence[Path], first: int = 0) -> Iterator[Listed]:
             passed = min(first, len(archive))
             first -= passed
             for name, content in zip(islice(archive.names(), passed, None), archive.read(passed), strict=True):
-                yield Listed(name, partial(_given, content))
+                yield Listed(name, partial(_given, content), 0 if isinstance(content, ImageError) else len(content))
 
 
-def image_names(paths: Sequence[Path]) -> Iterator[str]:
+def image_names(paths: Sequence[Path | ImageArchive]) -> Iterator[str]:
     """What the images are called that `images` lists; raises what that does."""
-    for path in paths:
-        archive = open_archive(path)
+    for place in paths:
+        path, archive = _listed(place)
         yield from (listed.name for listed in _outside_archives(path)) if archive is None else archive.names()
 
 
@@ -102,7 +115,11 @@ def _outside_archives(path: Path) -> Iterator[Listed]:
                 yield Listed(f"{file.name}#{number + 1}", partial(last.frame, place, number))
 
 
-def count_images(paths: Sequence[Path]) -> Counted:
+def _listed(place: Path | ImageArchive) -> tuple[Path, ImageArchive | None]:
+    return (place.path, place) if isinstance(place, ImageArchive) else (place, open_archive(place))
+
+
+def count_images(paths: Sequence[Path | ImageArchive]) -> Counted:
     """How many `images` lists, and passes over.
 
     Raises
@@ -111,8 +128,8 @@ def count_images(paths: Sequence[Path]) -> Counted:
         As `images`, or when there is no image at all.
     """
     there, without = 0, 0
-    for path in paths:
-        archive = open_archive(path)
+    listed = [_listed(place) for place in paths]
+    for path, archive in listed:
         if archive is not None:
             there += len(archive)
             without += archive.without_image
@@ -123,8 +140,8 @@ def count_images(paths: Sequence[Path]) -> Counted:
     if not there:
         besides = f" ({without:,} DICOM files hold none)" if without else ""
         raise SourceError(
-            f"There are no images in {', '.join(map(str, paths))}{besides}: expected DICOM files, or files that end in "
-            f"{', '.join(sorted(IMAGE_EXTENSIONS))}."
+            f"There are no images in {', '.join(str(path) for path, _ in listed)}{besides}: expected DICOM files, or "
+            f"files that end in {', '.join(sorted(IMAGE_EXTENSIONS))}."
         )
     return Counted(there, without)
 

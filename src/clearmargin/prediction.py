@@ -17,7 +17,7 @@ from clearmargin.cores import available_cores
 from clearmargin.decoding import prepared_pixels
 from clearmargin.errors import ImageError
 from clearmargin.files import table_text
-from clearmargin.image_listing import Listed, count_images, images
+from clearmargin.image_listing import Listed, count_images, images, opened
 from clearmargin.records import Columns, Preprocessing, Progress
 from clearmargin.sources.cells import table_numbers
 from clearmargin.sources.delimited import read_rows
@@ -25,6 +25,7 @@ from clearmargin.trained import BATCH, TrainedContender
 
 SEPARATOR = " | "
 MOST_FAILURES = 256  # in one portion
+MOST_HELD_BYTES = 256 << 20  # of files that have been read and wait to be decoded
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Answers:
 def predict_files(
     contender: TrainedContender, paths: Sequence[Path], progress: Progress = lambda *_: None
 ) -> FilePredictions:
-    """Predict images and all images in folders, at any depth, in the order of their names; or the rows of tables.
+    """Predict images and all images in folders and archives, in the order of `images`; or the rows of tables.
 
     Raises
     ------
@@ -114,9 +115,10 @@ def predict_files(
     how = contender.preprocessing
     if isinstance(how, Columns):
         return FilePredictions(contender.name, _predict_tables(contender, how, paths), {})
-    counted, done = count_images(paths), 0
+    places = opened(paths)
+    counted, done = count_images(places), 0
     said = []
-    for answers in answer_files(contender, how, images(paths)):
+    for answers in answer_files(contender, how, images(places)):
         said.append(answers)
         done += len(answers.files)
         progress("Predicting", done, counted.images, "")
@@ -157,18 +159,21 @@ def answer_files(contender: TrainedContender, how: Preprocessing, images: Iterab
 
 
 def _decoded_ahead(images: Iterable[Listed], how: Preprocessing) -> Generator[tuple[str, np.ndarray | ImageError]]:
-    """Decode in threads while the network computes: two batches ahead, in the order given."""
-    pending: deque[tuple[str, Future[np.ndarray | ImageError]]] = deque()
+    """Decode in threads while the network computes: two batches ahead, fewer of large ones, in the order given."""
+    pending: deque[tuple[Listed, Future[np.ndarray | ImageError]]] = deque()
+    held = 0
     pool = ThreadPoolExecutor(available_cores())
     try:
         for image in images:
-            pending.append((image.name, pool.submit(_decoded, image.read, how)))
-            if len(pending) > 2 * BATCH:
+            pending.append((image, pool.submit(_decoded, image.read, how)))
+            held += image.held_bytes
+            while len(pending) > 2 * BATCH or (held > MOST_HELD_BYTES and pending):
                 first, decoded = pending.popleft()
-                yield first, decoded.result()
+                held -= first.held_bytes
+                yield first.name, decoded.result()
         while pending:
             first, decoded = pending.popleft()
-            yield first, decoded.result()
+            yield first.name, decoded.result()
     finally:
         pool.shutdown(cancel_futures=True)
 

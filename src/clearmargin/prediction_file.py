@@ -22,7 +22,8 @@ import pandas as pd
 from clearmargin.errors import DiskError, RunFolderError, UsageError
 from clearmargin.evaluation.decision import Decision
 from clearmargin.files import rows_text, table_text, write_json
-from clearmargin.image_listing import count_images, image_names, images
+from clearmargin.image_archive import ImageArchive
+from clearmargin.image_listing import count_images, image_names, images, opened
 from clearmargin.locks import FileLock, Timeout, let_go
 from clearmargin.prediction import SEPARATOR, Answers, answer_files
 from clearmargin.records import Columns, Preprocessing, Progress
@@ -85,7 +86,7 @@ class Summary:
 def predict_into(
     contender: TrainedContender, paths: Sequence[Path], out: Path, *, resume: bool, progress: Progress
 ) -> Summary:
-    """Predict images into a CSV file, a row for each; memory does not grow with their number.
+    """Predict images into a CSV file, a row for each; memory does not grow with their number, but for archives' names.
 
     Parameters
     ----------
@@ -107,12 +108,13 @@ def predict_into(
     how = contender.preprocessing
     if isinstance(how, Columns):
         raise UsageError(f"'{contender.name}' takes tables: --out is for images. Print with --csv, into a file.")
-    counted = count_images(paths)
+    places = opened(paths)
+    counted = count_images(places)
     with _sole_writer(out):
         if out.exists() and not resume:
             raise UsageError(f"{out} is there already: go on with it by --resume, or choose another name with --out.")
         summary = Summary(without_image=counted.without_image)
-        return _Work(contender, how, paths, out, counted.images, progress, summary).run()
+        return _Work(contender, how, places, out, counted.images, progress, summary).run()
 
 
 @contextmanager
@@ -138,7 +140,7 @@ class _Work:
 
     contender: TrainedContender
     how: Preprocessing
-    paths: Sequence[Path]
+    places: Sequence[Path | ImageArchive]
     out: Path
     total: int
     progress: Progress
@@ -185,7 +187,7 @@ class _Work:
             ) from error
 
     def _go_on(self, file: BinaryIO, headings: Sequence[str]) -> None:
-        left = images(self.paths, self.summary.images)
+        left = images(self.places, self.summary.images)
         waiting: list[Answers] = []
         written = time.monotonic()
         for answers in answer_files(self.contender, self.how, left):
@@ -228,7 +230,7 @@ class _Work:
         Where the last whole row ends, in bytes; 0 when not even the headings are whole.
         """
         self._check_model()
-        end, named = 0, image_names(self.paths)
+        end, named = 0, image_names(self.places)
         with self.out.open("rb") as file:
             for number, (row, after) in enumerate(_whole_rows(file)):
                 if number == 0:

@@ -167,6 +167,32 @@ def test_the_bca_interval_is_scipys():
     assert found == pytest.approx(tuple(expected), abs=0.015)
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_the_bca_interval_does_not_hang_on_the_last_digits_of_equal_values(scale):
+    rng = np.random.default_rng(0)
+    jackknife, value = scale * rng.normal(size=9), scale * 0.7
+    others = value + scale * rng.normal(size=180)
+    above, equal, below = (
+        bca_interval(value, np.concatenate([others, np.full(20, value * (1 + off))]), jackknife)
+        for off in (4e-16, 0.0, -4e-16)
+    )
+    assert above == pytest.approx(equal, rel=1e-12)
+    assert below == pytest.approx(equal, rel=1e-12)
+    further = bca_interval(value, np.concatenate([others, np.full(20, value * 1.001)]), jackknife)
+    assert further != pytest.approx(equal, rel=1e-6)  # and a difference that is one counts
+
+
+def test_one_resample_far_away_makes_no_others_equal():
+    rng = np.random.default_rng(1)
+    resampled, jackknife = rng.random(2000), rng.normal(size=9)
+    for outlier in (-1e9, -1e15, -np.inf):
+        resampled[0] = outlier
+        near = np.where(np.arange(2000) == 0, -1.0, resampled)
+        found, expected = (bca_interval(0.45, values, jackknife) for values in (resampled, near))
+        assert found == pytest.approx(expected, rel=1e-9)
+        assert expected != pytest.approx(percentile_interval(near), rel=1e-3)
+
+
 def test_the_bca_interval_without_its_correction_is_the_percentile_interval():
     resampled = np.array([1.0, 2.0, 3.0, np.nan])
     for value, jackknife in ((0.0, np.arange(3.0)), (9.0, np.arange(3.0)), (2.0, np.ones(3)), (2.0, np.empty(0))):

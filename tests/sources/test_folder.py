@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -158,10 +159,19 @@ def test_the_state_tells_whether_anything_was_written_to(make_folder, make_zip, 
     assert len({state, overwritten, source.state()}) == 3
 
 
-def test_closing_early_closes_the_file(make_folder):
-    reading = open_source(make_folder(*CLASS_FOLDERS)).read()
+def test_closing_early_closes_the_file(make_folder, monkeypatch):
+    source, opened, open_path = open_source(make_folder(*CLASS_FOLDERS)), [], Path.open
+
+    def kept(path, *words):
+        opened.append(open_path(path, *words))
+        return opened[-1]
+
+    monkeypatch.setattr(Path, "open", kept)
+    reading = source.read()
     next(reading)
+    assert [file.closed for file in opened] == [False]
     reading.close()
+    assert [file.closed for file in opened] == [True]
 
 
 def test_many_files_are_listed_fast(tmp_path):

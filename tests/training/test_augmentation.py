@@ -139,6 +139,7 @@ def test_one_square_of_the_asked_for_size_is_left_out_anywhere_inside(side):
         assert torch.equal(output, expected.expand(3, -1, -1))
     for axis in range(2):
         assert {corner[axis] for corner in corners} == set(range(12 - side + 1))
+    assert ((changed(ones, cutout_fraction=0.01) == 0).sum(dim=(2, 3)) == 1).all()  # never less than a pixel
 
 
 def test_which_half_is_flipped_first_is_by_lot():

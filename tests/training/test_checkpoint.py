@@ -270,6 +270,7 @@ def test_what_is_not_saved_is_done_again_to_the_same_bits(plain_cnn, tmp_path, m
         {"early_stopping": 1},
         {"class_weights": True, "label_smoothing": 0.1},
         {"precision": torch.bfloat16},
+        {"precision": torch.bfloat16, "optimizer": "muon"},
     ],
 )
 def test_every_way_of_training_resumes(study, tmp_path, settings):

@@ -21,6 +21,18 @@ def with_gradients(shapes: list[tuple[int, ...]], seed: int = 0) -> list[nn.Para
     return parameters
 
 
+def test_steps_that_compute_in_bfloat16_are_the_same_but_for_rounding() -> None:
+    shapes = [(16, 3, 3, 3), (24, 16, 3, 3), (12,), (10, 24)]
+    plain, rounded, start = (with_gradients(shapes) for _ in range(3))
+    Muon(plain, lr=0.02).step()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        Muon(rounded, lr=0.02).step()
+    for number, (one, other, before) in enumerate(zip(plain, rounded, start, strict=True)):
+        moved = (one - before).norm()
+        assert (one - other).norm() < 0.06 * moved  # torch's own iterates in bfloat16 altogether
+        assert torch.equal(one, other) == (number >= 2)  # AdamW's part has no matrix product
+
+
 @pytest.mark.parametrize("shape", [(8, 20), (20, 8), (6, 6)])
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_matrices_move_as_with_torchs_muon(shape: tuple[int, int], decay: float) -> None:

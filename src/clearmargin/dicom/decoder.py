@@ -45,7 +45,7 @@ def _decoded(asked: dict[str, Any], frame: bytes) -> tuple[dict[str, Any], bytes
         try:
             values, about = get_decoder(syntax).as_array(source, index=0, decoding_plugin=plugin, **asked)
             break
-        except Exception:
+        except Exception:  # whatever a library raises on what it can't read: the next one may
             if plugin == plugins[-1]:
                 raise
     photometric = str(about["photometric_interpretation"])

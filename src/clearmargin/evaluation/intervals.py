@@ -13,6 +13,7 @@ from clearmargin.evaluation.alignment import effective_groups
 FEW_GROUPS = 35
 FEWEST_GROUPS = 5
 NO_SPREAD = 1e-12
+SPREAD_ROUNDING, VALUE_ROUNDING = 1e-9, 1e-12  # shares, of the resampled values' quartiles' distance, and of the value
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -84,6 +85,7 @@ def bca_interval(
     Quantiles of the resampled values at ``Φ(z₀ + (z₀ + z) / (1 − a (z₀ + z)))``, with ``z`` the normal quantiles of
     the tails, ``z₀ = Φ⁻¹`` of the share of resampled values below ``value`` (half of the equal ones counted), and
     ``a = Σ d³ / 6 (Σ d²)^1.5`` for the jackknife's deviations ``d`` from their mean; Efron, *JASA* 82 (1987) 171.
+    Equal is also what differs by no more than sums in another order do: a resample may have every group once.
 
     Parameters
     ----------
@@ -101,7 +103,9 @@ def bca_interval(
     left = jackknife[~np.isnan(jackknife)]
     if not defined.size or not left.size:
         return percentile_interval(resampled, confidence)
-    below = float(((defined < value).mean() + (defined <= value).mean()) / 2)
+    lower, upper = np.quantile(defined, [0.25, 0.75])
+    rounding = SPREAD_ROUNDING * float(upper - lower) + VALUE_ROUNDING * abs(value)
+    below = float(((defined < value - rounding).mean() + (defined <= value + rounding).mean()) / 2)
     deviations = left.mean() - left
     scale = float(np.abs(deviations).max())
     if not 0 < below < 1 or scale == 0:

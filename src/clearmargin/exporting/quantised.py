@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from clearmargin.errors import MissingExtraError, UsageError, WorkError
+from clearmargin.errors import ClearmarginError, MissingExtraError, UsageError, WorkError
 from clearmargin.evaluation.alignment import align
 from clearmargin.evaluation.bootstrap import bootstrap, headline
 from clearmargin.evaluation.comparison import compare
@@ -53,7 +53,7 @@ def write_quantised(run: Run, made: Made, path: Path, data: RunData, progress: P
     UsageError
         When the network is not of images, or there is nothing to calibrate or compare with.
     WorkError
-        When onnxruntime can't quantise it.
+        When onnxruntime can't quantise it, or the images can't be read.
     """
     exported, parity = made
     if not exported.classes or exported.about.columns is not None:
@@ -126,6 +126,8 @@ def _quantised(exported: ExportedContender, batches: Callable[[], Iterator[np.nd
                 reduce_range=True,  # 7 bits of weights: pairs of products overflow where a processor lacks VNNI
             )
             small = onnx.load(str(made))
+        except ClearmarginError:  # of the images, which are read meanwhile
+            raise
         except Exception as error:  # the tool raises whatever comes up
             raise WorkError(f"onnxruntime can't quantise '{exported.name}': {str(error)[:300]}") from error
     about = exported.about.model_copy(update={"quantised": True})

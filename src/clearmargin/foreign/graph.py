@@ -76,6 +76,7 @@ def check_graph(content: bytes, name: str, types: Mapping[int, str] = INPUT_TYPE
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's errors have no class in common either
         raise WeightsError(f"{name} is not an ONNX file, or is damaged: {str(error)[:200]}") from error
+    _check_text(model, name)
     _check_plain(model, onnx, name)
     stored = {tensor.name for tensor in model.graph.initializer}
     feeds = [value for value in model.graph.input if value.name not in stored]
@@ -93,6 +94,19 @@ def check_graph(content: bytes, name: str, types: Mapping[int, str] = INPUT_TYPE
         parameters=sum(_count(tensor) for tensor in model.graph.initializer),
         properties={entry.key: entry.value for entry in model.metadata_props},
     )
+
+
+def _check_text(model: Any, name: str) -> None:
+    """Refuse text that is not UTF-8, which protobuf gives out as bytes."""
+    waiting = [model]
+    while waiting:
+        for kind, value in waiting.pop().ListFields():
+            if kind.type == kind.TYPE_MESSAGE:
+                waiting += [value] if hasattr(value, "ListFields") else value
+            elif kind.type == kind.TYPE_STRING:
+                for text in [value] if isinstance(value, str | bytes) else value:
+                    if not isinstance(text, str):
+                        raise WeightsError(f"{name} is not an ONNX file, or is damaged: {kind.name} is not UTF-8.")
 
 
 def _check_plain(model: Any, onnx: Any, name: str) -> None:
@@ -170,7 +184,7 @@ def _maker(graph: Any, output: str) -> str:
     makers = {made: node for node in graph.node for made in node.output}
     for _ in range(len(graph.node)):
         node = makers.get(output)
-        if node is None:
+        if node is None or not node.input:
             return "none"
         if node.op_type not in ("Identity", "Cast", "Reshape", "Squeeze", "Flatten"):
             return str(node.op_type)

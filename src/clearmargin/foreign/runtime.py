@@ -62,7 +62,7 @@ class Session:
         """
         try:
             return np.asarray(self._session.run(None, {feed: batch})[0])
-        except Exception as error:
+        except Exception as error:  # no more than those of loading it
             raise WorkError(f"{self._name} failed on a batch of shape {batch.shape}: {_first_line(error)}") from error
 
 

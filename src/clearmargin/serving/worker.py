@@ -202,6 +202,7 @@ class Worker:
             if len(wanted) == 1:
                 _tell(wanted[0], error=error)
             else:
+                say_where("A batch", error)  # also when nothing fails alone, and nobody would notice
                 for one in wanted:  # whose fault it is
                     self._answer([one])
             return

@@ -114,8 +114,12 @@ def _encoding(info: zipfile.ZipInfo) -> str:
 
 
 def is_zip(path: Path) -> bool:
-    """Whether the file is a zip, whatever its name."""
-    return zipfile.is_zipfile(path)
+    """Whether the file is a zip, whatever its name; also one that is cut short."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_LOCAL_SIGNATURE)) == _LOCAL_SIGNATURE or zipfile.is_zipfile(file)
+    except DAMAGE:
+        return False
 
 
 def list_zip(path: Path) -> Zip:

@@ -48,7 +48,7 @@ def augment(
     if settings.noise:
         out = out + settings.noise * torch.randn(out.shape, generator=generator)
     if settings.cutout_fraction:
-        out = _cut_out(out, round(settings.cutout_fraction * out.shape[3]), generator)
+        out = _cut_out(out, max(1, round(settings.cutout_fraction * out.shape[3])), generator)
     return out.to(images.dtype).contiguous(memory_format=torch.channels_last)
 
 
@@ -88,7 +88,7 @@ def _mirrored(places: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def _cut_out(images: torch.Tensor, side: int, generator: torch.Generator) -> torch.Tensor:
-    """A square of ``side`` pixels, wholly inside, is made 0, the mean of the training images.
+    """A square of ``side`` pixels, wholly inside, is made 0, the mean that images are normalised with.
 
     DeVries & Taylor 2017, arXiv:1708.04552, but for squares that are partly outside.
     """

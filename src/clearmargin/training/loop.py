@@ -79,7 +79,7 @@ def fit(
     classes
         How many there are; None to learn numbers.
     precision
-        Number format of the arithmetic; weights and optimiser stay float32.
+        Number format of the arithmetic; the weights and what the optimiser keeps stay float32.
     identity
         Stands for all else that the course of training depends on: the network, its first weights, the data.
     checkpoint
@@ -169,7 +169,8 @@ def train_epoch(
             loss = objective.loss(outputs, targets)
             require_finite_loss(loss.item(), inputs, targets, step, epoch, settings)
             loss.backward()
-            optimizer.step()
+            with computing_in(precision):  # Muon's steps are matrix products
+                optimizer.step()
             for name, value in {"loss": loss.item(), **objective.shares(outputs, targets)}.items():
                 row[f"train_{name}"] = row.get(f"train_{name}", 0.0) + value * len(rows) / samples
             if keeper is not None:
@@ -218,7 +219,7 @@ def seed_epoch(seed: int, epoch: int) -> Chance:
 
 
 def computing_in(precision: torch.dtype) -> AbstractContextManager[object]:
-    """Within it, convolutions and dense layers compute in this number format."""
+    """Within it, convolutions, dense layers and matrix products compute in this number format."""
     return torch.autocast("cpu", dtype=precision) if precision is not torch.float32 else nullcontext()
 
 
