@@ -52,7 +52,7 @@ FILES = {
     "x.h5": (b"\x89HDF\r\n\x1a\n", "HDF5"),
     "x.xls": (b"\xd0\xcf\x11\xe0", "CSV UTF-8"),
     "x.gz": (b"\x1f\x8b\x08\0", "not recognised, or damaged"),
-    "x.zip": (b"PK\x03\x04", "not recognised, or damaged"),
+    "x.zip": (b"PK\x03\x04", "is damaged or cut short.*download it again"),
     "x": (b"hello", "Expected a folder, zip, tar, manifest"),
 }
 
