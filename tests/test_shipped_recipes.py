@@ -77,7 +77,7 @@ def test_digits_fast(digits: Path, tmp_path: Path) -> None:
     run = cm.run("mnist-fast", data=digits, out=tmp_path / "run", progress=silent)
     assert run.contenders["fast CNN"].description["parameters"]["total"] == 29_434
     assert len(run.contenders["fast CNN"].history) == 2
-    assert "with Muon and Nesterov momentum 0.95" in run.report.read_text(encoding="utf-8")
+    assert "with Muon and Nesterov momentum 0.9" in run.report.read_text(encoding="utf-8")
 
 
 def test_objects(pictures: Path, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_objects_fast(pictures: Path, tmp_path: Path) -> None:
     assert model["layers"][0]["layer"] == "whitening 2x2"
     assert model["parameters"]["total"] - model["parameters"]["trained"] == 24 * 12  # the filters of the whitening
     report = run.report.read_text(encoding="utf-8")
-    assert "with Muon and Nesterov momentum 0.95" in report
+    assert "with Muon and Nesterov momentum 0.9" in report
     assert "flips left to right in every second epoch and shifts up to 2 pixels" in report
 
 
