@@ -130,7 +130,7 @@ def test_it_costs_little(side, most_seconds):
     assert min(seconds) < most_seconds
 
 
-@pytest.mark.parametrize("shape", [(28, 28), (32, 20), (2, 3), (1, 1), (100, 120), (300, 280)])
+@pytest.mark.parametrize("shape", [(28, 28), (32, 20), (2, 3), (1, 1), (100, 120), (128, 128)])
 def test_measured_together_or_alone_is_the_same(shape):
     """Framed, blank, half blank and coloured ones among them."""
     height, width = shape
@@ -142,9 +142,10 @@ def test_measured_together_or_alone_is_the_same(shape):
     colours[5, : height // 3], colours[5, height // 3 : height // 2] = 255, 0
     images = [Image.fromarray(one) for one in colours]
     greys = [image.convert("L") for image in images]
-    assert appearances(greys) == [appearance(grey) for grey in greys]
-    assert appearances(greys, images) == [appearance(*pair) for pair in zip(greys, images, strict=True)]
-    for grey, found in zip(greys, appearances(greys), strict=True):
+    pixels = np.array([np.asarray(grey) for grey in greys])
+    assert appearances(pixels) == [appearance(grey) for grey in greys]
+    assert appearances(pixels, colours) == [appearance(*pair) for pair in zip(greys, images, strict=True)]
+    for grey, found in zip(greys, appearances(pixels), strict=True):
         blank = np.ptp(np.asarray(grey).astype(int), axis=1) <= 12
         top = height if blank.all() else int((~blank).argmax())
         assert found.margin_top == pytest.approx(top / height, abs=1e-4)

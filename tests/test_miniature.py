@@ -47,7 +47,7 @@ def drawn(kind: str, height: int, width: int, seed: int, images: int = 4) -> np.
 def test_together_they_are_what_each_is_alone(kind: str, height: int, width: int, seed: int) -> None:
     pixels = drawn(kind, height, width, seed)
     greys = [Image.fromarray(one) for one in pixels]
-    for together, grey in zip(miniatures(greys, pixels), greys, strict=True):
+    for together, grey in zip(miniatures(pixels), greys, strict=True):
         assert together.shape == (SIDE_PX, SIDE_PX)
         assert np.array_equal(together, miniature(grey))
 
@@ -64,4 +64,4 @@ def test_the_largest_and_the_smallest_too(kind: str) -> None:
     ):
         pixels = drawn(kind, height, width, 3)
         greys = [Image.fromarray(one) for one in pixels]
-        assert np.array_equal(miniatures(greys, pixels), [miniature(grey) for grey in greys])
+        assert np.array_equal(miniatures(pixels), [miniature(grey) for grey in greys])

@@ -26,7 +26,10 @@ ROOMS = (
     ("dicom",),
     ("sources",),
     ("appearance", "lettering", "pillow", "jpeg", "plain_jpeg", "miniature", "framing"),
-    ("decoding", "mapped_rows", "pixel_store", "pixel_decoding", "pixels", "columns"),
+    (
+        *("decoding", "chunk_decoding", "chunk_decoder", "chunk_processes"),
+        *("mapped_rows", "pixel_store", "pixel_decoding", "pixels", "columns"),
+    ),
     ("allotment", "fold_allotment"),
     ("audit",),
     ("split",),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,29 +70,38 @@ def appearance(grey: Image.Image, colour: Image.Image | None = None) -> Appearan
     colour
         The same image in mode RGB, when it is stored so.
     """
-    return appearances([grey], None if colour is None else [colour])[0]
+    pixels = np.asarray(grey)[None]
+    large = pixels[0].size > _HISTOGRAM_PIXELS
+    counts = np.array([grey.histogram()], dtype=np.float64) if large else _histograms(pixels)
+    shrunk = _shrunk(grey, max(1, round(max(grey.size) / _SHARPNESS_PX)))
+    rgb = None if colour is None else _shrunk(colour, max(1, max(colour.size) // _COLOUR_PX))
+    return _measured(pixels, counts, shrunk, rgb)[0]
 
 
-def appearances(
-    greys: Sequence[Image.Image],
-    colours: Sequence[Image.Image] | None = None,
-    pixels: np.ndarray | None = None,
-    rgb: np.ndarray | None = None,
-) -> list[Appearance]:
-    """Measure images of one size together, which for tiny ones is many times faster than one by one.
+def appearances(pixels: np.ndarray, rgb: np.ndarray | None = None) -> list[Appearance]:
+    """Measure tiny images of one size together: the same as `appearance` of each, many times faster.
 
     All sums are of whole numbers below 2^53, so that an image's measures do not depend on what it is measured with.
 
     Parameters
     ----------
-    greys, colours
-        As for `appearance`; colours of all of them or of none.
-    pixels, rgb
-        The same as `pixels_of` gives them, where that is known.
+    pixels
+        Grey, uint8 of shape (images, height, width), neither side above 128.
+    rgb
+        The same in colours, uint8 of shape (images, height, width, 3), when they are stored so.
     """
-    width, height = greys[0].size
-    pixels = pixels_of(greys) if pixels is None else pixels  # (images, height, width)
-    counts, size = _histograms(greys, pixels), height * width
+    return _measured(pixels, _histograms(pixels), pixels, rgb)
+
+
+def _shrunk(image: Image.Image, factor: int) -> np.ndarray:
+    """Pixels, uint8 of shape (1, height, width[, 3])."""
+    return np.asarray(image.reduce(factor) if factor > 1 else image)[None]
+
+
+def _measured(pixels: np.ndarray, counts: np.ndarray, shrunk: np.ndarray, rgb: np.ndarray | None) -> list[Appearance]:
+    """Appearances by grey pixels, how often each level occurs, pixels to judge sharpness by, and those for colours."""
+    height, width = pixels.shape[1:]
+    size = height * width
     mean = counts @ _LEVELS / size
     left, right, margin_left, margin_right = _sides(pixels, 1)
     top, bottom, margin_top, margin_bottom = _sides(pixels, 2)
@@ -102,28 +110,17 @@ def appearances(
     columns = (
         mean.round(3),
         np.sqrt(np.maximum(0, counts @ _LEVELS**2 / size - mean**2)).round(3),
-        _sharpness(greys, pixels).round(4),
+        _sharpness(shrunk).round(4),
         (counts[:, : DARK + 1].sum(axis=1) / size).round(5),
         (counts[:, BRIGHT:].sum(axis=1) / size).round(5),
         *(left, top, right, bottom),
         (sum(side.sum(axis=1) for side in ring) / (2 * (height + width))).round(2),
         *((margin_left / width).round(4), (margin_top / height).round(4)),
         *((margin_right / width).round(4), (margin_bottom / height).round(4)),
-        none if colours is None else _colourfulness(colours, rgb).round(3),
+        none if rgb is None else _colourfulness(rgb).round(3),
     )
     marks = [text_marks(one) for one in pixels] if min(width, height) >= LEAST_PX else [0] * len(pixels)
     return [Appearance(*row) for row in zip(*(column.tolist() for column in columns), marks, strict=True)]
-
-
-def pixels_of(images: Sequence[Image.Image]) -> np.ndarray:
-    """Pixels of images of one size and mode: uint8 of shape (images, height, width[, bands]), not to be written to.
-
-    Pillow's own way through `numpy.asarray` takes several times as long for a tiny image.
-    """
-    width, height = images[0].size
-    bands = images[0].getbands()
-    shape = (len(images), height, width, len(bands)) if len(bands) > 1 else (len(images), height, width)
-    return np.frombuffer(b"".join([image.tobytes() for image in images]), np.uint8).reshape(shape)
 
 
 def margins(pixels: np.ndarray) -> tuple[int, int, int, int]:
@@ -139,10 +136,8 @@ def margins(pixels: np.ndarray) -> tuple[int, int, int, int]:
     return int(left[0]), int(top[0]), int(right[0]), int(bottom[0])
 
 
-def _histograms(greys: Sequence[Image.Image], pixels: np.ndarray) -> np.ndarray:
+def _histograms(pixels: np.ndarray) -> np.ndarray:
     """How often each of the 256 levels occurs in each image, float64 of shape (images, 256)."""
-    if pixels[0].size > _HISTOGRAM_PIXELS:
-        return np.array([grey.histogram() for grey in greys], dtype=np.float64)
     places = pixels.reshape(len(pixels), -1) + 256 * np.arange(len(pixels))[:, None]
     return np.bincount(places.ravel(), minlength=256 * len(pixels)).reshape(-1, 256).astype(np.float64)
 
@@ -168,9 +163,8 @@ def _even(levels: np.ndarray) -> np.ndarray:
     return np.where(other.any(axis=1), other.argmax(axis=1), levels.shape[1])
 
 
-def _sharpness(greys: Sequence[Image.Image], pixels: np.ndarray) -> np.ndarray:
-    factor = max(1, round(max(greys[0].size) / _SHARPNESS_PX))
-    values = (pixels_of([grey.reduce(factor) for grey in greys]) if factor > 1 else pixels).astype(np.int16)
+def _sharpness(pixels: np.ndarray) -> np.ndarray:
+    values = pixels.astype(np.int16)
     if min(values.shape[1:]) < 3:
         return np.zeros(len(values))
     middle = values[:, 1:-1, 1:-1]
@@ -184,11 +178,7 @@ def _sharpness(greys: Sequence[Image.Image], pixels: np.ndarray) -> np.ndarray:
     return np.where(spread > 1, np.sqrt(steps / np.maximum(spread, 1)), 0.0)
 
 
-def _colourfulness(colours: Sequence[Image.Image], rgb: np.ndarray | None) -> np.ndarray:
-    factor = max(1, max(colours[0].size) // _COLOUR_PX)
-    if factor > 1 or rgb is None:
-        rgb = pixels_of([colour.reduce(factor) for colour in colours] if factor > 1 else colours)
-    pixels = rgb
+def _colourfulness(pixels: np.ndarray) -> np.ndarray:
     red, green, blue = (np.ascontiguousarray(pixels[..., band]) for band in range(3))
     largest, smallest = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
     return (largest - smallest).reshape(len(pixels), -1).mean(axis=1)

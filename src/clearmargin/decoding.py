@@ -6,8 +6,9 @@ import hashlib
 import io
 import logging
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from operator import attrgetter
 
 import numpy as np
@@ -24,7 +25,7 @@ from PIL import (  # isort: skip
     WebPImagePlugin,  # noqa: F401
 )
 
-from clearmargin.appearance import Appearance, appearance, appearances, pixels_of
+from clearmargin.appearance import Appearance, appearance, appearances
 from clearmargin.dicom import HEAD_BYTES, decode_dicom, dicom_size, is_dicom
 from clearmargin.errors import ImageError, ImageFormatError, ImageSizeError, MissingExtraError
 from clearmargin.framing import framed
@@ -177,7 +178,7 @@ def prepare_all(
     contents
         As for `prepare`; what could not be read is passed on.
     """
-    tiny: dict[tuple[object, ...], list[tuple[int, _Decoded]]] = {}
+    tiny: dict[tuple[object, ...], list[tuple[int, _Decoded]]] = {}  # by size and mode
     for place, content in enumerate(contents):
         try:
             if isinstance(content, ImageError):
@@ -186,8 +187,8 @@ def prepare_all(
         except ImageError as error:
             yield place, error
             continue
-        if max(decoded.grey.size) <= MOST_TOGETHER_PX:
-            tiny.setdefault((decoded.grey.size, decoded.colour is None), []).append((place, decoded))
+        if max(decoded.flat.size) <= MOST_TOGETHER_PX:
+            tiny.setdefault((decoded.flat.size, decoded.flat.mode), []).append((place, decoded))
         else:
             yield place, _finished(decoded, appearance(decoded.grey, decoded.colour), preprocessing)
     for together in tiny.values():
@@ -195,17 +196,20 @@ def prepare_all(
         yield from zip(places, _finished_together([decoded for _, decoded in together], preprocessing), strict=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Decoded:
-    """An image in mode L or RGB, the same in mode L, and what is known of its file."""
+    """An image in mode L or RGB, and what is known of its file."""
 
     flat: Image.Image
-    grey: Image.Image
     digest: str
     mode: str
     format: str
     bytes: int
     quality: int
+
+    @cached_property
+    def grey(self) -> Image.Image:
+        return _converted(self.flat, "L")
 
     @property
     def colour(self) -> Image.Image | None:
@@ -219,34 +223,52 @@ def _decoded(content: bytes | np.ndarray, max_pixels: int, window: Window) -> _D
     else:
         flat, mode, file_format, quality = _from_file(content, max_pixels, window)
         digest, size = hashlib.sha256(content).hexdigest(), len(content)
-    return _Decoded(flat, _converted(flat, "L"), digest, mode, file_format, size, quality)
+    return _Decoded(flat, digest, mode, file_format, size, quality)
 
 
 def _finished(decoded: _Decoded, looks: Appearance, preprocessing: Preprocessing) -> Prepared:
-    facts = _facts(decoded, _converted(decoded.flat, "RGB").tobytes(), looks)
+    facts = _facts(decoded, np.asarray(_converted(decoded.flat, "RGB")), looks)
     return Prepared(_square(decoded, preprocessing), miniature(decoded.grey), facts)
 
 
 def _finished_together(images: list[_Decoded], preprocessing: Preprocessing) -> Iterator[Prepared]:
-    """Images of one size, all in colours or none, each as `_finished` makes it."""
-    greys, colours = [image.grey for image in images], [image.colour for image in images if image.colour is not None]
-    pixels = pixels_of(greys)
-    rgb = pixels_of(colours) if colours else np.repeat(pixels[..., None], 3, axis=-1)
-    looks = appearances(greys, colours or None, pixels, rgb if colours else None)
-    small = miniatures(greys, pixels)
+    """Images of one size and mode, each as `_finished` makes it."""
+    sheet = _one_below_the_other([image.flat for image in images])
+    width, height = images[0].flat.size
+    pixels = _pixels_of(_converted(sheet, "L")).reshape(-1, height, width)
+    colours = sheet.mode == "RGB"
+    rgb = _pixels_of(_converted(sheet, "RGB")).reshape(-1, height, width, 3)
+    looks = appearances(pixels, rgb if colours else None)
+    small = miniatures(pixels)
     kept = not preprocessing.trim and preprocessing.intensity == "as-is"
-    as_they_are = kept and greys[0].size == (preprocessing.size_px, preprocessing.size_px)
+    as_they_are = kept and (width, height) == (preprocessing.size_px, preprocessing.size_px)
     wanted = rgb if preprocessing.color == "rgb" else pixels[..., None]
     for place, image in enumerate(images):
-        facts = _facts(image, rgb[place].tobytes(), looks[place])
+        facts = _facts(image, rgb[place], looks[place])
         yield Prepared(wanted[place] if as_they_are else _square(image, preprocessing), small[place], facts)
 
 
-def _facts(decoded: _Decoded, rgb: bytes, looks: Appearance) -> Facts:
+def _one_below_the_other(images: Sequence[Image.Image]) -> Image.Image:
+    """One sheet of images of one size and mode: what Python does for each call is then done once for all of them."""
+    width, height = images[0].size
+    sheet = Image.new(images[0].mode, (width, height * len(images)))
+    for place, image in enumerate(images):
+        sheet.paste(image, (0, place * height))
+    return sheet
+
+
+def _pixels_of(image: Image.Image) -> np.ndarray:
+    """All values in a row, uint8, not to be written to: `numpy.asarray` takes several times as long."""
+    return np.frombuffer(image.tobytes(), np.uint8)
+
+
+def _facts(decoded: _Decoded, rgb: np.ndarray, looks: Appearance) -> Facts:
     width, height = decoded.flat.size
+    digest = hashlib.sha256(struct.pack("<QQ", width, height))
+    digest.update(rgb.data)
     return Facts(
         content_sha256=decoded.digest,
-        pixel_sha256=hashlib.sha256(struct.pack("<QQ", width, height) + rgb).hexdigest(),
+        pixel_sha256=digest.hexdigest(),
         width_px=width,
         height_px=height,
         mode=decoded.mode,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from PIL import Image
 
@@ -36,23 +34,29 @@ def miniature(grey: Image.Image) -> np.ndarray:
     return _stretched(inner, content_box(np.asarray(inner)))
 
 
-def miniatures(greys: Sequence[Image.Image], pixels: np.ndarray) -> list[np.ndarray]:
+def miniatures(pixels: np.ndarray) -> np.ndarray:
     """`miniature` of tiny images of one size, measured together: the same to the bit, in a fraction of the time.
 
     Parameters
     ----------
-    greys
-        As for `miniature`, neither side above `MOST_TOGETHER_PX`.
     pixels
-        The same as uint8 of shape (images, height, width).
+        Grey, uint8 of shape (images, height, width), neither side above `MOST_TOGETHER_PX`.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 of shape (images, 64, 64).
     """
+    images, height, width = pixels.shape
     frames = _frameless_boxes(pixels)
     contents = _content_boxes(pixels, frames)
-    made = []
-    for grey, frame, content in zip(greys, frames.tolist(), contents.tolist(), strict=True):
-        inner = _cropped(grey, tuple(frame))
-        made.append(_stretched(inner, tuple(content)))
-    return made
+    frames += np.arange(images)[:, None] * (0, height, 0, height)
+    all_of_them = Image.fromarray(pixels.reshape(images * height, width))  # one below the other
+    made = Image.new("L", (SIDE_PX, images * SIDE_PX))
+    for place, (frame, content) in enumerate(zip(frames.tolist(), contents.tolist(), strict=True)):
+        small = all_of_them.crop(frame).resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR, box=content)
+        made.paste(small, (0, place * SIDE_PX))
+    return np.frombuffer(made.tobytes(), np.uint8).reshape(images, SIDE_PX, SIDE_PX)
 
 
 def _cropped(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from io import FileIO
 from itertools import zip_longest
 from pathlib import Path
@@ -15,40 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from clearmargin.atomic_folder import disk_errors
+from clearmargin.chunk_decoding import Chunk, DecodedChunk, decode_chunk
+from clearmargin.chunk_processes import ChunkProcesses
 from clearmargin.cores import available_cores
-from clearmargin.decoding import Facts, prepare_all
 from clearmargin.errors import ImageError, SourceError
-from clearmargin.miniature import SIDE_PX
-from clearmargin.pixel_store import MINIATURES, PIXELS, row_checksums, write_facts
+from clearmargin.pixel_store import MINIATURES, PIXELS, write_facts
 from clearmargin.records import Preprocessing, Source
 
 _CHUNK_IMAGES, _CHUNK_TINY = 32, 256  # decoded by one task; tiny ones are measured together
 _CHUNK_BYTES = 8 << 20
 _TINY_BYTES = 4096  # below, handing the interpreter from thread to thread costs more than it gains
-
-_Contents = list[tuple[str, bytes | np.ndarray | ImageError]]
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    """One chunk: pixels of shape (images, size_px, size_px, channels), miniatures, names and facts; reasons by name.
-
-    Attributes
-    ----------
-    of_pixels, of_miniatures
-        Checksum of each row.
-    missed
-        Names of those that the system could not read or decode.
-    """
-
-    pixels: np.ndarray
-    miniatures: np.ndarray
-    of_pixels: list[int]
-    of_miniatures: list[int]
-    names: list[str]
-    facts: list[Facts]
-    unreadable: dict[str, str]
-    missed: set[str]
+_WORTH_PROCESSES = 8192  # images from which on processes gain more than their start costs
 
 
 def decode_into(
@@ -75,14 +51,14 @@ def decode_into(
     of_miniatures: list[int] = []
     missed: set[str] = set()
     names: list[str] = []
-    facts: list[Facts] = []
+    facts: dict[str, list[str | int | float]] = {}
     unreadable: dict[str, str] = {}
     found = len(source.samples)
     shape = (preprocessing.size_px, preprocessing.size_px, preprocessing.channels)
     with disk_errors(folder):
         file = (folder / PIXELS).open("wb", buffering=0)
         small = (folder / MINIATURES).open("wb", buffering=0)
-    with file, small, closing(_decoded_in_order(_chunks(source, math.prod(shape)), preprocessing)) as chunks:
+    with file, small, closing(_decoded_in_order(_chunks(source, math.prod(shape)), found, preprocessing)) as chunks:
         for chunk in chunks:
             with disk_errors(folder):
                 _write(file, chunk.pixels)
@@ -90,7 +66,8 @@ def decode_into(
             of_pixels += chunk.of_pixels
             of_miniatures += chunk.of_miniatures
             names += chunk.names
-            facts += chunk.facts
+            for column, values in chunk.facts.items():
+                facts.setdefault(column, []).extend(values)
             unreadable |= chunk.unreadable
             missed |= chunk.missed
             if progress is not None:
@@ -98,9 +75,7 @@ def decode_into(
     if not names:
         reasons = "; ".join(f"{name} ({reason})" for name, reason in list(unreadable.items())[:3])
         raise SourceError(f"None of the {found:,} images could be read: {reasons or 'there are none'}.")
-    rows = [fact.as_columns() for fact in facts]
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    page = {"shape": (len(names), *shape), "facts": {"name": names, **columns}, "unreadable": unreadable}
+    page = {"shape": (len(names), *shape), "facts": {"name": names, **facts}, "unreadable": unreadable}
     with disk_errors(folder):
         write_facts(folder, page, of_pixels, of_miniatures)
     return missed
@@ -112,10 +87,10 @@ def _write(file: FileIO, pixels: np.ndarray) -> None:
         rest = rest[file.write(rest) :]
 
 
-def _chunks(source: Source, row_bytes: int) -> Iterator[_Contents]:
+def _chunks(source: Source, row_bytes: int) -> Iterator[Chunk]:
     """What the source holds, by name, in portions bounded by number and by bytes."""
     fit = max(1, _CHUNK_BYTES // row_bytes)
-    chunk: _Contents = []
+    chunk: Chunk = []
     size = 0
     for sample, content in zip_longest(source.samples, source.read()):
         if sample is None or content is None:
@@ -139,47 +114,28 @@ def _content_bytes(content: bytes | np.ndarray | ImageError) -> int:
     return content.nbytes if isinstance(content, np.ndarray) else len(content)
 
 
-def _decoded_in_order(chunks: Iterator[_Contents], preprocessing: Preprocessing) -> Generator[_Decoded]:
-    """Decode on all cores (Pillow frees the interpreter) while this thread reads; few chunks are under way."""
+def _decoded_in_order(chunks: Iterator[Chunk], images: int, preprocessing: Preprocessing) -> Generator[DecodedChunk]:
+    """Decode on all cores while this thread reads; few chunks are under way.
+
+    Threads do it, since Pillow frees the interpreter; but tiny images wait for each other, or have processes, as it
+    pays.
+    """
     cores = available_cores()
-    pending: deque[Future[_Decoded]] = deque()
+    pending: deque[Future[DecodedChunk]] = deque()
     pool = ThreadPoolExecutor(cores)
+    processes = None
     try:
         for chunk in chunks:
-            pending.append(pool.submit(_decode_chunk, chunk, preprocessing))
             tiny = sum(_content_bytes(content) for _, content in chunk) < len(chunk) * _TINY_BYTES
-            while len(pending) > (0 if tiny else 2 * cores):
+            if tiny and processes is None and images >= _WORTH_PROCESSES and cores > 1:
+                processes = ChunkProcesses(cores)
+            decode = processes.decode if tiny and processes is not None else decode_chunk
+            pending.append(pool.submit(decode, chunk, preprocessing))
+            while len(pending) > (0 if tiny and processes is None else 2 * cores):
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _decode_chunk(chunk: _Contents, preprocessing: Preprocessing) -> _Decoded:
-    shape = (preprocessing.size_px, preprocessing.size_px, preprocessing.channels)
-    pixels = np.empty((len(chunk), *shape), np.uint8)
-    miniatures = np.empty((len(chunk), SIDE_PX, SIDE_PX), np.uint8)
-    facts: dict[int, Facts] = {}
-    unreadable: dict[str, str] = {}
-    missed: set[str] = set()
-    for place, prepared in prepare_all((content for _, content in chunk), preprocessing):
-        if isinstance(prepared, ImageError):
-            unreadable[chunk[place][0]] = str(prepared)  # the error itself holds on to the whole file
-            if prepared.transient:
-                missed.add(chunk[place][0])
-        else:
-            pixels[place], miniatures[place], facts[place] = prepared.pixels, prepared.miniature, prepared.facts
-    there = sorted(facts)
-    if unreadable:
-        pixels, miniatures = pixels[there], miniatures[there]
-    return _Decoded(
-        pixels,
-        miniatures,
-        row_checksums(pixels),
-        row_checksums(miniatures),
-        [chunk[place][0] for place in there],
-        [facts[place] for place in there],
-        unreadable,
-        missed,
-    )
+        if processes is not None:
+            processes.close()

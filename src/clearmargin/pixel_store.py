@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,11 +116,6 @@ def write_facts(folder: Path, page: dict[str, Any], of_pixels: Sequence[int], of
     (folder / FACTS).write_bytes(content)
     checksums = hashlib.sha256(content).digest() + np.array([of_pixels, of_miniatures], "<u4").tobytes()
     (folder / CHECKSUMS).write_bytes(checksums + hashlib.sha256(checksums).digest())
-
-
-def row_checksums(rows: np.ndarray) -> list[int]:
-    """CRC-32 of each row of a C-ordered array."""
-    return [zlib.crc32(row.data) for row in rows]
 
 
 class MendedRows:

@@ -95,7 +95,8 @@ def _small_entry(file: IO[bytes], info: zipfile.ZipInfo, end: int) -> bytes | No
     signature, flags, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
     name = file.read(name_bytes + extra_bytes)[:name_bytes]
     same = signature == _LOCAL_SIGNATURE and flags == info.flag_bits
-    if not same or name != info.orig_filename.encode(_encoding(info)) or file.tell() + info.compress_size > end:
+    begin = info.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes
+    if not same or name != info.orig_filename.encode(_encoding(info)) or begin + info.compress_size > end:
         return None
     content = file.read(info.compress_size)
     if info.compress_type == zipfile.ZIP_DEFLATED:
