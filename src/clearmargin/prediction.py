@@ -141,6 +141,9 @@ def answer_files(contender: TrainedContender, how: Preprocessing, images: Iterab
 
     Memory does not grow with the number of images.
     """
+    from clearmargin.training.memory import reuse_freed_memory
+
+    reuse_freed_memory()
     names: list[str] = []
     failures: dict[str, str] = {}
     waiting: list[np.ndarray] = []

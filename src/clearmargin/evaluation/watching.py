@@ -37,9 +37,15 @@ class Watch:
 
 
 def _statistics(maps: torch.Tensor) -> torch.Tensor:
-    """Float32 (batch, 2 · channels)."""
-    deviations, means = torch.std_mean(maps.detach().float().flatten(2), dim=2, correction=0)
-    return torch.cat([means, deviations], dim=1)
+    """Float32 (batch, 2 · channels).
+
+    In two passes over places that lie one after the other, channels last, as networks leave them; `torch.std_mean` takes
+    up to 15 times as long.
+    """
+    places = maps.detach().permute(0, 2, 3, 1).flatten(1, 2).float()  # (batch, places, channels)
+    means = places.mean(dim=1, keepdim=True)
+    deviations = (places - means).square_().mean(dim=1).sqrt_()
+    return torch.cat([means[:, 0], deviations], dim=1)
 
 
 @contextmanager
