@@ -39,8 +39,8 @@ class Watch:
 def _statistics(maps: torch.Tensor) -> torch.Tensor:
     """Float32 (batch, 2 · channels).
 
-    In two passes over places that lie one after the other, channels last, as networks leave them; `torch.std_mean` takes
-    up to 15 times as long.
+    In two passes over places that lie one after the other, channels last, as networks leave them; `torch.std_mean`
+    takes up to 15 times as long.
     """
     places = maps.detach().permute(0, 2, 3, 1).flatten(1, 2).float()  # (batch, places, channels)
     means = places.mean(dim=1, keepdim=True)

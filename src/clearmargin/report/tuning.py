@@ -43,6 +43,13 @@ class _Space(Portion):
     log: bool = False
     default: Any
 
+    @property
+    def choices(self) -> list[Any]:
+        """The values, numbers among themselves by size."""
+        values = self.values or []
+        numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+        return sorted(values) if numbers else values
+
 
 class _Compared(Portion):
     best: int
@@ -327,14 +334,14 @@ def _lines(found: _Summary) -> list[Line]:
 
 def _axis(name: str, space: _Space) -> Axis:
     if space.values is not None:
-        return Axis(name, [(_place(value, space), _value(value)) for value in space.values])
+        return Axis(name, [(_place(value, space), _value(value)) for value in space.choices])
     return Axis(name, [(0.0, _value(space.low)), (1.0, _value(space.high))])
 
 
 def _place(value: Any, space: _Space) -> float:
     """Where on its axis, from 0 to 1, a value is drawn."""
     if space.values is not None:
-        texts = [_value(choice) for choice in space.values]
+        texts = [_value(choice) for choice in space.choices]
         place = texts.index(_value(value)) if _value(value) in texts else 0
         return (place + 0.5) / len(texts)
     low, high, at = float(space.low or 0), float(space.high or 1), float(value)

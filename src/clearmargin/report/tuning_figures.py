@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from clearmargin.language import tr
+from clearmargin.language import tr, trn
 from clearmargin.report.figures import GRID, INK, MUTED, SERIES, finished, put_title
 from clearmargin.report.wording import short
 
@@ -67,7 +67,7 @@ def plot_history(axes: Axes, points: Sequence[Point], title: str, better: int, u
         )
     if untuned is not None:
         axes.axhline(untuned, color=SERIES[1], linewidth=1.0, linestyle="--", zorder=1, label=tr("untuned"))
-    _leave_out_the_far(axes, [point.value for point in whole], better)
+    _leave_out_the_far(axes, points, better)
     axes.set_xlabel(tr("trial"))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     put_title(axes, title, pad=19)
@@ -79,8 +79,12 @@ def plot_history(axes: Axes, points: Sequence[Point], title: str, better: int, u
     return axes
 
 
-def _leave_out_the_far(axes: Axes, values: Sequence[float], better: int) -> None:
-    """Let the trials that were trained to the end set the scale: a wild one must not press the rest flat."""
+def _leave_out_the_far(axes: Axes, points: Sequence[Point], better: int) -> None:
+    """Let the trials that were trained to the end set the scale: a wild one must not press the rest flat.
+
+    Those that lie beyond stand at its end as arrows, and are counted.
+    """
+    values = [point.value for point in points if point.whole]
     if len(values) < 2:
         return
     low, high = float(np.min(values)), float(np.max(values))
@@ -89,7 +93,23 @@ def _leave_out_the_far(axes: Axes, values: Sequence[float], better: int) -> None
     else:
         high = max(low * 1.1, float(np.median(values)) * 2)
     room = 0.12 * (high - low) or 0.01
-    axes.set_ylim(low - room * 3, high + room)
+    bottom, top = low - room * 3, high + room
+    axes.set_ylim(bottom, top)
+    beyond = [point for point in points if not bottom <= point.value <= top]
+    if beyond:
+        for end, marker, own in (
+            (bottom, "v", [point for point in beyond if point.value < bottom]),
+            (top, "^", [point for point in beyond if not point.value < bottom]),
+        ):
+            axes.plot(
+                [point.trial for point in own], [end] * len(own), linestyle="none", marker=marker, markersize=4.2,
+                markerfacecolor="none", markeredgecolor=MUTED, markeredgewidth=0.9, clip_on=False, label="_beyond",
+            )  # fmt: skip
+        words = trn(len(beyond), "{n} trial beyond the scale", "{n} trials beyond the scale", n=len(beyond))
+        axes.annotate(
+            words, (1, 0), xycoords="axes fraction", xytext=(-2, 6), textcoords="offset points", color=MUTED,
+            ha="right", va="bottom", fontsize=8,
+        )  # fmt: skip
 
 
 def plot_importance(axes: Axes, shares: Mapping[str, float]) -> Axes:

@@ -1,0 +1,73 @@
+"""Opening a zip of many small images for the first time, and again, beside a loop with Pillow that only decodes.
+
+    python benchmarks/opening.py --data cifar10-images.zip [--rounds 3] [--recipe cifar10-fast]
+
+The first time images are decoded, measured and stored, and written to disk; the loop keeps them in memory. Both sides
+take turns in one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from clearmargin.pixels import open_pixels
+from clearmargin.recipe import load_recipe
+from clearmargin.records import Preprocessing
+from clearmargin.sources import open_source
+from interleaved import busy_processors, spread
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def pillow(archive: Path, how: Preprocessing) -> float:
+    """Seconds of the loop a person would write."""
+    began = time.perf_counter()
+    with zipfile.ZipFile(archive) as files:
+        names = [name for name in files.namelist() if name.lower().endswith(SUFFIXES)]
+        images = np.empty((len(names), how.size_px, how.size_px, 3), np.uint8)
+        for place, name in enumerate(names):
+            with Image.open(io.BytesIO(files.read(name))) as image:
+                images[place] = np.asarray(image.convert("RGB"))
+    return time.perf_counter() - began
+
+
+def ours(archive: Path, how: Preprocessing) -> tuple[float, float, float]:
+    """Seconds: the first time; again; and of these the listing."""
+    with tempfile.TemporaryDirectory() as cache:
+        began = time.perf_counter()
+        open_pixels(open_source(archive), how, cache=Path(cache))
+        first = time.perf_counter()
+        source = open_source(archive)
+        listed = time.perf_counter()
+        open_pixels(source, how, cache=Path(cache))
+        return first - began, time.perf_counter() - first, listed - first
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="a zip of images that have the recipe's size")
+    parser.add_argument("--recipe", default="cifar10-fast")
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args()
+    how = load_recipe(asked.recipe).data.preprocessing
+    print(f"{busy_processors():.2f} processors busy with other work before the start")
+    turns = [(pillow(asked.data, how), *ours(asked.data, how)) for _ in range(asked.rounds)]
+    loop, first, again, listing = map(list, zip(*turns, strict=True))
+    print(f"the loop with Pillow:  {spread(loop, '.2f')} s")
+    print(f"the first time:        {spread(first, '.2f')} s")
+    print(f"again:                 {spread(again, '.2f')} s, of them {spread(listing, '.2f')} listing the archive")
+    ratios = [one / other for one, other in zip(loop, first, strict=True)]
+    print(f"the first time is {spread(ratios, '.2f')} times as fast as the loop")
+
+
+if __name__ == "__main__":
+    main()
