@@ -22,7 +22,7 @@ def test_trials_beyond_the_scale_are_counted_and_shown_at_its_end(better):
 
 
 def test_without_such_trials_nothing_is_said_of_them():
-    points = [Point(1, 0.8, True), Point(2, 0.82, True), Point(3, 0.79, False)]
+    points = [Point(1, 0.8, True), Point(2, 0.82, True), Point(3, 0.795, False)]
     assert list(plot_history(Figure().subplots(), points, "accuracy", 1, 0.8).texts) == []
 
 
