@@ -132,6 +132,7 @@ def _training_images(run: Path, model: TrainedContender) -> list[bytes]:
 
 def throughput(subject: Subject, port: int, _process: int, _minutes: float) -> None:
     """Images a second at each concurrency, in turns with the bare loop."""
+    subject.bare(1)  # it reads the weights
     print("\n| at once | served, images/s | share of the bare loop beside it |\n|---|---|---|")
     for concurrency in CONCURRENCIES:
         rates, shares = [], []
@@ -155,7 +156,10 @@ def latency(subject: Subject, port: int, _process: int, _minutes: float) -> None
         found = asyncio.run(ask(port, subject.requests, [place, place], 1, float("inf")))
         served_ms.append(1000 * found.seconds[1])  # the first opens the connection
     bare, whole = statistics.median(bare_ms), statistics.median(served_ms)
-    print(f"\nOne request: {whole:.1f} ms, of them {bare:.1f} ms the network: {whole - bare:.1f} ms added (medians).")
+    print(
+        f"\nOne request: {whole:.1f} ms, of them {bare:.1f} ms network and gate without a server: "
+        f"{whole - bare:.1f} ms added (medians)."
+    )
     with served(subject.run, subject.model.name, wait=False) as (other, _):
         began, first_ms = get_json(other, "/v1/model")["training_images"], []
         for place in range(12):

@@ -5,11 +5,13 @@ import io
 import os
 import signal
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from clearmargin import chunk_processes, pixel_decoding
 from clearmargin.chunk_decoding import DecodedChunk, decode_chunk
@@ -37,7 +39,7 @@ def chunk():
         ("grey.png", image_file("PNG", (20, 28))),
         ("array", GENERATOR.integers(0, 256, (32, 32, 3)).astype(np.uint8)),
         ("large.png", image_file("PNG", (100, 90, 3))),
-        ("damaged.jpg", image_file("JPEG", (32, 32, 3))[:300]),
+        ("damaged.jpg", image_file("JPEG", (32, 32, 3))[:-100]),
         ("gone.png", ImageError("it is gone")),
         ("hesitating.png", ImageError("the disk hesitates", transient=True)),
     ]
@@ -75,25 +77,84 @@ def test_processes_that_die_are_done_without(chunk, processes):
     expected = decode_chunk(chunk, HOW)
     require_same(processes.decode(chunk, HOW), expected)
     for process in processes._started:
-        process.kill()
-        process.wait()
+        process.running.kill()
     for _ in range(5):
         require_same(processes.decode(chunk, HOW), expected)
+    assert not processes.alive
+
+
+def test_what_python_prints_at_its_start_is_no_answer(chunk, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("print('INFO connected to a cluster')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    made, expected = ChunkProcesses(1), decode_chunk(chunk, HOW)
+    monkeypatch.setattr(chunk_processes, "decode_chunk", never)
+    require_same(made.decode(chunk, HOW), expected)
+    made.close()
+
+
+def test_it_sees_what_this_program_has_told_pillow(chunk, processes, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    expected = decode_chunk(chunk, HOW)
+    assert "damaged.jpg" in expected.names
+    require_same(processes.decode(chunk, HOW), expected)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_one_that_takes_too_long_is_done_without(chunk, processes, monkeypatch):
+    monkeypatch.setattr(chunk_processes, "_SECONDS", 1.0)
+    for process in processes._started:
+        os.kill(process.running.pid, signal.SIGSTOP)
+    require_same(processes.decode(chunk, HOW), decode_chunk(chunk, HOW))
+
+
+def test_what_can_not_be_sent_is_decoded_here(chunk, processes, caplog):
+    odd = [*chunk, ("view", memoryview(chunk[0][1]))]  # which pickle refuses
+    require_same(processes.decode(odd, HOW), decode_chunk(odd, HOW))
+    assert "broke down" in caplog.text
 
 
 def test_where_none_can_be_started_there_is_none(chunk, monkeypatch):
     monkeypatch.setattr(chunk_processes.sys, "executable", "/nowhere/python")
     made = ChunkProcesses(2)
-    assert made._started == []
+    assert not made.alive
     require_same(made.decode(chunk, HOW), decode_chunk(chunk, HOW))
     made.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_closing_ends_them_whatever_they_do(processes):
-    os.kill(processes._started[0].pid, signal.SIGSTOP)
-    processes.close()
-    assert all(process.poll() is not None for process in processes._started)
+    os.kill(processes._started[0].running.pid, signal.SIGSTOP)
+    closing = threading.Thread(target=processes.close, daemon=True)
+    closing.start()
+    closing.join(20)
+    assert not closing.is_alive()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_who_stops_reading_does_not_wait_for_a_process_that_hangs(chunk, monkeypatch):
+    monkeypatch.setattr(pixel_decoding, "_IMAGES_A_PROCESS", 1)
+    monkeypatch.setattr(pixel_decoding, "available_cores", lambda: 2)
+    made = []
+
+    def stopped(count):
+        made.append(ChunkProcesses(count))
+        for process in made[0]._started:
+            os.kill(process.running.pid, signal.SIGSTOP)
+        return made[0]
+
+    monkeypatch.setattr(pixel_decoding, "ChunkProcesses", stopped)
+    few = chunk[:20]
+
+    def chunks():
+        for _ in range(3):
+            yield few
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(pixel_decoding._decoded_in_order(chunks(), 60, HOW))
+    assert time.monotonic() - began < 20
+    assert all(process.running.returncode is not None for process in made[0]._started)
 
 
 def test_a_store_of_many_tiny_images_is_the_same(tmp_path, monkeypatch):
@@ -108,7 +169,7 @@ def test_a_store_of_many_tiny_images_is_the_same(tmp_path, monkeypatch):
         folder.mkdir()
     decode_into(folders[0], source, HOW, None)
 
-    monkeypatch.setattr(pixel_decoding, "_WORTH_PROCESSES", 100)
+    monkeypatch.setattr(pixel_decoding, "_IMAGES_A_PROCESS", 100)
     monkeypatch.setattr(pixel_decoding, "available_cores", lambda: 2)
     monkeypatch.setattr(pixel_decoding, "decode_chunk", never)
     monkeypatch.setattr(chunk_processes, "decode_chunk", never)

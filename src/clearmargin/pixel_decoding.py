@@ -24,7 +24,8 @@ from clearmargin.records import Preprocessing, Source
 _CHUNK_IMAGES, _CHUNK_TINY = 32, 256  # decoded by one task; tiny ones are measured together
 _CHUNK_BYTES = 8 << 20
 _TINY_BYTES = 4096  # below, handing the interpreter from thread to thread costs more than it gains
-_WORTH_PROCESSES = 8192  # images from which on processes gain more than their start costs
+_IMAGES_A_PROCESS = 4096  # fewer gain less than its start costs
+_MOST_PROCESSES = 8  # more than one thread can read for
 
 
 def decode_into(
@@ -121,21 +122,25 @@ def _decoded_in_order(chunks: Iterator[Chunk], images: int, preprocessing: Prepr
     pays.
     """
     cores = available_cores()
+    wanted = min(cores, images // _IMAGES_A_PROCESS, _MOST_PROCESSES)
     pending: deque[Future[DecodedChunk]] = deque()
     pool = ThreadPoolExecutor(cores)
     processes = None
     try:
         for chunk in chunks:
             tiny = sum(_content_bytes(content) for _, content in chunk) < len(chunk) * _TINY_BYTES
-            if tiny and processes is None and images >= _WORTH_PROCESSES and cores > 1:
-                processes = ChunkProcesses(cores)
-            decode = processes.decode if tiny and processes is not None else decode_chunk
+            if tiny and processes is None and wanted > 1:
+                processes = ChunkProcesses(wanted)
+            elsewhere = tiny and processes is not None and processes.alive
+            decode = processes.decode if processes is not None and elsewhere else decode_chunk
             pending.append(pool.submit(decode, chunk, preprocessing))
-            while len(pending) > (0 if tiny and processes is None else 2 * cores):
+            while len(pending) > (0 if tiny and not elsewhere else 2 * cores):
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
-        if processes is not None:
-            processes.close()
+        try:
+            if processes is not None:
+                processes.close()  # first: a thread may be waiting for one of them
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -9,16 +9,26 @@ from clearmargin.report.tuning_figures import Point, plot_history
 
 @pytest.mark.parametrize("better", [1, -1])
 def test_trials_beyond_the_scale_are_counted_and_shown_at_its_end(better):
-    whole = [Point(number, better * value, True) for number, value in enumerate([0.80, 0.82, 0.84], start=1)]
+    whole = [Point(number, value, True) for number, value in enumerate([0.80, 0.82, 0.84], start=1)]
+    far = [0.1, 0.2] if better > 0 else [9.0, 8.0]
+    points = [*whole, Point(4, far[0], False), Point(5, far[1], False)]
     if better < 0:
-        whole = [Point(point.trial, -point.value, True) for point in whole]
-    far = [Point(4, 0.1 if better > 0 else 9.0, False), Point(5, 0.2 if better > 0 else 8.0, False)]
-    axes = plot_history(Figure().subplots(), [*whole, *far], "accuracy", better, None)
-    assert [text.get_text() for text in axes.texts] == ["2 trials beyond the scale"]
-    end = axes.get_ylim()[0 if better > 0 else 1]
-    (shown,) = [line for line in axes.get_lines() if line.get_label() == "_beyond" and len(line.get_xdata())]
-    assert (list(shown.get_xdata()), list(shown.get_ydata())) == ([4, 5], [end, end])
-    assert axes.get_ylim()[0] < 0.8 < axes.get_ylim()[1]
+        points.append(Point(6, 7.0, True))  # trained to the end, and wild
+    axes = plot_history(Figure().subplots(), points, "measure", better, None)
+    assert [text.get_text() for text in axes.texts] == [f"{len(points) - 3} trials beyond the scale"]
+    marker, end = ("v", axes.get_ylim()[0]) if better > 0 else ("^", axes.get_ylim()[1])
+    shown = [line for line in axes.get_lines() if line.get_marker() == marker]
+    assert [(*line.get_xdata(), *line.get_ydata()) for line in shown] == [(point.trial, end) for point in points[3:]]
+    hollow = [line.get_markerfacecolor() == "none" for line in shown]
+    assert hollow == [not point.whole for point in points[3:]]
+    assert axes.get_ylim()[0] < 0.8 < 0.84 < axes.get_ylim()[1]
+
+
+def test_the_untuned_settings_are_always_in_sight():
+    points = [Point(number, value, True) for number, value in enumerate([0.20, 0.21, 0.22], start=1)]
+    axes = plot_history(Figure().subplots(), points, "error", -1, 3.0)
+    assert axes.get_ylim()[0] < 0.2
+    assert axes.get_ylim()[1] > 3.0
 
 
 def test_without_such_trials_nothing_is_said_of_them():

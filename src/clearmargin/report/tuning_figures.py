@@ -67,7 +67,7 @@ def plot_history(axes: Axes, points: Sequence[Point], title: str, better: int, u
         )
     if untuned is not None:
         axes.axhline(untuned, color=SERIES[1], linewidth=1.0, linestyle="--", zorder=1, label=tr("untuned"))
-    _leave_out_the_far(axes, points, better)
+    _leave_out_the_far(axes, points, better, untuned)
     axes.set_xlabel(tr("trial"))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     put_title(axes, title, pad=19)
@@ -79,8 +79,8 @@ def plot_history(axes: Axes, points: Sequence[Point], title: str, better: int, u
     return axes
 
 
-def _leave_out_the_far(axes: Axes, points: Sequence[Point], better: int) -> None:
-    """Let the trials that were trained to the end set the scale: a wild one must not press the rest flat.
+def _leave_out_the_far(axes: Axes, points: Sequence[Point], better: int, untuned: float | None) -> None:
+    """Let trials that were trained to the end, and the untuned, set the scale: a wild one must not press the rest flat.
 
     Those that lie beyond stand at its end as arrows, and are counted.
     """
@@ -91,24 +91,26 @@ def _leave_out_the_far(axes: Axes, points: Sequence[Point], better: int) -> None
     if better > 0:
         low = min(low, high - 0.02)
     else:
-        high = max(low * 1.1, float(np.median(values)) * 2)
+        high = min(high, max(low * 1.1, float(np.median(values)) * 2))
+    if untuned is not None:
+        low, high = min(low, untuned), max(high, untuned)
     room = 0.12 * (high - low) or 0.01
     bottom, top = low - room * 3, high + room
     axes.set_ylim(bottom, top)
     beyond = [point for point in points if not bottom <= point.value <= top]
     if beyond:
-        for end, marker, own in (
-            (bottom, "v", [point for point in beyond if point.value < bottom]),
-            (top, "^", [point for point in beyond if not point.value < bottom]),
-        ):
+        for point in beyond:
+            below = point.value < bottom
             axes.plot(
-                [point.trial for point in own], [end] * len(own), linestyle="none", marker=marker, markersize=4.2,
-                markerfacecolor="none", markeredgecolor=MUTED, markeredgewidth=0.9, clip_on=False, label="_beyond",
+                [point.trial], [bottom if below else top], linestyle="none", marker="v" if below else "^",
+                markersize=4.2, markerfacecolor=SERIES[0] if point.whole else "none",
+                markeredgecolor=SERIES[0] if point.whole else MUTED, markeredgewidth=0.9, clip_on=False,
             )  # fmt: skip
+        upper = all(point.value > top for point in beyond)
         words = trn(len(beyond), "{n} trial beyond the scale", "{n} trials beyond the scale", n=len(beyond))
         axes.annotate(
-            words, (1, 0), xycoords="axes fraction", xytext=(-2, 6), textcoords="offset points", color=MUTED,
-            ha="right", va="bottom", fontsize=8,
+            words, (1, int(upper)), xycoords="axes fraction", xytext=(-2, -6 if upper else 6), color=MUTED,
+            textcoords="offset points", ha="right", va="top" if upper else "bottom", fontsize=8,
         )  # fmt: skip
 
 
