@@ -309,8 +309,9 @@ def stopped_anywhere(study: Study, in_peace: str, points: list[int]) -> Outcome:
                 os._exit(caught.exit_status)
 
         status, said = forked(work)
-        if asked_at.exists():  # else it had ended before
-            outcome.took(time.monotonic() - float(asked_at.read_text()), f"{at} ms")
+        asked = asked_at.read_text() if asked_at.exists() else ""
+        if asked:  # else it ended before, or in the midst of writing that
+            outcome.took(time.monotonic() - float(asked), f"{at} ms")
         resumed(study, "stopped-anywhere", in_peace, outcome, f"{at} ms", status in (0, 143), said)
     return outcome
 
