@@ -13,6 +13,17 @@ from clearmargin import interruption
 from clearmargin.interruption import Stopped, finishing, stoppable
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Signals are heard, also where who began the tests ignores them, as a shell does for what it runs behind itself."""
+    before = {number: signal.getsignal(number) for number in interruption.EXIT_STATUS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_at_once_outside_of_what_is_to_be_finished(number, status):
     with pytest.raises(Stopped) as stopped, stoppable():  # noqa: PT012

@@ -206,7 +206,8 @@ def test_what_was_done_and_is_damaged_is_trained_again(
     assert check([str(out)]) == 0
     evaluation = out / "evaluation.json"
     figures = json.loads(evaluation.read_text())
-    assert figures.pop("evaluation_number") == looks  # model.json holds other seconds: the ledger takes it for another
+    again = path.read_bytes() == content  # model.json may hold other seconds: the ledger then takes it for another
+    assert figures.pop("evaluation_number") == (1 if again else looks)
     evaluation.write_text(json.dumps({**figures, "evaluation_number": 1}))
     assert fingerprint(out) == in_peace
 
