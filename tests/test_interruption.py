@@ -15,7 +15,7 @@ from clearmargin.interruption import Stopped, finishing, stoppable
 
 @pytest.fixture(autouse=True)
 def heard():
-    """Signals are heard, also where who began the tests ignores them, as a shell does for what it runs behind itself."""
+    """Signals are heard, also where the shell that began the tests ignores them, as for work behind it."""
     before = {number: signal.getsignal(number) for number in interruption.EXIT_STATUS}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
