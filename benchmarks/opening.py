@@ -44,12 +44,13 @@ def pillow(archive: Path, how: Preprocessing) -> float:
 def ours(archive: Path, how: Preprocessing) -> tuple[float, float, float]:
     """Seconds: the first time; again; and of these the listing."""
     with tempfile.TemporaryDirectory() as cache:
+        os.environ["CLEARMARGIN_CACHE"] = cache
         began = time.perf_counter()
-        open_pixels(open_source(archive), how, cache=Path(cache))
+        open_pixels(open_source(archive), how)
         first = time.perf_counter()
         source = open_source(archive)
         listed = time.perf_counter()
-        open_pixels(source, how, cache=Path(cache))
+        open_pixels(source, how)
         return first - began, time.perf_counter() - first, listed - first
 
 

@@ -18,6 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -237,30 +238,44 @@ def floods(subject: Subject, port: int, _process: int, _minutes: float) -> None:
 
 
 def schema(_subject: Subject, port: int, _process: int, _minutes: float) -> None:
-    """Requests made from the OpenAPI document, 500 for each operation."""
+    """Requests made from the OpenAPI document: for each operation 500 that fit it, and 500 that do not.
+
+    Those without inputs have one that fits and none that does not: they get 500 with queries they did not ask for.
+    """
     import schemathesis
     from hypothesis import HealthCheck, given, settings
-    from schemathesis import checks
+    from hypothesis import strategies as st
+    from hypothesis.errors import Unsatisfiable
+    from schemathesis import GenerationMode, checks
 
     document = get_json(port, "/openapi.json")
     wanted = [checks.not_a_server_error, checks.status_code_conformance, checks.response_schema_conformance]
 
-    def examine(path: str, method: str) -> Counter[int]:
+    def examine(path: str, method: str, mode: GenerationMode, queries: Any) -> Counter[int]:
         operation, statuses = schemathesis.openapi.from_dict(document)[path][method], Counter[int]()
 
         @settings(max_examples=500, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-        @given(case=operation.as_strategy())
-        def each(case: Any) -> None:
-            response = case.call(base_url=f"http://127.0.0.1:{port}")
+        @given(case=operation.as_strategy(generation_mode=mode), query=queries)
+        def each(case: Any, query: dict[str, str]) -> None:
+            response = case.call(base_url=f"http://127.0.0.1:{port}", **({"params": query} if query else {}))
             statuses[response.status_code] += 1
             case.validate_response(response, checks=wanted)
 
-        each()
+        with suppress(Unsatisfiable):  # of some operations there is no wrong request
+            each()
         return statuses
+
+    none, any_query = st.just({}), st.dictionaries(st.text(), st.text())
 
     for path, methods in document["paths"].items():
         for method in methods:
-            print(f"{method.upper()} {path}: statuses {dict(examine(path, method.upper()))}", flush=True)
+            for what, mode, queries in (
+                ("as it says", GenerationMode.POSITIVE, none),
+                ("otherwise", GenerationMode.NEGATIVE, none),
+                ("with any query", GenerationMode.POSITIVE, any_query),
+            ):
+                statuses = dict(examine(path, method.upper(), mode, queries))
+                print(f"{method.upper()} {path}, {what}: statuses {statuses}", flush=True)
 
 
 PARTS = {"throughput": throughput, "latency": latency, "load": load, "known": known, "floods": floods, "schema": schema}

@@ -22,6 +22,7 @@ DEFAULT_LIMIT_BYTES = 20 * 10**9
 IN_USE_SECONDS = 2 * 86_400  # a study that is under way may have opened its entry this long ago
 # Folders of the cache whose entries are computed, and what a person calls them
 COMPUTED = {
+    "listings": "lists of the images in archives",
     "pixels": "decoded images",
     "trunk": "outputs of frozen layers",
     "features": "features of images",

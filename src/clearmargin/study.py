@@ -19,7 +19,6 @@ from clearmargin.claim import check_apart, check_audit_folder, check_claim, sole
 from clearmargin.console import ConsoleProgress
 from clearmargin.errors import NotImagesError, RunFolderError, UsageError
 from clearmargin.files import atomic_path, is_sealed, json_bytes, remove, sealed, sweep, write_json, write_text
-from clearmargin.inside import look_inside
 from clearmargin.journal import Journal
 from clearmargin.pixels import open_pixels
 from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs, tied
@@ -216,13 +215,18 @@ class Study:
             if not split.numeric:
                 self._control(journal, found, findings, split)
                 with journal.timed("looking inside"):
-                    look_inside(self.folder, inputs, split, views, self.progress)
+                    self._look_inside(inputs, split, views)
             if self.recipe.audit.leakage:
                 with journal.timed("price of leakage"):
                     self._leakage(found, findings)
             with journal.timed("report"):
                 self._report(journal, found)
         return open_run(self.folder)
+
+    def _look_inside(self, inputs: Inputs, split: Split, views: Views) -> None:
+        from clearmargin.inside import look_inside
+
+        look_inside(self.folder, inputs, split, views, self.progress)
 
     def _task(self, split: Split) -> Task:
         from clearmargin.task import task_of

@@ -219,7 +219,7 @@ def asked(**more: object) -> dict[str, object]:
 
 def test_a_decoder_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = tmp_path / "slow.py"
-    slow.write_text("import time\ntime.sleep(60)\n")
+    slow.write_text("import time\nprint(end='\\1', flush=True)\ntime.sleep(60)\n")
     decoding_process.end_processes()
     monkeypatch.setattr(decoding_process, "_PROGRAM", slow)
     monkeypatch.setattr(decoding_process, "_SECONDS", 0.3)
@@ -231,8 +231,22 @@ def test_a_decoder_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
     assert decoding_process._idle == []
 
 
+def test_a_decoder_that_does_not_start_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for program in ("import time\ntime.sleep(60)\n", "print('other words')\n", "raise SystemExit\n"):
+        (tmp_path / "slow.py").write_text(program)
+        decoding_process.end_processes()
+        monkeypatch.setattr(decoding_process, "_PROGRAM", tmp_path / "slow.py")
+        monkeypatch.setattr(decoding_process, "_START_SECONDS", 0.3)
+        with pytest.raises(ImageError, match="the decoder breaks down") as raised:
+            decode_frame(asked(), b"", 1)
+        assert raised.value.transient
+        assert decoding_process._idle == []
+
+
 ANSWERING = """
 import json, struct, sys
+sys.stdout.buffer.write(bytes([1]))
+sys.stdout.buffer.flush()
 about, size = struct.unpack("<LQ", sys.stdin.buffer.read(12))
 sys.stdin.buffer.read(about + size)
 text = json.dumps({said}).encode()

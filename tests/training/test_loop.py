@@ -13,6 +13,7 @@ from torch import nn
 from clearmargin.errors import DivergenceError
 from clearmargin.recipe import Training
 from clearmargin.training.loop import Labelled, epoch_batches, fit, forward, judge
+from clearmargin.training.muon import orthogonalised
 from clearmargin.training.objectives import ClassLabels, Numbers, class_weights
 
 
@@ -280,3 +281,16 @@ def test_logits_come_in_the_order_of_the_feed(batch):
     torch.testing.assert_close(logits, expected)
     assert logits.dtype == torch.float32
     assert seen[-1] == (20, 20)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_muons_matrix_products_are_in_the_precision_of_the_network(tmp_path, monkeypatch, precision):
+    formats = set()
+
+    def noted(matrix: torch.Tensor) -> torch.Tensor:
+        formats.add((matrix @ matrix.T).dtype)
+        return orthogonalised(matrix)
+
+    monkeypatch.setattr("clearmargin.training.muon.orthogonalised", noted)
+    train(tmp_path, network(), precision=precision, optimizer="muon")
+    assert formats == {precision}

@@ -13,6 +13,7 @@ import warnings
 from typing import IO, Any
 
 REQUEST, ANSWER = struct.Struct("<LQ"), struct.Struct("<LQ")
+READY = b"\1"  # the first that it writes
 MEMORY_BYTES, IDLE_SECONDS = 4 << 30, 30.0
 _LIBRARIES = {  # by the end of the transfer syntax; pydicom's own for the others
     **dict.fromkeys(("4.50", "4.51"), ("pillow",)),
@@ -83,4 +84,9 @@ if __name__ == "__main__":
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # libraries that print must not do so between the answers
     _limit()
+    import pydicom.encaps
+    import pydicom.pixels.decoders  # noqa: F401  now, and not within the time of the first frame
+
+    answers.write(READY)
+    answers.flush()
     _serve(sys.stdin.buffer, answers)

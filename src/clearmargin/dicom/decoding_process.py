@@ -14,22 +14,24 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from clearmargin.dicom.decoder import ANSWER, REQUEST
+from clearmargin.dicom.decoder import ANSWER, READY, REQUEST
 from clearmargin.errors import ImageError, MissingExtraError, WorkError
 
-_SECONDS, _PIXELS_A_SECOND = 10.0, 1_000_000
+_SECONDS, _PIXELS_A_SECOND = 4.0, 1_000_000  # a sound frame takes a hundredth of it
+_START_SECONDS = 60.0
 _PROGRAM = Path(__file__).with_name("decoder.py")
 _LARGEST_ABOUT = 10_000
 _KINDS = frozenset(("|u1", "|i1", "<u2", "<i2", "<u4", "<i4"))
 _LARGEST_PIXEL = 3 * 4  # bytes: three samples of 32 bits
+_Result = TypeVar("_Result")
 _TRIES = 2  # what ends a process once may have come from outside: too little memory, an impatient user
 
 
@@ -110,6 +112,7 @@ class _Process:
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},  # each would reserve memory
             start_new_session=os.name != "nt",  # a Ctrl-C is for the program, which then ends this one
         )
+        self._ready = False
 
     @property
     def alive(self) -> bool:
@@ -118,13 +121,22 @@ class _Process:
     def ask(
         self, asked: Mapping[str, Any], frame: bytes, most: int, seconds: float
     ) -> tuple[dict[str, Any], bytes] | None:
-        """What it answers, with at most so many bytes of values; None when it broke down.
+        """What it answers, with at most so many bytes of values; None when it broke down, or did not start.
 
         Raises
         ------
         TimeoutError
             When it takes too long.
         """
+        if not self._ready:  # libraries are loaded, which may take longer than any frame
+            with suppress(TimeoutError):
+                self._ready = bool(self._within(_START_SECONDS, self._says_so))
+        if not self._ready:
+            return None
+        return self._within(seconds, lambda: self._answer(json.dumps(asked).encode(), frame, most))
+
+    def _within(self, seconds: float, work: Callable[[], _Result]) -> _Result | None:
+        """What comes of it; None when a pipe broke, or what came is no answer. `TimeoutError` as `ask` says."""
         late = threading.Event()
 
         def end_late() -> None:
@@ -135,14 +147,18 @@ class _Process:
         clock.daemon = True
         clock.start()
         try:
-            answer = self._answer(json.dumps(asked).encode(), frame, most)
-        except (OSError, ValueError, RecursionError):  # a pipe that broke; an answer that is none
-            answer = None
+            came = work()
+        except (OSError, ValueError, RecursionError):
+            came = None
         finally:
             clock.cancel()
         if late.is_set():
             raise TimeoutError
-        return answer
+        return came
+
+    def _says_so(self) -> bool:
+        assert self._running.stdout is not None
+        return self._running.stdout.read(len(READY)) == READY
 
     def _answer(self, about: bytes, frame: bytes, most: int) -> tuple[dict[str, Any], bytes] | None:
         requests, answers = self._running.stdin, self._running.stdout

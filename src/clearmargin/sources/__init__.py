@@ -28,6 +28,7 @@ from clearmargin.sources.location import locate
 from clearmargin.sources.manifest import open_manifest
 from clearmargin.sources.names import DICOM_EXTENSIONS, IMAGE_EXTENSIONS
 from clearmargin.sources.npz import is_npz, open_npz
+from clearmargin.sources.remembered import remembered_zip
 from clearmargin.sources.table import Table, open_table
 from clearmargin.sources.tar_archive import is_tar, list_tar
 from clearmargin.sources.zip_archive import is_zip, list_zip
@@ -56,7 +57,7 @@ FILE_KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Listed]], ...] 
     (is_idx_file, open_idx_file),
     (is_tar, lambda path: _open_contents(list_tar(path))),
     (is_dicomdir, lambda path: open_class_folders(list_dicomdir(path))),
-    (is_zip, lambda path: _open_contents(list_zip(path))),  # after tar: a tar may end in a zip
+    (is_zip, lambda path: remembered_zip(path, lambda: _open_contents(list_zip(path)))),  # a tar may end in a zip
     (is_delimited, open_manifest),
 )
 
