@@ -1,8 +1,8 @@
 """Whether damage to the cache is noticed and made good, and what looking for it costs.
 
-Bits are flipped, one at a time and by lot, in the stores of decoded images and of frozen layers' activations; then
-everything is opened and read as a study does. What is read must be what was written, and what is damaged must be told
-of, except where nothing depends on it. Sound stores must not be called damaged.
+Bits are flipped, one at a time and by lot, in the stores of decoded images and of frozen layers' activations, and in
+what a zip is known to hold; then everything is opened and read as a study does. What is read must be what was written,
+and what is damaged must be told of, except where nothing depends on it. Sound stores must not be called damaged.
 
     python benchmarks/cache_damage.py [--flips 200] [--seed 0] [--images 60000]
 """
@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import random
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
@@ -26,6 +28,7 @@ from clearmargin.mapped_rows import ArrayRows, MappedRows
 from clearmargin.pixel_store import CHECKSUMS, FACTS, MINIATURES, PIXELS
 from clearmargin.pixels import open_pixels
 from clearmargin.records import Preprocessing, Rows, Sample
+from clearmargin.sources import open_source
 from clearmargin.training.trunk import TrunkCache
 
 FEW = 24  # images of the stores that are damaged
@@ -84,6 +87,11 @@ def main() -> None:
         (store,) = (cache / "trunk").iterdir()
         for name in ("activations.bin", "checksums.bin"):  # computed again without a word: it takes no time to speak of
             damage(f"{name} of frozen layers", store / name, lambda: read_activations(cache), asked.flips, lots, None)
+        archive = zipped(cache / "images.zip")
+        os.environ["CLEARMARGIN_CACHE"] = place
+        open_source(archive)
+        (listing,) = (cache / "listings").iterdir()
+        damage("listing of a zip", listing, lambda: read_listing(archive), asked.flips, lots, None)
         costs(cache, asked.images)
 
 
@@ -111,6 +119,20 @@ def read_pixels(cache: Path) -> bytes:
     assert inputs.miniatures is not None
     rows = np.arange(FEW)
     return inputs.rows.read(rows).tobytes() + inputs.miniatures.read(rows).tobytes() + inputs.facts.to_json().encode()
+
+
+def zipped(path: Path) -> Path:
+    """A zip with so many files in two class folders that its listing is kept."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(2_400):
+            archive.writestr(f"{number % 2}/{number:06d}.png", b"")
+    return path
+
+
+def read_listing(archive: Path) -> bytes:
+    """All that is known of a zip, opened anew."""
+    source = open_source(archive)
+    return repr((source.kind, source.samples, source.findings)).encode()
 
 
 def read_activations(cache: Path) -> bytes:

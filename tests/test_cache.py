@@ -218,3 +218,9 @@ def test_a_study_leaves_no_more_than_the_limit_but_what_it_used_itself(
         cm.run(tiny_recipe, data=class_folder, out=tmp_path / "never", progress=lambda *_: None)
     assert not (tmp_path / "never").exists()
     assert np.all([entry.size_bytes > 0 for entry in cache_entries()])
+
+
+def test_the_home_of_nobody_is_a_mistake_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEARMARGIN_CACHE", "~nobody-of-this-name/cache")
+    with pytest.raises(UsageError, match="CLEARMARGIN_CACHE can't be used, got '~nobody-of-this-name/cache'"):
+        cache_folder()

@@ -54,10 +54,19 @@ class CacheEntry:
 
 
 def cache_folder() -> Path:
-    """``CLEARMARGIN_CACHE``, or the user's cache folder."""
+    """``CLEARMARGIN_CACHE``, or the user's cache folder.
+
+    Raises
+    ------
+    UsageError
+        When the variable names the home of somebody who has none.
+    """
     chosen = os.environ.get("CLEARMARGIN_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        try:
+            return Path(chosen).expanduser()
+        except RuntimeError as error:
+            raise UsageError(f"CLEARMARGIN_CACHE can't be used, got {chosen!r}: {error} Give a whole path.") from error
     import pooch
 
     return Path(pooch.os_cache("clearmargin"))

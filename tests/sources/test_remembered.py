@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from clearmargin import sources
 from clearmargin.cache import cache_folder
-from clearmargin.sources import open_source, remembered
+from clearmargin.sources import open_source, remembered, zip_archive
 
 LAYOUTS = {
     "classes": ["glioma/a.png", "glioma/b.png", "no_tumor/a.png"],
@@ -24,10 +26,9 @@ LAYOUTS = {
 
 @pytest.fixture
 def made(make_zip: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Make a zip; even a small one that was just written is remembered."""
+    """Make a zip; even a small one is remembered."""
     monkeypatch.setenv("CLEARMARGIN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(remembered, "_LEAST_IMAGES", 1)
-    monkeypatch.setattr(remembered, "_SETTLED_SECONDS", -1e9)
     return make_zip
 
 
@@ -54,18 +55,43 @@ def test_what_is_remembered_is_what_was_listed(made, names, monkeypatch):
     assert all(sample.group == "g" for sample in grouped.samples)
 
 
-def test_a_zip_that_was_touched_is_listed_again(made):
-    first = open_source(made(LAYOUTS["classes"]))
+def test_a_zip_with_other_names_is_listed_again(made):
+    path = made(LAYOUTS["classes"])
+    first, before = open_source(path), path.stat()
     other = ["glioma/a.png", "glioma/c.png", "no_tumor/a.png"]  # as many bytes
-    path = made(other)
-    os.utime(path, ns=(0, 0))
-    second = open_source(path)
-    assert [sample.name for sample in second.samples] == other != [sample.name for sample in first.samples]
-    before = path.stat()
-    path = made(LAYOUTS["classes"])  # of the same time of writing, as tools can say
-    os.utime(path, ns=(0, 0))
-    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    assert open_source(path).samples == first.samples
+    with path.open("r+b") as file:  # in its place, and as tools can say, of the same time
+        file.write(made(other, "other.zip").read_bytes())
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    now = path.stat()
+    assert (now.st_size, now.st_mtime_ns, now.st_ino) == (before.st_size, before.st_mtime_ns, before.st_ino)
+    assert [sample.name for sample in open_source(path).samples] == other != [one.name for one in first.samples]
+
+
+def test_a_zip_exchanged_while_it_is_listed_is_remembered_as_neither(made, monkeypatch):
+    path, list_zip = made(LAYOUTS["classes"]), sources.list_zip
+    other = ["glioma/a.png", "glioma/c.png", "no_tumor/a.png"]
+
+    def exchanged(place: Path) -> zip_archive.Zip:
+        listed = list_zip(place)
+        made(other)
+        return listed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sources, "list_zip", exchanged)
+        assert [sample.name for sample in open_source(path).samples] == LAYOUTS["classes"]
+    assert [sample.name for sample in open_source(path).samples] == other
+
+
+def test_a_link_that_leads_elsewhere_for_a_while_misleads_nobody(made, tmp_path, monkeypatch):
+    one, list_zip = made(LAYOUTS["classes"]), sources.list_zip
+    other = made(["glioma/a.png", "glioma/c.png", "no_tumor/a.png"], "other.zip")
+    link = tmp_path / "link.zip"
+    link.symlink_to(one)
+    with monkeypatch.context() as patched:
+        patched.setattr(sources, "list_zip", lambda _: replace(list_zip(other), path=link))
+        assert [sample.name for sample in open_source(link).samples] != LAYOUTS["classes"]
+    assert [sample.name for sample in open_source(link).samples] == LAYOUTS["classes"]
+    assert [sample.name for sample in open_source(one).samples] == LAYOUTS["classes"]
 
 
 def test_a_copy_at_another_place_is_listed_for_itself(made):
@@ -75,9 +101,9 @@ def test_a_copy_at_another_place_is_listed_for_itself(made):
     assert len(listings()) == 2
 
 
-def test_what_was_just_written_is_not_remembered(made, monkeypatch):
-    monkeypatch.setattr(remembered, "_SETTLED_SECONDS", 3600.0)
-    open_source(made(LAYOUTS["classes"]))
+@pytest.mark.parametrize("name", ["x/scan.dcm", "x/LICENSE", "x/image.00001"])
+def test_where_headers_of_files_may_count_nothing_is_remembered(made, name):
+    open_source(made([*LAYOUTS["classes"], name]))
     assert listings() == []
 
 
@@ -101,7 +127,16 @@ def test_damage_to_what_is_remembered_is_noticed(made):
     listed = open_source(path)
     (place,) = listings()
     whole = place.read_bytes()
-    for damaged in (b"", whole[:40], whole[:-1], whole[:60] + b"?" + whole[61:], whole[32:]):
+    pages = [
+        b"[" * 200_000,
+        b"null",
+        b"[]",
+        b'{"directory": [1, 2, 3]}',
+        b'{"directory": [1e400, ""]}',
+        b'{"directory": [-1, ""]}',
+    ]
+    sealed = [hashlib.sha256(page).digest() + page for page in pages]
+    for damaged in (b"", whole[:40], whole[:-1], whole[:60] + b"?" + whole[61:], whole[32:], *sealed):
         place.write_bytes(damaged)
         assert open_source(path) == listed
         assert place.read_bytes() == whole  # and it is written anew

@@ -64,7 +64,7 @@ def decode_frame(asked: Mapping[str, Any], frame: bytes, pixels: int) -> tuple[n
     MissingExtraError
         When the libraries are not there.
     WorkError
-        When no process can be started.
+        When no process can be started, or one does not get ready.
     """
     require_dicom()
     for _ in range(_TRIES):
@@ -121,27 +121,34 @@ class _Process:
     def ask(
         self, asked: Mapping[str, Any], frame: bytes, most: int, seconds: float
     ) -> tuple[dict[str, Any], bytes] | None:
-        """What it answers, with at most so many bytes of values; None when it broke down, or did not start.
+        """What it answers, with at most so many bytes of values; None when it broke down.
 
         Raises
         ------
         TimeoutError
             When it takes too long.
+        WorkError
+            When it does not get ready for its first frame.
         """
         if not self._ready:  # libraries are loaded, which may take longer than any frame
             with suppress(TimeoutError):
                 self._ready = bool(self._within(_START_SECONDS, self._says_so))
         if not self._ready:
-            return None
+            raise WorkError(
+                "The process that decodes DICOM frames was started and did not get ready. See whether Python can load "
+                "its libraries: python -c 'import pydicom.pixels.decoders, gdcm'. Then try again."
+            )
         return self._within(seconds, lambda: self._answer(json.dumps(asked).encode(), frame, most))
 
     def _within(self, seconds: float, work: Callable[[], _Result]) -> _Result | None:
         """What comes of it; None when a pipe broke, or what came is no answer. `TimeoutError` as `ask` says."""
-        late = threading.Event()
+        lock, over, late = threading.Lock(), threading.Event(), threading.Event()
 
         def end_late() -> None:
-            late.set()
-            self._running.kill()
+            with lock:  # what has come in time is not ended any more: the next frame may be with it
+                if not over.is_set():
+                    late.set()
+                    self._running.kill()
 
         clock = threading.Timer(seconds, end_late)
         clock.daemon = True
@@ -152,6 +159,8 @@ class _Process:
             came = None
         finally:
             clock.cancel()
+            with lock:
+                over.set()
         if late.is_set():
             raise TimeoutError
         return came

@@ -57,7 +57,8 @@ FILE_KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Listed]], ...] 
     (is_idx_file, open_idx_file),
     (is_tar, lambda path: _open_contents(list_tar(path))),
     (is_dicomdir, lambda path: open_class_folders(list_dicomdir(path))),
-    (is_zip, lambda path: remembered_zip(path, lambda: _open_contents(list_zip(path)))),  # a tar may end in a zip
+    # after tar: a tar may end in a zip
+    (is_zip, lambda path: remembered_zip(path, lambda: _open_contents(list_zip(path)))),
     (is_delimited, open_manifest),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import stat
 import struct
@@ -41,11 +42,21 @@ _ENTRY_DAMAGE: tuple[type[Exception], ...] = (*DAMAGE, KeyError)  # the zip may 
 
 @dataclass(frozen=True)
 class Zip:
-    """Files in a zip; see `Container`. ``stored`` gives the name inside the archive."""
+    """Files in a zip; see `Container`.
+
+    Attributes
+    ----------
+    stored
+        Names inside the archive.
+    directory
+        Where its own list of files begins, and the SHA-256 (hex) of all from there on: as long as they are the same, so
+        are its names.
+    """
 
     path: Path
     entries: tuple[str, ...]
     stored: Mapping[str, str]
+    directory: tuple[int, str]
     findings: tuple[Finding, ...] = ()
     kind: ClassVar[str] = "zip"
 
@@ -133,8 +144,9 @@ def list_zip(path: Path) -> Zip:
         than deflate, or more than is reasonable.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
+            directory = archive.start_dir, directory_digest(file, archive.start_dir)
     except DAMAGE as error:
         raise damaged(path, error) from error
     refuse_excess(path, len(infos), sum(info.file_size for info in infos))
@@ -146,7 +158,19 @@ def list_zip(path: Path) -> Zip:
         if not name.endswith("/") and not is_hidden(clean):
             pairs.append((clean, info.filename))
     refuse_duplicates([name for name, _ in pairs], path)
-    return Zip(path, tuple(sorted(name for name, _ in pairs)), dict(pairs))
+    return Zip(path, tuple(sorted(name for name, _ in pairs)), dict(pairs), directory)
+
+
+def directory_digest(file: io.BufferedReader, begin: int) -> str:
+    """SHA-256 (hex) of an open zip from where its list of files begins to the end.
+
+    Raises
+    ------
+    OSError, ValueError
+        When it can't be read.
+    """
+    file.seek(begin)
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _name(info: zipfile.ZipInfo) -> str:
