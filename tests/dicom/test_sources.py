@@ -20,6 +20,7 @@ from clearmargin.decoding import prepare
 from clearmargin.dicom import decoding_process
 from clearmargin.errors import ImageError, MissingExtraError, SourceError
 from clearmargin.image_listing import count_images, images
+from clearmargin.pixels import open_pixels
 from clearmargin.prediction_file import Summary, predict_into
 from clearmargin.records import Preprocessing
 from clearmargin.sources import open_source
@@ -281,6 +282,32 @@ def test_damaged_files_are_samples_that_can_not_be_read(folder: Path) -> None:
     for name, reason in (("healthy/broken.dcm", "empty"), ("healthy/cut", "fewer pixel data")):
         with pytest.raises(ImageError, match=reason):
             prepare(contents[name], Preprocessing(16))
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_an_image_whose_header_could_not_be_read_for_a_moment_is_of_nobody_and_left_out(
+    folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder if kind == "folder" else pack(folder, "zip")
+    sound, away = open_source(path), "healthy/00.dcm"
+    container = type(sound.container)
+    streams = container.streams
+    before = open_pixels(sound, Preprocessing(16, color="gray"))
+    assert before.found == len(before.samples) == 12
+
+    def failing(self, names):
+        for name, stream in streams(self, names):
+            yield name, ImageError("can't be read: Input/output error", transient=True) if name == away else stream
+
+    with monkeypatch.context() as patched:
+        patched.setattr(container, "streams", failing)
+        source = open_source(path)
+    assert away in [sample.name for sample in source.samples]
+    found = open_pixels(source, Preprocessing(16, color="gray"))  # although its pixels can be read now, and were before
+    assert [sample.name for sample in found.samples] == [name for name in NAMES if name != away]
+    (finding,) = [one for one in found.findings if one.kind == "unreadable-images"]
+    assert "its header could not be read when the data were listed" in finding.message
+    assert open_pixels(open_source(path), Preprocessing(16, color="gray")).samples == before.samples
 
 
 def test_a_file_called_like_a_frame_is_refused(folder: Path) -> None:

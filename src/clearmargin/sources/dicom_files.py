@@ -44,6 +44,8 @@ class DicomEntry:
         SHA-256 over what no other file has: its identifiers and the beginning of its pixels.
     burned_in
         It says itself that names may be seen in the picture.
+    unread
+        The system did not give its header: whose it is, and how many frames it has, is not known.
     """
 
     frames: int
@@ -53,6 +55,7 @@ class DicomEntry:
     series: str = ""
     own: bytes = b""
     burned_in: bool = False
+    unread: bool = False
 
 
 def may_be_dicom(name: str) -> bool:
@@ -98,7 +101,7 @@ def dicom_entry(path: Path) -> DicomEntry | None:
         with path.open("rb") as file:
             entry = _looked_at(file, named=named)
     except OSError:
-        entry = DicomEntry(1) if named else None
+        entry = DicomEntry(1, unread=True) if named else None
     if entry is not None:
         require_dicom()
     return entry
@@ -106,7 +109,7 @@ def dicom_entry(path: Path) -> DicomEntry | None:
 
 def _looked_at(stream: IO[bytes] | ImageError, *, named: bool) -> DicomEntry | None:
     if isinstance(stream, ImageError):
-        return DicomEntry(1) if named else None
+        return DicomEntry(1, unread=stream.transient) if named else None
     try:
         head = stream.read(HEAD_BYTES)
         if not is_dicom(head):
@@ -115,6 +118,8 @@ def _looked_at(stream: IO[bytes] | ImageError, *, named: bool) -> DicomEntry | N
             if not is_dicom(head, named=True):
                 return DicomEntry(1)
         return _entry(read_header(stream, head), stream)
+    except OSError:
+        return DicomEntry(1, unread=True)
     except _UNREADABLE:
         return DicomEntry(1)
 

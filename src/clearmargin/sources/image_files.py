@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -16,6 +17,8 @@ from clearmargin.sources.container import Container, read_image
 from clearmargin.sources.dicom_files import DicomEntry, expanded, survey
 from clearmargin.sources.layout import read_layout
 
+_UNREAD = "its header could not be read when the data were listed, so that nobody knows whose it is: run again"
+
 
 @dataclass(frozen=True)
 class ImageFiles:
@@ -29,6 +32,8 @@ class ImageFiles:
         Of a sample that is one frame of a DICOM file with several: its file and the number of the frame, from 0.
     header_groups
         The groups that headers of DICOM files name; `with_header_groups` makes them those of the samples.
+    unread
+        DICOM files whose headers could not be read: they are not read either, since nobody knows whose they are.
     """
 
     kind: str
@@ -38,10 +43,17 @@ class ImageFiles:
     simulated: bool = False
     frames: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     header_groups: Mapping[str, str] = field(default_factory=dict)
+    unread: frozenset[str] = frozenset()
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over names and bytes of the images, or of the archive file; labels are not part of it."""
-        return self.container.fingerprint(name for name, _ in self._files())
+        """SHA-256 (hex) over names and bytes of the images, or of the archive file; labels are not part of it.
+
+        Another one where headers could not be read: what was decoded when they could is not of these samples.
+        """
+        whole = self.container.fingerprint(name for name, _ in self._files())
+        if not self.unread:
+            return whole
+        return hashlib.sha256(repr((whole, sorted(self.unread))).encode()).hexdigest()
 
     def state(self) -> str:
         """Of the files of the images, or of the archive file; see `clearmargin.records.Source.state`."""
@@ -72,8 +84,10 @@ class ImageFiles:
         files = list(self._files()) if self.frames else []
         names = (name for name, _ in files) if files else (sample.name for sample in self.samples)
         with closing(self.container.streams(names)) as streams:
-            for place, (_, stream) in enumerate(streams):
+            for place, (name, stream) in enumerate(streams):
                 content = stream if isinstance(stream, ImageError) else read_image(stream)
+                if name in self.unread and not isinstance(content, ImageError):
+                    content = ImageError(_UNREAD, transient=True)
                 numbers = files[place][1] if files else [None]
                 yield from (content,) if numbers == [None] else _cut(content, numbers)
 
@@ -115,7 +129,8 @@ def image_files(
         raise SourceError(
             f"{container.path} has {twice!r} twice: as a frame of a file, and as a file or a row of its own."
         )
-    return ImageFiles(kind, container, each.samples, findings + each.findings, False, each.frames, each.groups)
+    unread = frozenset(name for name, entry in dicom.items() if entry.unread)
+    return ImageFiles(kind, container, each.samples, findings + each.findings, False, each.frames, each.groups, unread)
 
 
 def _cut(content: bytes | ImageError, numbers: Sequence[int | None]) -> Iterator[bytes | ImageError]:
