@@ -1,8 +1,10 @@
 """`clearmargin predict` over many files against the bare network on the same prepared images, and its memory.
 
-Rate: both sides take turns within one process, on the same portion of images each. One reads and decodes files, asks
-the network, measures how far each image lies from the training part and writes rows of a CSV file; the other passes
-prepared images, in batches of the same size and in the same number format, through the network and does nothing else.
+Rate: three sides take turns within one process, on the same portion of images each. One reads and decodes files, asks
+the network, measures how far each image lies from the training part and writes rows of a CSV file; another passes
+prepared images, in batches of the same size and in the same number format, through the network and does nothing else;
+the third reads and decodes on all cores and does nothing else. Since decoding and network share the cores, the most
+that can be reached is one image in the time that both take for one.
 
 Memory: the whole command in a process of its own, on few and on many images.
 
@@ -19,6 +21,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -72,9 +75,10 @@ def made(folder: Path, images: int) -> list[Path]:
 
 
 def rates(run: Path, contender: str | None, files: list[Path], folder: Path) -> None:
-    """Images a second of both sides, and the median of their ratios."""
+    """Images a second of the three sides, and medians of their ratios."""
     import torch
 
+    from clearmargin.cores import available_cores
     from clearmargin.decoding import prepared_pixels
     from clearmargin.models.inputs import to_input
     from clearmargin.prediction_file import predict_into
@@ -92,10 +96,15 @@ def rates(run: Path, contender: str | None, files: list[Path], folder: Path) -> 
             for start in range(0, len(pixels), BATCH):
                 chosen.network(to_input(pixels[start : start + BATCH], mean, std))
 
-    ours, theirs = [], []
+    def decoded(path: Path) -> np.ndarray:
+        return prepared_pixels(path.read_bytes(), chosen.preprocessing)
+
+    ours, theirs, decoding = [], [], []
     for number, start in enumerate(range(-PORTION, len(files), PORTION)):  # the first portion is to get warm
         portion = files[max(0, start) : max(0, start) + PORTION]
-        pixels = np.stack([prepared_pixels(path.read_bytes(), chosen.preprocessing) for path in portion])
+        started = time.perf_counter()
+        with ThreadPoolExecutor(available_cores()) as pool:
+            pixels = np.stack(list(pool.map(decoded, portion)))
         began = time.perf_counter()
         predict_into(chosen, portion, folder / f"{number}.csv", resume=False, progress=lambda *_: None)
         between = time.perf_counter()
@@ -103,7 +112,10 @@ def rates(run: Path, contender: str | None, files: list[Path], folder: Path) -> 
         if number:
             ours.append(len(portion) / (between - began))
             theirs.append(len(portion) / (time.perf_counter() - between))
+            decoding.append(len(portion) / (began - started))
     ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+    most = [1 / (1 / one + 1 / other) for one, other in zip(decoding, theirs, strict=True)]
+    reached = [mine / other for mine, other in zip(ours, most, strict=True)]
     how = chosen.preprocessing
     print(
         f"{chosen.name}, {how.size_px} px, {said['training']['precision']}, {os.cpu_count()} cores: "
@@ -111,7 +123,9 @@ def rates(run: Path, contender: str | None, files: list[Path], folder: Path) -> 
     )
     print(f"  predict, from files to CSV: {spread(ours, ',.1f')} images/s")
     print(f"  the bare network:           {spread(theirs, ',.1f')} images/s")
-    print(f"  share of it: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})", flush=True)
+    print(f"  share of it: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+    print(f"  decoding alone:             {spread(decoding, ',.1f')} images/s")
+    print(f"  share of the most that both together allow: {spread(reached, '.2f')}", flush=True)
 
 
 def memory(run: Path, contender: str | None, files: list[Path], many: int, folder: Path) -> None:

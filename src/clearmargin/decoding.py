@@ -12,7 +12,7 @@ from functools import cached_property
 from operator import attrgetter
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 # Importing the plugins registers them, so that Image.open never loads the decoders that are not on the list.
 from PIL import (  # isort: skip
@@ -208,12 +208,17 @@ class _Decoded:
     quality: int
 
     @cached_property
+    def only_channel(self) -> Image.Image | None:
+        """All there is of an image that is grey, in mode L, also when it is stored in colours, as scans often are."""
+        return self.flat if self.flat.mode == "L" else _common_channel(self.flat)
+
+    @cached_property
     def grey(self) -> Image.Image:
-        return _converted(self.flat, "L")
+        return self.only_channel or self.flat.convert("L")
 
     @property
     def colour(self) -> Image.Image | None:
-        return self.flat if self.flat.mode == "RGB" else None
+        return self.flat if self.only_channel is None else None
 
 
 def _decoded(content: bytes | np.ndarray, max_pixels: int, window: Window) -> _Decoded:
@@ -280,9 +285,13 @@ def _facts(decoded: _Decoded, rgb: np.ndarray, looks: Appearance) -> Facts:
 
 
 def _square(decoded: _Decoded, preprocessing: Preprocessing) -> np.ndarray:
-    """Pixels as a network takes them, uint8 of shape (size_px, size_px, channels)."""
-    flat = _converted(decoded.flat, "RGB" if preprocessing.color == "rgb" else "L")
-    values = np.frombuffer(bytearray(framed(flat, decoded.grey, preprocessing).tobytes()), np.uint8)
+    """Pixels as a network takes them, uint8 of shape (size_px, size_px, channels).
+
+    One channel is framed in a third of the time of three, and to the same values.
+    """
+    colours = preprocessing.color == "rgb"
+    made = framed((decoded.colour if colours else None) or decoded.grey, decoded.grey, preprocessing)
+    values = np.frombuffer(bytearray(_converted(made, "RGB" if colours else "L").tobytes()), np.uint8)
     return values.reshape(preprocessing.size_px, preprocessing.size_px, preprocessing.channels)
 
 
@@ -375,6 +384,15 @@ def _opaque(image: Image.Image) -> Image.Image:
         black.paste(layer, mask=layer.getchannel("A"))
         return black
     return _converted(image, "L" if image.mode in ("1", "L") else "RGB")
+
+
+def _common_channel(image: Image.Image) -> Image.Image | None:
+    """One channel of an image in mode RGB when all three are equal; a line across the middle tells of most others."""
+    for part in (image.crop((0, image.height // 2, image.width, image.height // 2 + 1)), image):
+        red, green, blue = part.split()
+        if any(ImageChops.difference(red, other).getbbox() is not None for other in (green, blue)):
+            return None
+    return red
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:
