@@ -3,8 +3,8 @@
 Rate: three sides take turns within one process, on the same portion of images each. One reads and decodes files, asks
 the network, measures how far each image lies from the training part and writes rows of a CSV file; another passes
 prepared images, in batches of the same size and in the same number format, through the network and does nothing else;
-the third reads and decodes on all cores and does nothing else. Since decoding and network share the cores, the most
-that can be reached is one image in the time that both take for one.
+the third reads and decodes on all cores and does nothing else. The last two one after the other tell what a `predict`
+would reach in which everything else were free and nothing overlapped.
 
 Memory: the whole command in a process of its own, on few and on many images.
 
@@ -100,11 +100,13 @@ def rates(run: Path, contender: str | None, files: list[Path], folder: Path) -> 
         return prepared_pixels(path.read_bytes(), chosen.preprocessing)
 
     ours, theirs, decoding = [], [], []
+    pool = ThreadPoolExecutor(available_cores())
     for number, start in enumerate(range(-PORTION, len(files), PORTION)):  # the first portion is to get warm
         portion = files[max(0, start) : max(0, start) + PORTION]
         started = time.perf_counter()
-        with ThreadPoolExecutor(available_cores()) as pool:
-            pixels = np.stack(list(pool.map(decoded, portion)))
+        squares = list(pool.map(decoded, portion))
+        alone = time.perf_counter() - started
+        pixels = np.stack(squares)
         began = time.perf_counter()
         predict_into(chosen, portion, folder / f"{number}.csv", resume=False, progress=lambda *_: None)
         between = time.perf_counter()
@@ -112,10 +114,11 @@ def rates(run: Path, contender: str | None, files: list[Path], folder: Path) -> 
         if number:
             ours.append(len(portion) / (between - began))
             theirs.append(len(portion) / (time.perf_counter() - between))
-            decoding.append(len(portion) / (began - started))
+            decoding.append(len(portion) / alone)
     ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
-    most = [1 / (1 / one + 1 / other) for one, other in zip(decoding, theirs, strict=True)]
-    reached = [mine / other for mine, other in zip(ours, most, strict=True)]
+    pool.shutdown()
+    after_each_other = [1 / (1 / one + 1 / other) for one, other in zip(decoding, theirs, strict=True)]
+    reached = [mine / other for mine, other in zip(ours, after_each_other, strict=True)]
     how = chosen.preprocessing
     print(
         f"{chosen.name}, {how.size_px} px, {said['training']['precision']}, {os.cpu_count()} cores: "
@@ -125,7 +128,7 @@ def rates(run: Path, contender: str | None, files: list[Path], folder: Path) -> 
     print(f"  the bare network:           {spread(theirs, ',.1f')} images/s")
     print(f"  share of it: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
     print(f"  decoding alone:             {spread(decoding, ',.1f')} images/s")
-    print(f"  share of the most that both together allow: {spread(reached, '.2f')}", flush=True)
+    print(f"  share of both after each other: {spread(reached, '.2f')}", flush=True)
 
 
 def memory(run: Path, contender: str | None, files: list[Path], many: int, folder: Path) -> None:

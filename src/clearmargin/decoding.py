@@ -49,6 +49,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_STRIP_PX = 256
 _ORIENTATION_TAG = 274
 _PHOTOMETRIC_TAG = 262
 
@@ -209,12 +210,15 @@ class _Decoded:
 
     @cached_property
     def only_channel(self) -> Image.Image | None:
-        """All there is of an image that is grey, in mode L, also when it is stored in colours, as scans often are."""
+        """All there is of an image that is grey, in mode L, also when it is stored in colours, as scans often are.
+
+        None for an image in colours, and for a tiny one that is stored so.
+        """
         return self.flat if self.flat.mode == "L" else _common_channel(self.flat)
 
     @cached_property
     def grey(self) -> Image.Image:
-        return self.only_channel or self.flat.convert("L")
+        return _converted(self.flat, "L") if self.only_channel is None else self.only_channel
 
     @property
     def colour(self) -> Image.Image | None:
@@ -290,7 +294,8 @@ def _square(decoded: _Decoded, preprocessing: Preprocessing) -> np.ndarray:
     One channel is framed in a third of the time of three, and to the same values.
     """
     colours = preprocessing.color == "rgb"
-    made = framed((decoded.colour if colours else None) or decoded.grey, decoded.grey, preprocessing)
+    flat = decoded.flat if colours and decoded.only_channel is None else decoded.grey
+    made = framed(flat, decoded.grey, preprocessing)
     values = np.frombuffer(bytearray(_converted(made, "RGB" if colours else "L").tobytes()), np.uint8)
     return values.reshape(preprocessing.size_px, preprocessing.size_px, preprocessing.channels)
 
@@ -387,12 +392,19 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _common_channel(image: Image.Image) -> Image.Image | None:
-    """One channel of an image in mode RGB when all three are equal; a line across the middle tells of most others."""
-    for part in (image.crop((0, image.height // 2, image.width, image.height // 2 + 1)), image):
-        red, green, blue = part.split()
+    """One channel of an image in mode RGB when all three are equal, unless it is so small that nothing is won.
+
+    A line across the middle tells of most others. The rest is looked at in strips, to need little memory.
+    """
+    width, height = image.size
+    if max(width, height) <= MOST_TOGETHER_PX:
+        return None
+    strips = ((top, min(top + _STRIP_PX, height)) for top in range(0, height, _STRIP_PX))
+    for top, bottom in ((height // 2, height // 2 + 1), *strips):
+        red, green, blue = image.crop((0, top, width, bottom)).split()
         if any(ImageChops.difference(red, other).getbbox() is not None for other in (green, blue)):
             return None
-    return red
+    return image.getchannel("R")
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:

@@ -20,7 +20,7 @@ from clearmargin.dicom import DicomFile, frame_file, open_dicom
 from clearmargin.errors import ImageError, SourceError
 from clearmargin.image_archive import ImageArchive, open_archive
 from clearmargin.sources.dicom_directory import files_of_dicomdir, is_dicomdir
-from clearmargin.sources.dicom_files import dicom_entry, may_be_dicom
+from clearmargin.sources.dicom_files import DicomEntry, dicom_entry, may_be_dicom
 from clearmargin.sources.names import IMAGE_EXTENSIONS, extension
 from clearmargin.trained import read_image_file
 
@@ -205,7 +205,7 @@ def _below(path: Path) -> Iterator[_File]:
         yield from _of_dicomdir(path)
     else:
         entry = None if extension(path.name) in IMAGE_EXTENSIONS else dicom_entry(path)
-        yield _File(str(path), max(1, entry.frames) if entry else 1)
+        yield _found(path, entry) if entry and entry.unread else _File(str(path), max(1, entry.frames) if entry else 1)
 
 
 def _of_dicomdir(path: Path) -> Iterator[_File]:
@@ -216,8 +216,7 @@ def _of_dicomdir(path: Path) -> Iterator[_File]:
         if name not in there:
             yield _File(str(place), failure="it is not there, and the DICOMDIR lists it")
             continue
-        entry = dicom_entry(place)
-        yield _File(str(place), entry.frames if entry else 1)
+        yield _found(place, dicom_entry(place))
 
 
 def _inside(folder: Path) -> Iterator[_File]:
@@ -249,4 +248,10 @@ def _recognised(path: Path) -> Iterator[_File]:
     elif may_be_dicom(path.name):
         entry = dicom_entry(path)
         if entry is not None and not entry.directory:
-            yield _File(str(path), entry.frames)
+            yield _found(path, entry)
+
+
+def _found(path: Path, entry: DicomEntry | None) -> _File:
+    if entry is None:
+        return _File(str(path))
+    return _File(str(path), entry.frames, "its header can't be read: run again" if entry.unread else "")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import resource
 import struct
+import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -30,6 +33,7 @@ from clearmargin.dicom import (
     open_dicom,
 )
 from clearmargin.dicom.codestream import check_codestream
+from clearmargin.dicom.decoder import READY
 from clearmargin.dicom.decoding_process import decode_frame
 from clearmargin.errors import ImageError, WorkError
 from clearmargin.records import Preprocessing
@@ -217,9 +221,12 @@ def asked(**more: object) -> dict[str, object]:
     return {"transfer_syntax": "1.2.840.10008.1.2.1", "compressed": False, **more}
 
 
+SAY_READY = f"sys.stdout.buffer.write(b'a greeting\\n' + {READY!r})\nsys.stdout.buffer.flush()\n"
+
+
 def test_a_decoder_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow = tmp_path / "slow.py"
-    slow.write_text("import time\nprint(end='\\1', flush=True)\ntime.sleep(60)\n")
+    slow.write_text(f"import sys, time\n{SAY_READY}time.sleep(60)\n", encoding="utf-8")
     decoding_process.end_processes()
     monkeypatch.setattr(decoding_process, "_PROGRAM", slow)
     monkeypatch.setattr(decoding_process, "_SECONDS", 0.3)
@@ -243,6 +250,30 @@ def test_a_decoder_that_does_not_start_is_ended(tmp_path: Path, monkeypatch: pyt
         assert decoding_process._idle == []
 
 
+def test_a_decoder_that_is_ended_at_its_start_is_started_once_more(tmp_path: Path, monkeypatch) -> None:
+    program = decoding_process._PROGRAM.read_text(encoding="utf-8")
+    once = (
+        f"    if not os.path.exists({str(tmp_path / 'tried')!r}): open({str(tmp_path / 'tried')!r}, 'w'); os._exit(9)\n"
+    )
+    (tmp_path / "once.py").write_text(program.replace("    _limit()\n", once + "    _limit()\n"), encoding="utf-8")
+    decoding_process.end_processes()
+    monkeypatch.setattr(decoding_process, "_PROGRAM", tmp_path / "once.py")
+    assert levels((BUNDLED / "MR_small_jpeg_ls_lossless.dcm").read_bytes()).any()
+    assert (tmp_path / "tried").exists()
+    decoding_process.end_processes()
+
+
+def test_less_memory_than_it_may_have_at_most_is_enough() -> None:
+    code = (
+        f"import resource, sys; resource.setrlimit(resource.RLIMIT_AS, ({3 * 10**9}, {3 * 10**9}))\n"
+        "from clearmargin.dicom import decode_dicom\n"
+        "print(decode_dicom(open(sys.argv[1], 'rb').read(), 10**7, 'file').pixels.max())"
+    )
+    coded, few = str(BUNDLED / "MR_small_jpeg_ls_lossless.dcm"), {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code, coded], capture_output=True, text=True, env=few)
+    assert done.stdout.strip() == "255", done.stderr
+
+
 def test_the_start_of_a_decoder_is_not_part_of_the_time_of_a_frame(tmp_path, monkeypatch) -> None:
     program = decoding_process._PROGRAM.read_text(encoding="utf-8")
     assert program.count("    _limit()\n") == 1
@@ -259,9 +290,7 @@ def test_the_start_of_a_decoder_is_not_part_of_the_time_of_a_frame(tmp_path, mon
 
 ANSWERING = """
 import json, struct, sys
-sys.stdout.buffer.write(bytes([1]))
-sys.stdout.buffer.flush()
-about, size = struct.unpack("<LQ", sys.stdin.buffer.read(12))
+{ready}about, size = struct.unpack("<LQ", sys.stdin.buffer.read(12))
 sys.stdin.buffer.read(about + size)
 text = json.dumps({said}).encode()
 sys.stdout.buffer.write(struct.pack("<LQ", len(text), {size}) + text + bytes({sent}))
@@ -285,7 +314,7 @@ SAID = {"kind": "|u1", "shape": [4, 4], "photometric": "RGB"}
     ],
 )
 def test_a_damaged_decoder_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said, size: int) -> None:
-    program = ANSWERING.format(said=repr(said), size=size, sent=min(size, 16))
+    program = ANSWERING.format(ready=SAY_READY, said=repr(said), size=size, sent=min(size, 16))
     (tmp_path / "damaged.py").write_text(program, encoding="ascii")
     decoding_process.end_processes()
     monkeypatch.setattr(decoding_process, "_PROGRAM", tmp_path / "damaged.py")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import shutil
 import tarfile
 import zipfile
@@ -284,30 +286,53 @@ def test_damaged_files_are_samples_that_can_not_be_read(folder: Path) -> None:
             prepare(contents[name], Preprocessing(16))
 
 
-@pytest.mark.parametrize("kind", ["folder", "zip"])
-def test_an_image_whose_header_could_not_be_read_for_a_moment_is_of_nobody_and_left_out(
-    folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = folder if kind == "folder" else pack(folder, "zip")
-    sound, away = open_source(path), "healthy/00.dcm"
-    container = type(sound.container)
+GRAY = Preprocessing(16, color="gray")
+
+
+def away(monkeypatch: pytest.MonkeyPatch, path: Path, name: str) -> None:
+    """From now on the system does not give a file: its stream is an error, or breaks off when it is read."""
+    container = type(open_source(path).container)
     streams = container.streams
-    before = open_pixels(sound, Preprocessing(16, color="gray"))
-    assert before.found == len(before.samples) == 12
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
 
     def failing(self, names):
-        for name, stream in streams(self, names):
-            yield name, ImageError("can't be read: Input/output error", transient=True) if name == away else stream
+        for number, (each, stream) in enumerate(streams(self, names)):
+            error = ImageError("can't be read: Input/output error", transient=True)
+            yield each, stream if each != name else Broken() if number % 2 else error
 
+    monkeypatch.setattr(container, "streams", failing)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "manifest"])
+@pytest.mark.parametrize("name", ["healthy/00.dcm", "healthy/01.dcm", "healthy/20", "glioma/cine.IMA"])
+def test_a_header_that_is_away_for_a_moment_ends_the_run_and_one_that_stays_away_an_image(
+    folder: Path, kind: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = pack(folder, "zip") if kind == "zip" else folder
+    if kind == "manifest":
+        path = folder / "data.csv"
+        files = [str(file.relative_to(folder)) for file in sorted(folder.rglob("*/*")) if file.is_file()]
+        rows = [
+            f"{file},{file.split('/')[0]}\n"
+            for file in files
+            if not file.endswith(("report.dcm", "DICOMDIR", "README"))
+        ]
+        path.write_text("path,label\n" + "".join(rows), encoding="ascii")
+    sound = open_pixels(open_source(path), GRAY)
+    assert len(sound.samples) == 12
     with monkeypatch.context() as patched:
-        patched.setattr(container, "streams", failing)
+        away(patched, path, name)
         source = open_source(path)
-    assert away in [sample.name for sample in source.samples]
-    found = open_pixels(source, Preprocessing(16, color="gray"))  # although its pixels can be read now, and were before
-    assert [sample.name for sample in found.samples] == [name for name in NAMES if name != away]
-    (finding,) = [one for one in found.findings if one.kind == "unreadable-images"]
-    assert "its header could not be read when the data were listed" in finding.message
-    assert open_pixels(open_source(path), Preprocessing(16, color="gray")).samples == before.samples
+        found = open_pixels(source, GRAY, cache=folder.parent / "cache")  # it stays away
+    others = [sample.name for sample in sound.samples if not sample.name.startswith(name)]
+    assert [sample.name for sample in found.samples] == others
+    if kind == "manifest" or name.endswith(("dcm", "IMA")):
+        with pytest.raises(SourceError, match="could not be read for a moment, such as"):
+            open_pixels(source, GRAY)  # although there is a store of all of them
+    assert open_pixels(open_source(path), GRAY).samples == sound.samples
 
 
 def test_a_file_called_like_a_frame_is_refused(folder: Path) -> None:

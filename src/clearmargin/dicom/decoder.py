@@ -13,7 +13,9 @@ import warnings
 from typing import IO, Any
 
 REQUEST, ANSWER = struct.Struct("<LQ"), struct.Struct("<LQ")
-READY = b"\1"  # the first that it writes
+READY = (
+    b"\0clearmargin decodes frames\0"  # what is written before it, by whatever Python runs at its start, is no answer
+)
 MEMORY_BYTES, IDLE_SECONDS = 4 << 30, 30.0
 _LIBRARIES = {  # by the end of the transfer syntax; pydicom's own for the others
     **dict.fromkeys(("4.50", "4.51"), ("pillow",)),
@@ -30,7 +32,8 @@ def _limit() -> None:
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, hard))
+    least = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (least, hard))
 
 
 def _decoded(asked: dict[str, Any], frame: bytes) -> tuple[dict[str, Any], bytes]:

@@ -67,8 +67,17 @@ def decode_frame(asked: Mapping[str, Any], frame: bytes, pixels: int) -> tuple[n
         When no process can be started, or one does not get ready.
     """
     require_dicom()
-    for _ in range(_TRIES):
-        answer = _answered(asked, frame, pixels)
+    for left in reversed(range(_TRIES)):
+        try:
+            answer = _answered(asked, frame, pixels)
+        except _NotReadyError:
+            if left:
+                continue
+            raise WorkError(
+                "The process that decodes DICOM frames was started and did not get ready. See whether there is memory "
+                "for it, and whether Python can load its libraries: python -c 'import pydicom.pixels.decoders, gdcm'. "
+                "Then try again."
+            ) from None
         if answer is not None:
             said, values = answer
             if "error" in said:
@@ -100,6 +109,10 @@ def _answered(asked: Mapping[str, Any], frame: bytes, pixels: int) -> tuple[dict
     return answer
 
 
+class _NotReadyError(Exception):
+    """A process ended, or said nothing, before its first frame."""
+
+
 class _Process:
     """One process that decodes frame after frame."""
 
@@ -127,17 +140,14 @@ class _Process:
         ------
         TimeoutError
             When it takes too long.
-        WorkError
+        _NotReadyError
             When it does not get ready for its first frame.
         """
         if not self._ready:  # libraries are loaded, which may take longer than any frame
             with suppress(TimeoutError):
                 self._ready = bool(self._within(_START_SECONDS, self._says_so))
         if not self._ready:
-            raise WorkError(
-                "The process that decodes DICOM frames was started and did not get ready. See whether Python can load "
-                "its libraries: python -c 'import pydicom.pixels.decoders, gdcm'. Then try again."
-            )
+            raise _NotReadyError
         return self._within(seconds, lambda: self._answer(json.dumps(asked).encode(), frame, most))
 
     def _within(self, seconds: float, work: Callable[[], _Result]) -> _Result | None:
@@ -167,7 +177,13 @@ class _Process:
 
     def _says_so(self) -> bool:
         assert self._running.stdout is not None
-        return self._running.stdout.read(len(READY)) == READY
+        said = b""
+        while not said.endswith(READY):
+            byte = self._running.stdout.read(1)
+            if not byte or len(said) > _LARGEST_ABOUT:
+                return False
+            said += byte
+        return True
 
     def _answer(self, about: bytes, frame: bytes, most: int) -> tuple[dict[str, Any], bytes] | None:
         requests, answers = self._running.stdin, self._running.stdout

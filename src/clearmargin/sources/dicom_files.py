@@ -9,7 +9,7 @@ import hashlib
 import hmac
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -64,10 +64,15 @@ def may_be_dicom(name: str) -> bool:
     return ending in DICOM_EXTENSIONS or not ending or ending[1:].isdigit()
 
 
-def survey(container: Container, names: Iterable[str]) -> dict[str, DicomEntry]:
+def survey(container: Container, names: Iterable[str], *, images: bool = False) -> dict[str, DicomEntry]:
     """What is known of the DICOM files among ``names``, which are in the order of the container.
 
     Files that are called ``.dcm`` and the like are among them whatever they hold.
+
+    Parameters
+    ----------
+    images
+        The names are known to be those of images: one that can't be read and may be DICOM is among them too.
 
     Raises
     ------
@@ -80,12 +85,26 @@ def survey(container: Container, names: Iterable[str]) -> dict[str, DicomEntry]:
         return found  # a tar would be read from front to back for nothing
     with closing(container.streams(candidates)) as streams:
         for name, stream in streams:
-            entry = _looked_at(stream, named=extension(name) in DICOM_EXTENSIONS)
+            named = extension(name) in DICOM_EXTENSIONS
+            entry = _looked_at(stream, named=named)
+            if entry is None and images and isinstance(stream, ImageError) and stream.transient:
+                entry = DicomEntry(1, unread=True)
             if entry is not None:
-                if not found:
-                    require_dicom()
                 found[name] = entry
+    if not all(entry.unread for entry in found.values()):
+        require_dicom()
     return found
+
+
+def readable_again(container: Container, unread: Iterable[str]) -> list[str]:
+    """Names of those among files whose headers could not be read that the system gives now."""
+    there = []
+    with closing(container.streams(sorted(unread))) as streams:
+        for name, stream in streams:
+            with suppress(OSError):
+                if not isinstance(stream, ImageError) and stream.read(HEAD_BYTES) is not None:
+                    there.append(name)
+    return there
 
 
 def dicom_entry(path: Path) -> DicomEntry | None:

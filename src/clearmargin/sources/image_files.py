@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -14,10 +13,10 @@ from clearmargin.dicom import frame_file, open_dicom
 from clearmargin.errors import ImageError, SourceError
 from clearmargin.records import Finding, Sample
 from clearmargin.sources.container import Container, read_image
-from clearmargin.sources.dicom_files import DicomEntry, expanded, survey
+from clearmargin.sources.dicom_files import DicomEntry, expanded, readable_again, survey
 from clearmargin.sources.layout import read_layout
 
-_UNREAD = "its header could not be read when the data were listed, so that nobody knows whose it is: run again"
+_UNREAD = "its header could not be read when the files were listed: run again"
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,8 @@ class ImageFiles:
     header_groups
         The groups that headers of DICOM files name; `with_header_groups` makes them those of the samples.
     unread
-        DICOM files whose headers could not be read: they are not read either, since nobody knows whose they are.
+        DICOM files whose headers the system did not give. Nobody knows whose they are, nor how many frames they have:
+        they are not read either.
     """
 
     kind: str
@@ -48,12 +48,19 @@ class ImageFiles:
     def fingerprint(self) -> str:
         """SHA-256 (hex) over names and bytes of the images, or of the archive file; labels are not part of it.
 
-        Another one where headers could not be read: what was decoded when they could is not of these samples.
+        Raises
+        ------
+        SourceError
+            When headers could not be read while the files were listed, and can be now: what was listed is not what is
+            there.
         """
-        whole = self.container.fingerprint(name for name, _ in self._files())
-        if not self.unread:
-            return whole
-        return hashlib.sha256(repr((whole, sorted(self.unread))).encode()).hexdigest()
+        there = readable_again(self.container, self.unread) if self.unread else []
+        if there:
+            raise SourceError(
+                f"{len(there):,} of {len(self.samples):,} images could not be read for a moment, such as {there[0]!r}, "
+                "so that it is not known whose they are: run again when their disk can be relied on."
+            )
+        return self.container.fingerprint(name for name, _ in self._files())
 
     def state(self) -> str:
         """Of the files of the images, or of the archive file; see `clearmargin.records.Source.state`."""

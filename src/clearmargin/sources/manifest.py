@@ -58,7 +58,7 @@ def open_manifest(path: Path) -> ImageFiles:
     findings = (*rows.findings(), *uneven_classes(samples))
     files = dict.fromkeys(rows.frames.get(sample.name, (sample.name, 0))[0] for sample in samples)
     folder = Folder(path.parent, tuple(files))
-    return image_files("manifest", folder, samples, findings, survey(folder, folder.entries), rows.frames)
+    return image_files("manifest", folder, samples, findings, survey(folder, folder.entries, images=True), rows.frames)
 
 
 def _delimiter(path: Path) -> str:

@@ -66,7 +66,7 @@ def _place(path: Path) -> Path | None:
 def _store(place: Path, path: Path, listed: ImageFiles) -> None:
     """Keep a listing, unless there is more to it than can be kept."""
     container, samples = listed.container, listed.samples
-    if not isinstance(container, Zip) or any(map(may_be_dicom, container.entries)):
+    if not isinstance(container, Zip) or not container.directory[1] or any(map(may_be_dicom, container.entries)):
         return
     labels = sorted({str(sample.label) for sample in samples})
     parts = sorted({str(sample.part) for sample in samples})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import stat
 import struct
 import zipfile
@@ -50,7 +51,7 @@ class Zip:
         Names inside the archive.
     directory
         Where its own list of files begins, and the SHA-256 (hex) of all from there on: as long as they are the same, so
-        are its names.
+        are its names. No digest where the file was written to meanwhile.
     """
 
     path: Path
@@ -144,9 +145,14 @@ def list_zip(path: Path) -> Zip:
         than deflate, or more than is reasonable.
     """
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            infos = archive.infolist()
-            directory = archive.start_dir, directory_digest(file, archive.start_dir)
+        with path.open("rb") as file:
+            before = os.fstat(file.fileno())
+            with zipfile.ZipFile(file) as archive:
+                infos = archive.infolist()
+                digest = directory_digest(file, archive.start_dir)
+                now = os.fstat(file.fileno())
+                same = (before.st_size, before.st_mtime_ns) == (now.st_size, now.st_mtime_ns)
+                directory = archive.start_dir, digest if same else ""
     except DAMAGE as error:
         raise damaged(path, error) from error
     refuse_excess(path, len(infos), sum(info.file_size for info in infos))
