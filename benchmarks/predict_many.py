@@ -76,9 +76,11 @@ def made(folder: Path, images: int) -> list[Path]:
 
 def rates(run: Path, contender: str | None, files: list[Path], folder: Path) -> None:
     """Images a second of the three sides, and medians of their ratios."""
+    from clearmargin.cores import available_cores, share_cores
+
+    share_cores()  # as the command does, before torch is loaded
     import torch
 
-    from clearmargin.cores import available_cores
     from clearmargin.decoding import prepared_pixels
     from clearmargin.models.inputs import to_input
     from clearmargin.prediction_file import predict_into

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -57,15 +58,33 @@ def test_files_are_answered_in_order_in_full_batches(folder: Path) -> None:
     assert set(model.batches[:-1]) == {8}
 
 
-def test_few_files_are_decoded_ahead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_files_are_read_ahead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     original = image_listing.read_image_file
     monkeypatch.setattr(image_listing, "read_image_file", lambda path: read.append(path) or original(path))
+    monkeypatch.setattr(prediction, "TOGETHER", 8)
     model = Echo()
     monkeypatch.setattr(model, "judged", lambda pixels: pytest.fail("stopped"))
     with pytest.raises(pytest.fail.Exception, match="stopped"):
         predict_files(model, [folder])
-    assert len(read) <= 8 + 1 + 2 * 8 + 2  # a batch, one that failed, two ahead, those under way
+    assert len(read) <= 3 * 8  # a batch, and since one of it failed the next, and those after it
+    assert len(set(read)) == len(read)
+
+
+def test_files_are_not_read_ahead_beyond_what_may_be_held(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, read = predict_files(Echo(), [folder]), []
+    original = image_listing.read_image_file
+    monkeypatch.setattr(image_listing, "read_image_file", lambda path: read.append(path) or original(path))
+    monkeypatch.setattr(prediction, "MOST_HELD_BYTES", 3 * 80)  # a file has 75 to 80 bytes
+    assert 70 < (folder / "01.png").stat().st_size < 80
+    with ThreadPoolExecutor(1) as pool:
+        ahead = prediction._read_ahead(pool, iter(image_listing.images([folder])), 50)
+        pool.submit(int).result()
+        assert [path.name for path in read] == ["00.png", "01.png", "02.png", "03.png"]
+        assert ahead[40][1]() == original(folder / "40.png")  # the others when their turn comes
+    some = predict_files(Echo(), [folder])
+    assert some.table.equals(whole.table)
+    assert some.failures == whole.failures
 
 
 def test_few_large_files_that_have_been_read_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +103,7 @@ def test_few_large_files_that_have_been_read_wait(monkeypatch: pytest.MonkeyPatc
         return b""
 
     threading.Timer(0.2, release.set).start()
-    said = list(prediction._decoded_ahead(listed(), Echo.preprocessing))
+    said = list(prediction._decoded_together(listed(), Echo.preprocessing))
     assert [name for name, _ in said] == [f"{number}" for number in range(40)]
     assert most[0] <= 1000 + 300  # those that wait, and the next
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clearmargin.console import ConsoleProgress, plain, print_json, print_table, print_text, say, stopping, visible
+from clearmargin.cores import share_cores
 from clearmargin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def predict(
 ) -> None:
     """Predict with a model of a finished run. It takes images, or the rows of CSV tables."""
     _check_options(as_json, as_csv, out, resume)
+    share_cores()
     chosen, leaky = _open(run, contender)
     if leaky:
         say("Careful: the split of this run leaks: on new patients, expect less than its figures promise.")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ from clearmargin.trained import BATCH, TrainedContender
 
 SEPARATOR = " | "
 MOST_FAILURES = 256  # in one portion
-MOST_HELD_BYTES = 256 << 20  # of files that have been read and wait to be decoded
+TOGETHER = 4 * BATCH  # images that are decoded before the network takes them
+MOST_HELD_BYTES = 256 << 20  # of files that have been read and wait to be decoded, and of images that are decoded
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def predict_files(
 
 
 def answer_files(contender: TrainedContender, how: Preprocessing, images: Iterable[Listed]) -> Generator[Answers]:
-    """Answers for images, a batch at a time; what follows is decoded meanwhile.
+    """Answers for images, a batch at a time; files that follow are read meanwhile.
 
     Memory does not grow with the number of images.
     """
@@ -147,7 +150,7 @@ def answer_files(contender: TrainedContender, how: Preprocessing, images: Iterab
     names: list[str] = []
     failures: dict[str, str] = {}
     waiting: list[np.ndarray] = []
-    with closing(_decoded_ahead(images, how)) as decoded:
+    with closing(_decoded_together(images, how)) as decoded:
         for name, pixels in decoded:
             names.append(name)
             if isinstance(pixels, ImageError):
@@ -161,24 +164,48 @@ def answer_files(contender: TrainedContender, how: Preprocessing, images: Iterab
         yield Answers(tuple(names), failures, *contender.judged(waiting))
 
 
-def _decoded_ahead(images: Iterable[Listed], how: Preprocessing) -> Generator[tuple[str, np.ndarray | ImageError]]:
-    """Decode in threads while the network computes: two batches ahead, fewer of large ones, in the order given."""
-    pending: deque[tuple[Listed, Future[np.ndarray | ImageError]]] = deque()
-    held = 0
+def _decoded_together(images: Iterable[Listed], how: Preprocessing) -> Generator[tuple[str, np.ndarray | ImageError]]:
+    """Decode a few batches at a time on all cores, in the order given, and the network has all of them afterwards.
+
+    Side by side both take longer: 350 images/s in place of 430 with the plain CNN of `tumor` on two cores. The files of
+    the next batches are read meanwhile.
+    """
+    left, most = iter(images), max(BATCH, min(TOGETHER, MOST_HELD_BYTES // math.prod(how.shape)))
     pool = ThreadPoolExecutor(available_cores())
     try:
-        for image in images:
-            pending.append((image, pool.submit(_decoded, image.read, how)))
-            held += image.held_bytes
-            while len(pending) > 2 * BATCH or (held > MOST_HELD_BYTES and pending):
-                first, decoded = pending.popleft()
-                held -= first.held_bytes
-                yield first.name, decoded.result()
-        while pending:
-            first, decoded = pending.popleft()
-            yield first.name, decoded.result()
+        ahead = _read_ahead(pool, left, most)
+        while ahead:
+            pixels = list(pool.map(partial(_decoded, how=how), (read for _, read in ahead)))
+            names, ahead = [name for name, _ in ahead], []  # their files go before others are read
+            ahead = _read_ahead(pool, left, most)
+            yield from zip(names, pixels, strict=True)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _read_ahead(pool: Executor, images: Iterator[Listed], most: int) -> list[tuple[str, Callable[[], bytes]]]:
+    """Names of the next images, with what gives their files; so much is being read that not too much is held."""
+    taken: list[tuple[str, Callable[[], bytes]]] = []
+    held, enough = [0], MOST_HELD_BYTES
+
+    def read(image: Listed) -> bytes | None:
+        if held[0] > enough:
+            return None
+        content = image.read()
+        held[0] += len(content)
+        return content
+
+    def given(image: Listed, reading: Future[bytes | None]) -> bytes:
+        content = reading.result()
+        return image.read() if content is None else content
+
+    in_memory = 0
+    for image in islice(images, most):
+        in_memory += image.held_bytes
+        taken.append((image.name, image.read if image.held_bytes else partial(given, image, pool.submit(read, image))))
+        if in_memory > MOST_HELD_BYTES:
+            break
+    return taken
 
 
 def _decoded(read: Callable[[], bytes], how: Preprocessing) -> np.ndarray | ImageError:

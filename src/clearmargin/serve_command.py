@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from clearmargin.console import say
+from clearmargin.cores import share_cores
 from clearmargin.errors import MissingExtraError
 from clearmargin.evaluate_command import plain_text
 
 NEEDED = ("fastapi", "uvicorn")
-SPINS = "1000"  # a few microseconds
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # and how this machine calls itself
 
 
@@ -53,7 +53,7 @@ def serve(
     from clearmargin.serving.access import access_to, read_token
 
     access = access_to(host, read_token(token_file, os.environ), tuple(allowed_hosts or ()))
-    _share_processors()
+    share_cores()
     from clearmargin.runs import open_run
     from clearmargin.serving.limits import Limits
     from clearmargin.serving.listening import bound_socket
@@ -83,15 +83,6 @@ def serve(
             say("Research use only, not a medical device. Ctrl-C ends it.")
 
         run_server(service, listening, announce)
-
-
-def _share_processors() -> None:
-    """Let threads of the network that wait for each other give their processor to whoever decodes or asks.
-
-    By default GNU's OpenMP waits busily for a millisecond at the end of every layer. It reads this when it is loaded.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def _address(name: str, port: int) -> str:

@@ -22,6 +22,7 @@ import pytest
 from tests.serving.conftest import TOKEN
 
 from clearmargin import serve_command
+from clearmargin.cores import SPINS
 from clearmargin.errors import UsageError, WeightsError
 from clearmargin.records import Columns
 from clearmargin.runs import Run, open_run
@@ -61,16 +62,17 @@ def test_without_the_extra_it_says_what_to_install(
     assert (status, 'pip install "clearmargin[serve]"' in error) == (2, True)
 
 
-def test_threads_that_wait_give_their_processor_away(
-    clearmargin: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("words", [["serve"], ["predict"]])
+def test_threads_that_wait_give_their_core_away(
+    clearmargin: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
-    for policy, expected in ((None, serve_command.SPINS), ("active", None)):
+    for policy, expected in ((None, SPINS), ("active", None)):
         monkeypatch.setenv("GOMP_SPINCOUNT", "")  # so that it is as it was afterwards
         monkeypatch.delenv("GOMP_SPINCOUNT")
         monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
         if policy is not None:
             monkeypatch.setenv("OMP_WAIT_POLICY", policy)
-        assert clearmargin("serve", tmp_path)[0] == 2
+        assert clearmargin(*words, tmp_path, *(["image.png"] if words == ["predict"] else []))[0] == 2
         assert os.environ.get("GOMP_SPINCOUNT") == expected
 
 

@@ -11,6 +11,8 @@ from torch import nn
 
 from clearmargin.models import Network
 
+_FEW_CHANNELS = 32
+
 
 class Watch:
     """Keeps mean and standard deviation over each map: of what enters the trained layers, and of each convolution.
@@ -40,12 +42,21 @@ def _statistics(maps: torch.Tensor) -> torch.Tensor:
     """Float32 (batch, 2 · channels).
 
     In two passes over places that lie one after the other, channels last, as networks leave them; `torch.std_mean`
-    takes up to 15 times as long.
+    takes up to 15 times as long. Of few channels a whole line is taken together, which is up to three times as fast as
+    one place after the other.
     """
-    places = maps.detach().permute(0, 2, 3, 1).flatten(1, 2).float()  # (batch, places, channels)
-    means = places.mean(dim=1, keepdim=True)
-    deviations = (places - means).square_().mean(dim=1).sqrt_()
-    return torch.cat([means[:, 0], deviations], dim=1)
+    batch, channels, _, width = maps.shape
+    abreast = width if channels < _FEW_CHANNELS else 1
+    values = maps.detach().permute(0, 2, 3, 1).reshape(batch, -1, abreast * channels)
+    places = values.float()
+
+    def mean(of: torch.Tensor) -> torch.Tensor:
+        return of.mean(dim=1).view(batch, abreast, channels).mean(dim=1)
+
+    means = mean(places)
+    away = means.repeat(1, abreast)[:, None]
+    centred = places - away if values.dtype == torch.float32 else places.sub_(away)  # float32 is the map itself
+    return torch.cat([means, mean(centred.square_()).sqrt_()], dim=1)
 
 
 @contextmanager
