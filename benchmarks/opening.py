@@ -10,8 +10,12 @@ disk.
 from __future__ import annotations
 
 import argparse
+import gc
 import io
+import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 import zipfile
@@ -42,16 +46,26 @@ def pillow(archive: Path, how: Preprocessing) -> float:
 
 
 def ours(archive: Path, how: Preprocessing) -> tuple[float, float, float]:
-    """Seconds: the first time; again; and of these the listing."""
+    """Seconds: the first time; again, in a process of its own; and of these the listing."""
     with tempfile.TemporaryDirectory() as cache:
         os.environ["CLEARMARGIN_CACHE"] = cache
         began = time.perf_counter()
         open_pixels(open_source(archive), how)
-        first = time.perf_counter()
-        source = open_source(archive)
-        listed = time.perf_counter()
-        open_pixels(source, how)
-        return first - began, time.perf_counter() - first, listed - first
+        first = time.perf_counter() - began
+        os.sync()
+        again = [sys.executable, __file__, "--data", str(archive), "--again", json.dumps(how.as_json())]
+        listed, opened = json.loads(subprocess.run(again, check=True, capture_output=True, text=True).stdout)
+        return first, listed + opened, listed
+
+
+def once_more(archive: Path, how: Preprocessing) -> None:
+    """Print the seconds to list and to open what is in the cache, with modules imported before."""
+    gc.set_threshold(100_000, 20, 20)  # as the command does
+    began = time.perf_counter()
+    source = open_source(archive)
+    listed = time.perf_counter()
+    open_pixels(source, how)
+    print(json.dumps([listed - began, time.perf_counter() - listed]))
 
 
 def main() -> None:
@@ -60,7 +74,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="a zip of images that have the recipe's size")
     parser.add_argument("--recipe", default="cifar10-fast")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--again", type=json.loads, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.again is not None:
+        once_more(asked.data, Preprocessing(**asked.again))
+        return
     how = load_recipe(asked.recipe).data.preprocessing
     print(f"{busy_processors():.2f} processors busy with other work before the start")
     asked.data.read_bytes()

@@ -72,7 +72,7 @@ def read_store(folder: Path) -> PixelStore | None:
         return PixelStore(
             rows=MappedRows(folder / PIXELS, page["shape"], np.uint8, of_pixels),
             miniatures=MappedRows(folder / MINIATURES, (len(names), SIDE_PX, SIDE_PX), np.uint8, of_miniatures),
-            facts=pd.DataFrame(page["facts"] | {"name": names}),
+            facts=pd.DataFrame({column: _quick(said) for column, said in page["facts"].items()} | {"name": names}),
             unreadable=page["unreadable"],
         )
     except OSError as error:
@@ -85,6 +85,11 @@ def read_store(folder: Path) -> PixelStore | None:
         if not isinstance(error.__cause__, OSError):
             raise
         raise _unreadable(folder, error.__cause__) from error
+
+
+def _quick(column: list[Any]) -> list[Any] | np.ndarray:
+    """Numbers as an array, which pandas takes in half the time of a list."""
+    return np.array(column) if column and isinstance(column[0], int | float) else column
 
 
 def _unreadable(folder: Path, error: OSError) -> WorkError:
