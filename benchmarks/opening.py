@@ -4,7 +4,7 @@
 
 The first time images are decoded, measured and stored, in the temporary folder; the loop keeps them in memory. Both
 sides take turns in one process, who begins changing, after the zip was read once and what was written has reached the
-disk.
+disk. They are opened again in a process of its own, timed once modules are imported.
 """
 
 from __future__ import annotations

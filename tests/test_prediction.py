@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -109,7 +111,28 @@ def test_few_large_files_that_have_been_read_wait(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_reason_holds_no_file_in_memory(folder: Path) -> None:
-    reason = prediction._decoded(partial(read_image_file, folder / "07.png"), Echo.preprocessing)
-    assert isinstance(reason, ImageError)
-    assert reason.__traceback__ is None
-    assert reason.__context__ is None
+    for bad in (folder / "07.png", folder / "not there.png"):
+        read = partial(prediction._read, Listed(str(bad), partial(read_image_file, bad)))
+        reason = prediction._decoded(read, Echo.preprocessing)
+        assert isinstance(reason, ImageError)
+        assert reason.__traceback__ is None
+        assert reason.__context__ is None
+
+
+def test_what_could_not_be_read_goes_without_the_garbage_collector() -> None:
+    alive: list[weakref.ref] = []
+
+    def read() -> bytes:
+        content = np.zeros(10)
+        alive.append(weakref.ref(content))
+        raise ImageError("cut short")
+
+    gc.collect()
+    gc.disable()
+    try:
+        listed = (Listed(f"{number}", read) for number in range(80))
+        assert [str(said) for _, said in prediction._decoded_together(listed, Echo.preprocessing)] == ["cut short"] * 80
+        assert len(alive) == 80
+        assert not any(one() is not None for one in alive)
+    finally:
+        gc.enable()

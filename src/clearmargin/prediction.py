@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing
@@ -28,7 +29,7 @@ from clearmargin.trained import BATCH, TrainedContender
 SEPARATOR = " | "
 MOST_FAILURES = 256  # in one portion
 TOGETHER = 4 * BATCH  # images that are decoded before the network takes them
-MOST_HELD_BYTES = 256 << 20  # of files that have been read and wait to be decoded, and of images that are decoded
+MOST_HELD_BYTES = 256 << 20  # of files that wait to be decoded, and one more a core; and of images that are decoded
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,8 @@ def answer_files(contender: TrainedContender, how: Preprocessing, images: Iterab
 def _decoded_together(images: Iterable[Listed], how: Preprocessing) -> Generator[tuple[str, np.ndarray | ImageError]]:
     """Decode a few batches at a time on all cores, in the order given, and the network has all of them afterwards.
 
-    Side by side both take longer: 350 images/s in place of 430 with the plain CNN of `tumor` on two cores. The files of
-    the next batches are read meanwhile.
+    Side by side both take longer: threads of one wait for those of the other. Files in folders are read while the
+    network has the batches before.
     """
     left, most = iter(images), max(BATCH, min(TOGETHER, MOST_HELD_BYTES // math.prod(how.shape)))
     pool = ThreadPoolExecutor(available_cores())
@@ -179,41 +180,60 @@ def _decoded_together(images: Iterable[Listed], how: Preprocessing) -> Generator
             names, ahead = [name for name, _ in ahead], []  # their files go before others are read
             ahead = _read_ahead(pool, left, most)
             yield from zip(names, pixels, strict=True)
+            del pixels  # before others are decoded
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _read_ahead(pool: Executor, images: Iterator[Listed], most: int) -> list[tuple[str, Callable[[], bytes]]]:
-    """Names of the next images, with what gives their files; so much is being read that not too much is held."""
-    taken: list[tuple[str, Callable[[], bytes]]] = []
-    held, enough = [0], MOST_HELD_BYTES
+Read = Callable[[], bytes | ImageError]
 
-    def read(image: Listed) -> bytes | None:
-        if held[0] > enough:
-            return None
-        content = image.read()
-        held[0] += len(content)
+
+def _read_ahead(pool: Executor, images: Iterator[Listed], most: int) -> list[tuple[str, Read]]:
+    """Names of the next images, with what gives their files; so much is being read that not too much is held."""
+    taken: list[tuple[str, Read]] = []
+    lock, held, enough = threading.Lock(), [0], MOST_HELD_BYTES
+
+    def read(image: Listed) -> bytes | ImageError | None:
+        with lock:
+            if held[0] > enough:
+                return None
+        content = _read(image)
+        if not isinstance(content, ImageError):
+            with lock:
+                held[0] += len(content)
         return content
 
-    def given(image: Listed, reading: Future[bytes | None]) -> bytes:
+    def given(image: Listed, reading: Future[bytes | ImageError | None]) -> bytes | ImageError:
         content = reading.result()
-        return image.read() if content is None else content
+        return _read(image) if content is None else content
 
     in_memory = 0
     for image in islice(images, most):
         in_memory += image.held_bytes
-        taken.append((image.name, image.read if image.held_bytes else partial(given, image, pool.submit(read, image))))
+        later = partial(_read, image) if image.held_bytes else partial(given, image, pool.submit(read, image))
+        taken.append((image.name, later))
         if in_memory > MOST_HELD_BYTES:
             break
     return taken
 
 
-def _decoded(read: Callable[[], bytes], how: Preprocessing) -> np.ndarray | ImageError:
+def _read(image: Listed) -> bytes | ImageError:
     try:
-        return prepared_pixels(read(), how)
+        return image.read()
     except ImageError as error:
         reason = str(error)
     return ImageError(reason)  # the one that was raised holds on to the whole file
+
+
+def _decoded(read: Read, how: Preprocessing) -> np.ndarray | ImageError:
+    content = read()
+    if isinstance(content, ImageError):
+        return content
+    try:
+        return prepared_pixels(content, how)
+    except ImageError as error:
+        reason = str(error)
+    return ImageError(reason)
 
 
 def _predict_tables(contender: TrainedContender, how: Columns, paths: Sequence[Path]) -> pd.DataFrame:
