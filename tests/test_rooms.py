@@ -56,7 +56,7 @@ ROOMS = (
     ("image_archive", "image_listing", "prediction", "prediction_file"),
     ("console",),
     ("external",),
-    ("study", "splitting"),
+    ("study", "splitting", "auditing"),
     ("tuning",),
 )
 DOORS = (

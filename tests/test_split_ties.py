@@ -249,6 +249,22 @@ def test_everybody_is_told_of_the_groups_of_the_recipe(cases, monkeypatch, way):
     assert "Too few independent groups" in said["few-groups"]["message"]
 
 
+def test_without_a_study_a_column_ties_as_well(cases, clearmargin):
+    status, told, said = clearmargin("audit", cases / "m.csv", "--quick", "--group-by", "case", "--json")
+    assert status == 0, said
+    few = [finding for finding in json.loads(told)["findings"] if finding["kind"] == "few-groups"]
+    assert few[0]["evidence"]["values"] == {"a": 10, "b": 10}
+    status, told, said = clearmargin("leakage", cases / "m.csv", "--seeds", 1, "--group-by", "case", "--json")
+    assert status == 0, said
+    assert json.loads(told)["groups"] == 20
+    for command in ("audit", "leakage"):
+        status, told, said = clearmargin(command, cases / "m.csv", "--group-by", "hospital")
+        assert (status, told) == (2, "")
+        assert "no column 'hospital' to group by (--group-by): expected patient, case" in said
+        status, _, said = clearmargin(command, cases / "m.csv", "--group-by", "")
+        assert (status, "--group-by" in said, "Traceback" in said) == (2, True, False)
+
+
 def test_white_space_around_a_value_of_a_column_means_nothing(cases):
     frame = pd.read_csv(cases / "m.csv")
     frame["case"] = [f" {case} " if row % 3 else case for row, case in enumerate(frame["case"])]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import clearmargin as cm
-from clearmargin.study import audit_data
+from clearmargin.auditing import audit_data
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 

@@ -21,7 +21,7 @@ from clearmargin.evaluate_command import evaluate
 from clearmargin.export_command import export
 from clearmargin.predict_command import predict
 from clearmargin.serve_command import serve
-from clearmargin.split_command import GroupPatternOption, split
+from clearmargin.split_command import GroupByOption, GroupPatternOption, in_options, split
 from clearmargin.tune_command import tune
 
 if TYPE_CHECKING:
@@ -219,15 +219,16 @@ def audit(
     ] = None,
     target: TargetOption = None,
     group_pattern: GroupPatternOption = None,
+    group_by: GroupByOption = None,
     quick: QuickOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Look for what is wrong with the data. Prints findings; with --out a page that shows them."""
+    from clearmargin.auditing import audit_data
     from clearmargin.outcome import print_audit
-    from clearmargin.study import audit_data
 
-    with stopping(STEPS_KEPT):
-        found = audit_data(data, target=target, group_pattern=group_pattern, out=out, quick=quick)
+    with stopping(STEPS_KEPT), in_options():
+        found = audit_data(data, target=target, group_pattern=group_pattern, group_by=group_by, out=out, quick=quick)
     if as_json:
         print_json(found.as_json())
     else:
@@ -250,13 +251,14 @@ def leakage(
         typer.Option(metavar="N", min=1, max=100, help="How often every image is tested, on each kind of split."),
     ] = 5,
     group_pattern: GroupPatternOption = None,
+    group_by: GroupByOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure what leaks are worth. One simple classifier on given parts, random splits, leak-free splits."""
-    from clearmargin.study import leakage_of_data
+    from clearmargin.auditing import leakage_of_data
 
-    with stopping(STEPS_KEPT):
-        found = leakage_of_data(data, seeds=seeds, group_pattern=group_pattern)
+    with stopping(STEPS_KEPT), in_options():
+        found = leakage_of_data(data, seeds=seeds, group_pattern=group_pattern, group_by=group_by)
     if as_json:
         print_json(found)
         return

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 from clearmargin.interruption import Stopped, stoppable
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+    from clearmargin.records import Progress
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -47,7 +50,7 @@ class ConsoleProgress:
         else:
             self._show_line(what, done, total, note)
 
-    def _show_bar(self, bar: Progress, what: str, done: int, total: int, note: str) -> None:
+    def _show_bar(self, bar: Bar, what: str, done: int, total: int, note: str) -> None:
         if what != self._what or self._task is None:
             self._what = what
             self._task = bar.add_task(what, total=total or None, note=note)
@@ -76,6 +79,11 @@ class ConsoleProgress:
             return ""
         left = passed * (total - done) / (done - before) - (now - grew)
         return f", {_duration(left)} left" if left > 0 else ""
+
+
+def shown_progress(progress: Progress | None) -> AbstractContextManager[Progress]:
+    """What is told of the work: by whoever asked, else on stderr."""
+    return ConsoleProgress() if progress is None else nullcontext(progress)
 
 
 @contextmanager
@@ -107,7 +115,7 @@ def _command(further: tuple[str, ...]) -> str:
     return shlex.join([*called, *words])
 
 
-def _bar() -> Progress:
+def _bar() -> Bar:
     from rich.console import Console
     from rich.progress import (
         BarColumn,

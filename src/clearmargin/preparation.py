@@ -272,3 +272,11 @@ def only(inputs: Inputs, rows: np.ndarray) -> Inputs:
         miniatures=small,
         together=together,
     )
+
+
+def pictures_of(inputs: Inputs, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Images by name; those that could not be decoded are absent."""
+    place = {sample.name: row for row, sample in enumerate(inputs.samples)}
+    there = [name for name in names if name in place]
+    rows = np.array([place[name] for name in there], dtype=np.int64)
+    return dict(zip(there, inputs.rows.read(rows), strict=True))

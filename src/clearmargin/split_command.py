@@ -29,6 +29,10 @@ GroupPatternOption = Annotated[
     str | None,
     typer.Option(metavar="REGEX", help="Where the patient stands in a file's name, such as '(\\d+)_slice'."),
 ]
+GroupByOption = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Column whose equal values stay together; patient by default."),
+]
 
 
 def split(
@@ -42,9 +46,7 @@ def split(
     folds: Annotated[int, typer.Option(metavar="K", help="Cross-validation: every sample is tested once.")] = 0,
     repeats: Annotated[int, typer.Option(metavar="R", min=1, max=1000, help="How often to draw the folds.")] = 1,
     group_pattern: GroupPatternOption = None,
-    group_by: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Column whose equal values stay together; patient by default.")
-    ] = None,
+    group_by: GroupByOption = None,
     near_duplicates: Annotated[str, typer.Option(metavar="together|drop", help="What to do with copies.")] = "together",
     use_given: Annotated[bool, typer.Option("--use-given", help="Keep the parts that the data have.")] = False,
     accept_leaks: Annotated[bool, typer.Option("--accept-leaks", help="Of given parts: allow that they leak.")] = False,
@@ -71,12 +73,12 @@ def split(
     settings |= {"fractions": _numbers(fractions)} if fractions is not None else {}
     settings |= {"group_by": group_by} if group_by is not None else {}
     settings |= {"file": str(check)} if check is not None else {}
-    with _in_options():
+    with in_options():
         asked, described = _checked(data, settings, target, group_pattern)
     written = out if out is not None or check is not None else Path("split.csv")
     if written is not None:
         check_split_output(written, data)
-    with stopping(STEPS_KEPT), _in_options(), ConsoleProgress() as progress:
+    with stopping(STEPS_KEPT), in_options(), ConsoleProgress() as progress:
         made = divide_data(described, asked, seed=seed, repeats=repeats, progress=progress)
     if written is not None:
         write_splits(written, made.splits)
@@ -118,7 +120,7 @@ _SETTING = re.compile(
 
 
 @contextmanager
-def _in_options() -> Iterator[None]:
+def in_options() -> Iterator[None]:
     """Say what is wrong in the words of the command, and not of a recipe, which nobody here has written."""
     try:
         yield

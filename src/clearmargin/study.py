@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,14 +13,14 @@ import numpy as np
 from clearmargin.audit import Audit
 from clearmargin.audit.division import division_findings
 from clearmargin.cache import cache_limit, trim_cache
-from clearmargin.claim import check_apart, check_audit_folder, check_claim, sole_writer
-from clearmargin.console import ConsoleProgress
-from clearmargin.errors import NotImagesError, RunFolderError, UsageError
-from clearmargin.files import atomic_path, is_sealed, json_bytes, remove, sealed, sweep, write_json, write_text
+from clearmargin.claim import check_apart, check_claim, sole_writer
+from clearmargin.console import shown_progress
+from clearmargin.errors import NotImagesError, RunFolderError
+from clearmargin.files import is_sealed, remove, sealed, sweep, write_json, write_text
 from clearmargin.journal import Journal
 from clearmargin.pixels import open_pixels
-from clearmargin.preparation import audit_inputs, divide, named, own_column, read_inputs, tied
-from clearmargin.recipe import Data, Recipe, dump_recipe, load_recipe, slug
+from clearmargin.preparation import audit_inputs, divide, named, own_column, pictures_of, read_inputs, tied
+from clearmargin.recipe import Recipe, dump_recipe, load_recipe, slug
 from clearmargin.records import Inputs, Preprocessing, Progress, Source, Split
 from clearmargin.runs import Run, is_finished, open_run, read_json, stored_decisions
 from clearmargin.sources import Table
@@ -77,95 +75,6 @@ def run(
         finished = Study(settings, folder, resume, shown).run()
     trim_cache(limit)
     return finished
-
-
-def audit_data(
-    data: str | Path,
-    *,
-    target: str | None = None,
-    group_pattern: str | None = None,
-    out: Path | None = None,
-    quick: bool = False,
-    progress: Progress | None = None,
-) -> Audit:
-    """Audit data without training on them; decodes images at the default size (smaller ones at theirs).
-
-    Parameters
-    ----------
-    target
-        The data are a table, and this column is what would be learned.
-    group_pattern
-        Finds the patients in the names of images.
-    out
-        Folder to write ``audit.json`` and ``audit.html`` into: new, empty, or that of an earlier audit.
-    quick
-        Leave out the search for wrong labels, which takes features of every image.
-
-    Raises
-    ------
-    ClearmarginError
-        `UsageError` when the data or ``out`` can't be used, `WorkError` when the files can't be written.
-    """
-    if target is not None and group_pattern is not None:
-        raise UsageError("A group pattern is for images, and a target makes the data a table: leave one out.")
-    if out is not None:
-        check_audit_folder(out)
-        check_apart(out, named(data))
-    with shown_progress(progress) as shown:
-        inputs, source = read_inputs(_data(data, target, group_pattern), shown, no_larger=True)
-        found = audit_inputs(inputs, source, suspects=not quick, progress=shown)
-        if out is not None:
-            shown("Writing the audit page", 0, 0, "")
-            _write_audit(out, found, named(data), inputs)
-    return found
-
-
-def _write_audit(out: Path, found: Audit, data: str, inputs: Inputs) -> None:
-    from clearmargin.environment import describe_environment
-    from clearmargin.report import write_audit_page
-
-    # the JSON comes into its place only once the page is in its own: when the disk is full, both stay what they were
-    with sole_writer(out), atomic_path(out / "audit.json") as waiting:
-        content = json_bytes(found.as_json())
-        waiting.write_bytes(content)
-        images = isinstance(inputs.preprocessing, Preprocessing)
-        pictures = (lambda names: _pictures(inputs, names)) if images else None
-        version = describe_environment()["clearmargin"]
-        write_audit_page(out, Path(data).name or data, version, pictures, json.loads(content))
-
-
-def leakage_of_data(
-    data: str | Path, *, seeds: int = 5, group_pattern: str | None = None, progress: Progress | None = None
-) -> dict[str, Any]:
-    """What leaks are worth in a set of images, as `leakage.leakage` measures it with the seeds from 0 on.
-
-    Raises
-    ------
-    ClearmarginError
-        `UsageError` when the data can't be used, or are rows of a table.
-    """
-    from clearmargin.leakage import leakage
-
-    with shown_progress(progress) as shown:
-        try:
-            inputs, source = read_inputs(_data(data, None, group_pattern), shown, no_larger=True)
-        except NotImagesError as error:
-            raise NotImagesError(
-                f"The price of leakage is measured on images with class names, and {str(data)!r} holds none. Of a "
-                "table of numbers, `clearmargin audit DATA --target COLUMN` counts the rows that are copies."
-            ) from error
-        found = audit_inputs(inputs, source, progress=shown)
-        return leakage(inputs, found.copies, found.units, seeds=range(seeds), progress=shown)
-
-
-def _data(data: str | Path, target: str | None, group_pattern: str | None) -> Data:
-    """Data outside a recipe; a name that can't be is left to those who open it, and say so in words."""
-    return Data.model_construct(source=named(data), target=target, group_pattern=group_pattern)
-
-
-def shown_progress(progress: Progress | None) -> AbstractContextManager[Progress]:
-    """What is told of the work: by whoever asked, else on stderr."""
-    return ConsoleProgress() if progress is None else nullcontext(progress)
 
 
 @dataclass
@@ -390,7 +299,7 @@ class Study:
         self.progress("Writing the report", 0, 0, "")
         journal.save(finished=True)
         language = self.recipe.report.language
-        write_report(self.folder, lambda names: _pictures(found, names), language)
+        write_report(self.folder, lambda names: pictures_of(found, names), language)
 
 
 def views_of(source: Source | Table, progress: Progress) -> Views:
@@ -422,11 +331,3 @@ def _stored_figures(path: Path) -> Any:
         return None
     stored = read_json(path)
     return stored if isinstance(stored, dict) and is_sealed(stored) else None
-
-
-def _pictures(inputs: Inputs, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Images by name; those that could not be decoded are absent."""
-    place = {sample.name: row for row, sample in enumerate(inputs.samples)}
-    there = [name for name in names if name in place]
-    rows = np.array([place[name] for name in there], dtype=np.int64)
-    return dict(zip(there, inputs.rows.read(rows), strict=True))

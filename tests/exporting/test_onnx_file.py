@@ -206,6 +206,7 @@ def test_real_pictures_are_answered_alike(untrained, shared_data, tmp_path):
     contender = untrained(96, layers=[{"conv": 8, "activation": "relu"}, {"pool": "max"}, {"pool": "global_average"}])
     with zipfile.ZipFile(shared_data / "brain-mri-yes-no.zip") as archive:
         names = [name for name in archive.namelist() if name.lower().endswith((".jpg", ".jpeg", ".png"))][:12]
+        assert len(names) == 12
         for place, name in enumerate(names):
             (tmp_path / f"{place:02d}{Path(name).suffix}").write_bytes(archive.read(name))
     file = exported(contender, "image")

@@ -12,6 +12,7 @@ from typing import Any
 
 from clearmargin.cache import cache_limit, trim_cache
 from clearmargin.claim import TUNING, check_apart, check_search_folder
+from clearmargin.console import shown_progress
 from clearmargin.errors import RunFolderError, UsageError
 from clearmargin.files import is_sealed, sealed, write_json
 from clearmargin.judgement import check_asked
@@ -22,7 +23,7 @@ from clearmargin.records import Progress, Source
 from clearmargin.runs import Run, is_finished, open_run, read_json
 from clearmargin.sources import Table
 from clearmargin.split import MOST_FOLDS, inner_folds
-from clearmargin.study import Study, shown_progress, views_of
+from clearmargin.study import Study, views_of
 from clearmargin.task import Classification, task_of
 from clearmargin.tuning.attempt import Ground
 from clearmargin.tuning.importance import importance
