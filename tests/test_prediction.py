@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from clearmargin import image_listing, prediction
-from clearmargin.errors import ImageError
+from clearmargin.errors import ImageError, SourceError
 from clearmargin.image_listing import Listed
 from clearmargin.prediction import predict_files
 from clearmargin.records import Preprocessing
@@ -89,25 +89,89 @@ def test_files_are_not_read_ahead_beyond_what_may_be_held(folder: Path, monkeypa
     assert some.failures == whole.failures
 
 
+class Content(bytes):
+    """The bytes of a file, of which it is known how many are held."""
+
+    held = 0
+
+    def __new__(cls, number: int) -> Content:
+        made = super().__new__(cls, number)
+        cls.held += 1
+        return made
+
+    def __del__(self) -> None:
+        type(self).held -= 1
+
+
 def test_few_large_files_that_have_been_read_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prediction, "MOST_HELD_BYTES", 1000)
-    release, held, most = threading.Event(), [0], [0]
+    most = 0
 
     def listed() -> Iterator[Listed]:
+        nonlocal most
         for number in range(40):
-            held[0] += 300
-            most[0] = max(most[0], held[0])
-            yield Listed(f"{number}", read, 300)
+            content = Content(300)
+            most = max(most, Content.held)
+            yield Listed(f"{number}", partial(bytes.__getitem__, content, slice(0, 1)), 300)
+            del content
 
-    def read() -> bytes:
-        release.wait(5)
-        held[0] -= 300
-        return b""
-
-    threading.Timer(0.2, release.set).start()
     said = list(prediction._decoded_together(listed(), Echo.preprocessing))
     assert [name for name, _ in said] == [f"{number}" for number in range(40)]
-    assert most[0] <= 1000 + 300  # those that wait, and the next
+    assert Content.held == 0
+    assert most <= 4 + 1  # the fourth is beyond what may be held; and the next, while the one before is still named
+
+
+def test_few_images_are_held_and_files_go_as_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref] = []
+    most_images, most_files, lock = 0, 0, threading.Lock()
+
+    def decode(content: bytes, how: Preprocessing) -> np.ndarray:
+        nonlocal most_images, most_files
+        with lock:
+            pixels = np.zeros(how.shape, np.uint8)
+            made.append(weakref.ref(pixels))
+            most_images = max(most_images, sum(one() is not None for one in made))
+            most_files = max(most_files, Content.held)
+            return pixels
+
+    monkeypatch.setattr(prediction, "prepared_pixels", decode)
+    monkeypatch.setattr(prediction, "TOGETHER", 8)
+    listed = (Listed(f"{number}", partial(Content, 10)) for number in range(80))
+    for _ in prediction._decoded_together(listed, Echo.preprocessing):
+        pass
+    assert 8 <= most_images <= 8 + 1  # a portion, and the one that is looked at
+    assert 8 <= most_files <= 8 + 1
+    assert Content.held == 0
+
+
+def test_a_file_that_is_too_large_for_the_memory_has_a_reason() -> None:
+    def read() -> bytes:
+        raise MemoryError
+
+    said = list(prediction._decoded_together([Listed("a", read)], Echo.preprocessing))
+    assert [(name, str(reason)) for name, reason in said] == [("a", "there was too little memory to read it")]
+
+
+def test_a_path_that_is_given_twice_may_fail_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, times = image_listing.read_image_file, [0]
+
+    def read(path: Path) -> bytes:
+        times[0] += path.name == "01.png"
+        if path.name == "01.png" and times[0] == 1:
+            raise ImageError("away")
+        return original(path)
+
+    monkeypatch.setattr(image_listing, "read_image_file", read)
+    said = predict_files(Echo(), [folder / "01.png", folder / "01.png", folder / "02.png"])
+    assert [Path(name).name for name in said.table["image"]] == ["01.png", "02.png"]
+    assert list(said.failures.values()) == ["away"]
+
+
+def test_other_images_than_were_counted_are_no_result(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = prediction.images
+    monkeypatch.setattr(prediction, "images", lambda places: list(original(places))[:-1])
+    with pytest.raises(SourceError, match="50 images were counted, and 49 were there"):
+        predict_files(Echo(), [folder])
 
 
 def test_a_reason_holds_no_file_in_memory(folder: Path) -> None:
@@ -134,5 +198,12 @@ def test_what_could_not_be_read_goes_without_the_garbage_collector() -> None:
         assert [str(said) for _, said in prediction._decoded_together(listed, Echo.preprocessing)] == ["cut short"] * 80
         assert len(alive) == 80
         assert not any(one() is not None for one in alive)
+        known = ImageError("of an archive")
+        gone = weakref.ref(known)
+        given = [Listed("a", partial(image_listing._given, known))]
+        del known
+        assert [str(said) for _, said in prediction._decoded_together(given, Echo.preprocessing)] == ["of an archive"]
+        del given
+        assert gone() is None
     finally:
         gc.enable()

@@ -10,6 +10,8 @@ import sys
 import tarfile
 import time
 import zipfile
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,8 @@ from PIL import Image
 from clearmargin import prediction_file
 from clearmargin.errors import DiskError, RunFolderError, SourceError, UsageError
 from clearmargin.files import read_table, rows_text, table_text
-from clearmargin.image_listing import count_images, image_names, images
+from clearmargin.image_archive import ImageArchive
+from clearmargin.image_listing import Listed, count_images, image_names, images
 from clearmargin.prediction_file import Summary, predict_into
 from clearmargin.records import Preprocessing
 
@@ -284,6 +287,37 @@ def test_what_fails_while_an_image_is_read_is_not_said_of_the_file(
         write(folder, tmp_path / "p.csv")
 
 
+def test_what_was_listed_before_a_folder_went_has_its_rows(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = write(folder, tmp_path / "whole.csv")
+
+    def interrupted(places: Sequence[Path | ImageArchive], first: int = 0) -> Iterator[Listed]:
+        yield from islice(images(places, first), 45)
+        raise SourceError("The folder can't be read.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(prediction_file, "images", interrupted)
+        with pytest.raises(SourceError, match="The folder can't be read"):
+            write(folder, tmp_path / "p.csv")
+    assert len(read_table(tmp_path / "p.csv", text=("image", "failed"))) == 45
+    assert not json.loads((tmp_path / "p.csv.json").read_text())["finished"]
+    assert write(folder, tmp_path / "p.csv", resume=True) == whole
+    assert (tmp_path / "p.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_with_other_images_than_were_counted_it_is_not_finished(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fewer(places: Sequence[Path | ImageArchive], first: int = 0) -> Iterator[Listed]:
+        return (listed for listed in images(places, first) if not listed.name.endswith("x.png"))
+
+    monkeypatch.setattr(prediction_file, "images", fewer)
+    with pytest.raises(SourceError, match="67 images were counted, and 66 were there"):
+        write(folder, tmp_path / "p.csv")
+    assert not json.loads((tmp_path / "p.csv.json").read_text())["finished"]
+
+
 def test_links_that_lead_nowhere_have_a_row_that_says_so(tmp_path: Path) -> None:
     place = tmp_path / "images"
     place.mkdir()
@@ -315,7 +349,7 @@ import test_prediction_file as t
 slow = t.Echo()
 judged = slow.judged
 slow.judged = lambda pixels: time.sleep(0.05 * bool(pixels)) or judged(pixels)
-t.prediction_file.SECONDS_BETWEEN_WRITES = 0.0
+t.prediction_file.SECONDS_BETWEEN_SYNCS = 0.0
 t.predict_into(slow, [Path({folder!r})], Path({out!r}), resume=True, progress=lambda *_: None)
 """
 

@@ -79,11 +79,12 @@ def images(paths: Sequence[Path | ImageArchive], first: int = 0) -> Iterator[Lis
     MissingExtraError
         When there are DICOM files, and the libraries to read them are not there.
     """
+    last = _LastFile()
     for place in paths:
         path, archive = _listed(place)
         if archive is None:
             passed = 0
-            for listed in _outside_archives(path):
+            for listed in _outside_archives(path, last):
                 passed += 1
                 if passed > first:
                     yield listed
@@ -99,11 +100,13 @@ def image_names(paths: Sequence[Path | ImageArchive]) -> Iterator[str]:
     """What the images are called that `images` lists; raises what that does."""
     for place in paths:
         path, archive = _listed(place)
-        yield from (listed.name for listed in _outside_archives(path)) if archive is None else archive.names()
+        if archive is None:
+            yield from (listed.name for listed in _outside_archives(path, _LastFile()))
+        else:
+            yield from archive.names()
 
 
-def _outside_archives(path: Path) -> Iterator[Listed]:
-    last = _LastFile()
+def _outside_archives(path: Path, last: _LastFile) -> Iterator[Listed]:
     for file in _below(path):
         place = Path(file.name)
         if file.failure:
@@ -147,7 +150,7 @@ def count_images(paths: Sequence[Path | ImageArchive]) -> Counted:
 
 
 class _LastFile:
-    """The file of several frames that was read last: it is read once for all of them, and only one is held."""
+    """The file of several frames that was read last: only one is held, and one after the other is read once for all."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -181,8 +184,8 @@ def _opened(path: Path) -> DicomFile | str:
 
 
 def _given(content: bytes | ImageError) -> bytes:
-    if isinstance(content, ImageError):
-        raise content
+    if isinstance(content, ImageError):  # raised itself, it would hold on to this frame, and that to it
+        raise ImageError(str(content), transient=content.transient)
     return content
 
 
@@ -254,4 +257,4 @@ def _recognised(path: Path) -> Iterator[_File]:
 def _found(path: Path, entry: DicomEntry | None) -> _File:
     if entry is None:
         return _File(str(path))
-    return _File(str(path), entry.frames, "its header can't be read: run again" if entry.unread else "")
+    return _File(str(path), entry.frames, "its header can't be read at the moment" if entry.unread else "")

@@ -18,7 +18,7 @@ import pandas as pd
 
 from clearmargin.cores import available_cores
 from clearmargin.decoding import prepared_pixels
-from clearmargin.errors import ImageError
+from clearmargin.errors import ImageError, SourceError
 from clearmargin.files import table_text
 from clearmargin.image_listing import Listed, count_images, images, opened
 from clearmargin.records import Columns, Preprocessing, Progress
@@ -29,7 +29,7 @@ from clearmargin.trained import BATCH, TrainedContender
 SEPARATOR = " | "
 MOST_FAILURES = 256  # in one portion
 TOGETHER = 4 * BATCH  # images that are decoded before the network takes them
-MOST_HELD_BYTES = 256 << 20  # of files that wait to be decoded, and one more a core; and of images that are decoded
+MOST_HELD_BYTES = 256 << 20  # of files that wait to be decoded, but for two a core; and of images that are decoded
 
 
 @dataclass(frozen=True)
@@ -95,15 +95,20 @@ class Answers:
     files
         Their paths as given.
     failures
-        Reasons by path, of those that could not be decoded.
+        Reasons by place among the files, of those that could not be decoded.
     probabilities, distances
         Of the others, as `TrainedContender.judged` returns them.
     """
 
     files: tuple[str, ...]
-    failures: dict[str, str]
+    failures: dict[int, str]
     probabilities: np.ndarray
     distances: np.ndarray
+
+    @property
+    def predicted(self) -> list[str]:
+        """The files that could be decoded."""
+        return [path for place, path in enumerate(self.files) if place not in self.failures]
 
 
 def predict_files(
@@ -114,7 +119,8 @@ def predict_files(
     Raises
     ------
     SourceError
-        When a path does not exist, or there is no image in what was given; or a table lacks what the model needs.
+        When a path does not exist, there is no image in what was given, or it changed while it was read; or a table
+        lacks what the model needs.
     """
     how = contender.preprocessing
     if isinstance(how, Columns):
@@ -126,11 +132,12 @@ def predict_files(
         said.append(answers)
         done += len(answers.files)
         progress("Predicting", done, counted.images, "")
+    require_all(counted.images, done)
     probabilities, distances = (
         np.concatenate([getattr(answers, key) for answers in said]) for key in ("probabilities", "distances")
     )
-    failures = {path: reason for answers in said for path, reason in answers.failures.items()}
-    names = [path for answers in said for path in answers.files if path not in answers.failures]
+    failures = {answers.files[place]: reason for answers in said for place, reason in answers.failures.items()}
+    names = [path for answers in said for path in answers.predicted]
     return FilePredictions(
         contender.name,
         contender.table(names, probabilities, distances),
@@ -140,8 +147,23 @@ def predict_files(
     )
 
 
+def require_all(counted: int, there: int) -> None:
+    """Refuse to be done with other images than were counted.
+
+    Raises
+    ------
+    SourceError
+        When there were more or fewer.
+    """
+    if there != counted:
+        raise SourceError(
+            f"The data changed while they were read: {counted:,} images were counted, and {there:,} were there. Leave "
+            "them alone and predict them again, with --out under another name."
+        )
+
+
 def answer_files(contender: TrainedContender, how: Preprocessing, images: Iterable[Listed]) -> Generator[Answers]:
-    """Answers for images, a batch at a time; files that follow are read meanwhile.
+    """Answers for images, a batch at a time; the files of the next in folders are read meanwhile.
 
     Memory does not grow with the number of images.
     """
@@ -149,15 +171,15 @@ def answer_files(contender: TrainedContender, how: Preprocessing, images: Iterab
 
     reuse_freed_memory()
     names: list[str] = []
-    failures: dict[str, str] = {}
+    failures: dict[int, str] = {}
     waiting: list[np.ndarray] = []
     with closing(_decoded_together(images, how)) as decoded:
         for name, pixels in decoded:
-            names.append(name)
             if isinstance(pixels, ImageError):
-                failures[name] = str(pixels)
+                failures[len(names)] = str(pixels)
             else:
                 waiting.append(pixels)
+            names.append(name)
             if len(waiting) == BATCH or len(failures) == MOST_FAILURES:
                 yield Answers(tuple(names), failures, *contender.judged(waiting))
                 names, failures, waiting = [], {}, []
@@ -176,8 +198,9 @@ def _decoded_together(images: Iterable[Listed], how: Preprocessing) -> Generator
     try:
         ahead = _read_ahead(pool, left, most)
         while ahead:
-            pixels = list(pool.map(partial(_decoded, how=how), (read for _, read in ahead)))
-            names, ahead = [name for name, _ in ahead], []  # their files go before others are read
+            names, reads = [name for name, _ in ahead], (read for _, read in ahead)
+            del ahead  # each file goes when it has been decoded
+            pixels = list(pool.map(partial(_decoded, how=how), reads))
             ahead = _read_ahead(pool, left, most)
             yield from zip(names, pixels, strict=True)
             del pixels  # before others are decoded
@@ -189,18 +212,22 @@ Read = Callable[[], bytes | ImageError]
 
 
 def _read_ahead(pool: Executor, images: Iterator[Listed], most: int) -> list[tuple[str, Read]]:
-    """Names of the next images, with what gives their files; so much is being read that not too much is held."""
+    """Names of the next images, with what gives their files: read by now, or, when too much is held, when asked."""
     taken: list[tuple[str, Read]] = []
-    lock, held, enough = threading.Lock(), [0], MOST_HELD_BYTES
+    lock, held, enough = threading.Lock(), 0, MOST_HELD_BYTES
+
+    def hold(size: int) -> None:
+        nonlocal held
+        with lock:
+            held += size
 
     def read(image: Listed) -> bytes | ImageError | None:
         with lock:
-            if held[0] > enough:
+            if held > enough:
                 return None
         content = _read(image)
         if not isinstance(content, ImageError):
-            with lock:
-                held[0] += len(content)
+            hold(len(content))
         return content
 
     def given(image: Listed, reading: Future[bytes | ImageError | None]) -> bytes | ImageError:
@@ -210,9 +237,10 @@ def _read_ahead(pool: Executor, images: Iterator[Listed], most: int) -> list[tup
     in_memory = 0
     for image in islice(images, most):
         in_memory += image.held_bytes
+        hold(image.held_bytes)
         later = partial(_read, image) if image.held_bytes else partial(given, image, pool.submit(read, image))
         taken.append((image.name, later))
-        if in_memory > MOST_HELD_BYTES:
+        if in_memory > enough:
             break
     return taken
 
@@ -222,7 +250,9 @@ def _read(image: Listed) -> bytes | ImageError:
         return image.read()
     except ImageError as error:
         reason = str(error)
-    return ImageError(reason)  # the one that was raised holds on to the whole file
+    except MemoryError:
+        reason = "there was too little memory to read it"
+    return ImageError(reason)  # the one that was raised holds on to frames, and they to what was read
 
 
 def _decoded(read: Read, how: Preprocessing) -> np.ndarray | ImageError:

@@ -19,19 +19,18 @@ from typing import BinaryIO
 
 import pandas as pd
 
-from clearmargin.errors import DiskError, RunFolderError, UsageError
+from clearmargin.errors import ClearmarginError, DiskError, RunFolderError, UsageError
 from clearmargin.evaluation.decision import Decision
 from clearmargin.files import rows_text, table_text, write_json
 from clearmargin.image_archive import ImageArchive
-from clearmargin.image_listing import count_images, image_names, images, opened
+from clearmargin.image_listing import Listed, count_images, image_names, images, opened
 from clearmargin.locks import FileLock, Timeout, let_go
-from clearmargin.prediction import SEPARATOR, Answers, answer_files
+from clearmargin.prediction import SEPARATOR, Answers, answer_files, require_all
 from clearmargin.records import Columns, Preprocessing, Progress
 from clearmargin.trained import TrainedContender
 
 FAILED = "failed"  # the last column: why an image could not be read
-SECONDS_BETWEEN_WRITES = 1.0
-ROWS_BETWEEN_WRITES = 256
+SECONDS_BETWEEN_SYNCS = 1.0
 LONGEST_ROW = 10_000_000
 _ENCODING = ("utf-8", "surrogatepass")
 
@@ -102,6 +101,8 @@ def predict_into(
         when the model takes tables.
     RunFolderError
         When another process writes there.
+    SourceError
+        When the data can't be listed, or change while they are read; all that was read before has its row.
     DiskError
         When it can't be written: what is in it stays whole, and may be gone on with.
     """
@@ -156,6 +157,7 @@ class _Work:
                 with self._kept():
                     file.write(table_text(pd.DataFrame([], columns=headings)).encode(*_ENCODING))
             self._go_on(file, headings)
+        require_all(self.total, self.summary.images)
         self._tell(finished=True)
         return self.summary
 
@@ -187,38 +189,37 @@ class _Work:
             ) from error
 
     def _go_on(self, file: BinaryIO, headings: Sequence[str]) -> None:
-        left = images(self.places, self.summary.images)
-        waiting: list[Answers] = []
-        written = time.monotonic()
+        failed: list[ClearmarginError] = []
+        left = _until_failure(images(self.places, self.summary.images), failed)
+        synced = time.monotonic()
         for answers in answer_files(self.contender, self.how, left):
-            waiting.append(answers)
-            rows = sum(len(one.files) for one in waiting)
-            self.progress("Predicting", self.summary.images + rows, self.total, "")
-            if rows >= ROWS_BETWEEN_WRITES or time.monotonic() - written >= SECONDS_BETWEEN_WRITES:
-                self._append(file, waiting, headings)
-                waiting, written = [], time.monotonic()
-        self._append(file, waiting, headings)
-
-    def _append(self, file: BinaryIO, waiting: Sequence[Answers], headings: Sequence[str]) -> None:
-        """Write whole rows; they are the system's before the next are computed, so that a kill loses none of them."""
+            with self._kept():
+                self._append(file, answers, headings)
+                if time.monotonic() - synced >= SECONDS_BETWEEN_SYNCS:
+                    os.fsync(file.fileno())
+                    synced = time.monotonic()
+            self.progress("Predicting", self.summary.images, self.total, "")
         with self._kept():
-            for answers in waiting:
-                rows = list(self._rows(answers, len(headings)))
-                for row in rows:
-                    self.summary.add(row, headings)
-                file.write(rows_text(rows).encode(*_ENCODING))
-            file.flush()
             os.fsync(file.fileno())
+        if failed:
+            raise failed[0]
+
+    def _append(self, file: BinaryIO, answers: Answers, headings: Sequence[str]) -> None:
+        """Write whole rows; they are the system's before the next are computed, so that a kill loses none of them."""
+        rows = list(self._rows(answers, len(headings)))
+        for row in rows:
+            self.summary.add(row, headings)
+        file.write(rows_text(rows).encode(*_ENCODING))
+        file.flush()
 
     def _rows(self, answers: Answers, width: int) -> Iterator[Sequence[object]]:
-        names = [path for path in answers.files if path not in answers.failures]
-        table = self.contender.table(names, answers.probabilities, answers.distances)
+        table = self.contender.table(answers.predicted, answers.probabilities, answers.distances)
         said = table.itertuples(index=False, name=None)
-        for path in answers.files:
-            if path in answers.failures:
+        for place, path in enumerate(answers.files):
+            if place in answers.failures:
                 empty = [float("nan")] * len(self.contender.classes)
                 rest = [""] * (width - 3 - len(empty))
-                yield (path, "", *empty, *rest, answers.failures[path])
+                yield (path, "", *empty, *rest, answers.failures[place])
             else:
                 yield (*(SEPARATOR.join(cell) if isinstance(cell, tuple) else cell for cell in next(said)), "")
 
@@ -275,6 +276,14 @@ class _Work:
     def _tell(self, *, finished: bool) -> None:
         told = {**self._model(), "finished": finished, "summary": asdict(self.summary)}
         write_json(self._beside, {"format": 1, **told})
+
+
+def _until_failure(listed: Iterator[Listed], failed: list[ClearmarginError]) -> Iterator[Listed]:
+    """The same as far as it goes; what ended it early is kept for when all before it is done."""
+    try:
+        yield from listed
+    except ClearmarginError as error:
+        failed.append(error)
 
 
 def _read_back(row: Sequence[object]) -> list[str]:

@@ -312,8 +312,8 @@ def read_image_file(path: Path) -> bytes:
             content = read_image(file)
     except OSError as error:
         raise ImageError(error.strerror or str(error)) from error
-    if isinstance(content, ImageError):
-        raise content
+    if isinstance(content, ImageError):  # raised itself, it would hold on to this frame, and that to it
+        raise ImageError(str(content), transient=content.transient)
     return content
 
 
