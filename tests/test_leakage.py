@@ -182,7 +182,7 @@ def test_what_comes_from_patients_is_not_put_down_to_copies() -> None:
     assert found["difference"]["low"] > 0
     assert found["difference"]["from_copies"] is None
     assert found["difference"]["from_patients"]["value"] == found["difference"]["value"]
-    assert "other images of the same patient" in found["sentences"][1]
+    assert "other images of the same patient or group" in found["sentences"][1]
     assert set(splits(found)) == {"random", "leak-free"}
 
 

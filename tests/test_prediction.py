@@ -148,8 +148,20 @@ def test_a_file_that_is_too_large_for_the_memory_has_a_reason() -> None:
     def read() -> bytes:
         raise MemoryError
 
-    said = list(prediction._decoded_together([Listed("a", read)], Echo.preprocessing))
-    assert [(name, str(reason)) for name, reason in said] == [("a", "there was too little memory to read it")]
+    times = 0
+
+    def at_last() -> bytes:
+        nonlocal times
+        times += 1
+        if times == 1:
+            raise MemoryError
+        raise ImageError("read")
+
+    said = list(prediction._decoded_together([Listed("a", read), Listed("b", at_last)], Echo.preprocessing))
+    assert {name: str(reason) for name, reason in said} == {
+        "a": "there was too little memory to read it",
+        "b": "read",  # when its turn came, others were gone
+    }
 
 
 def test_a_path_that_is_given_twice_may_fail_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +182,7 @@ def test_a_path_that_is_given_twice_may_fail_once(folder: Path, monkeypatch: pyt
 def test_other_images_than_were_counted_are_no_result(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = prediction.images
     monkeypatch.setattr(prediction, "images", lambda places: list(original(places))[:-1])
-    with pytest.raises(SourceError, match="50 images were counted, and 49 were there"):
+    with pytest.raises(SourceError, match="50 images were counted, and then 49 were there"):
         predict_files(Echo(), [folder])
 
 

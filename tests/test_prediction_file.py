@@ -23,7 +23,7 @@ from clearmargin import prediction_file
 from clearmargin.errors import DiskError, RunFolderError, SourceError, UsageError
 from clearmargin.files import read_table, rows_text, table_text
 from clearmargin.image_archive import ImageArchive
-from clearmargin.image_listing import Listed, count_images, image_names, images
+from clearmargin.image_listing import Counted, Listed, count_images, image_names, images
 from clearmargin.prediction_file import Summary, predict_into
 from clearmargin.records import Preprocessing
 
@@ -301,7 +301,8 @@ def test_what_was_listed_before_a_folder_went_has_its_rows(
         with pytest.raises(SourceError, match="The folder can't be read"):
             write(folder, tmp_path / "p.csv")
     assert len(read_table(tmp_path / "p.csv", text=("image", "failed"))) == 45
-    assert not json.loads((tmp_path / "p.csv.json").read_text())["finished"]
+    told = json.loads((tmp_path / "p.csv.json").read_text())
+    assert (told["finished"], told["summary"]["images"]) == (False, 45)
     assert write(folder, tmp_path / "p.csv", resume=True) == whole
     assert (tmp_path / "p.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
@@ -312,10 +313,30 @@ def test_with_other_images_than_were_counted_it_is_not_finished(
     def fewer(places: Sequence[Path | ImageArchive], first: int = 0) -> Iterator[Listed]:
         return (listed for listed in images(places, first) if not listed.name.endswith("x.png"))
 
-    monkeypatch.setattr(prediction_file, "images", fewer)
-    with pytest.raises(SourceError, match="67 images were counted, and 66 were there"):
-        write(folder, tmp_path / "p.csv")
-    assert not json.loads((tmp_path / "p.csv.json").read_text())["finished"]
+    with monkeypatch.context() as patched:
+        patched.setattr(prediction_file, "images", fewer)
+        with pytest.raises(SourceError, match=r"67 images were counted, and then 66 were there.*with --resume"):
+            write(folder, tmp_path / "p.csv")
+    told = json.loads((tmp_path / "p.csv.json").read_text())
+    assert (told["finished"], told["summary"]["images"]) == (False, 66)
+    with pytest.raises(UsageError, match="can't be gone on with"):  # the one that is missing was not the last
+        write(folder, tmp_path / "p.csv", resume=True)
+
+
+def test_images_that_came_meanwhile_are_gone_on_with(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counted(places: Sequence[Path | ImageArchive]) -> Counted:
+        found = count_images(places)
+        Image.new("L", (10, 10), 30).save(folder / "zz.png")
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(prediction_file, "count_images", counted)
+        with pytest.raises(SourceError, match="67 images were counted, and then 68 were there"):
+            write(folder, tmp_path / "p.csv")
+    assert write(folder, tmp_path / "p.csv", resume=True).images == 68
+    assert json.loads((tmp_path / "p.csv.json").read_text())["finished"]
 
 
 def test_links_that_lead_nowhere_have_a_row_that_says_so(tmp_path: Path) -> None:

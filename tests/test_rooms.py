@@ -174,7 +174,9 @@ def test_predicting_loads_no_statistics():
     assert not slow, f"`clearmargin predict` would wait for {slow}: write scipy.stats.f, and `import scipy`"
 
 
-@pytest.mark.parametrize("room", ["sources", "pixels", "split", "audit", "features", "evaluation", "leakage", "study"])
+@pytest.mark.parametrize(
+    "room", ["sources", "pixels", "split", "audit", "features", "evaluation", "leakage", "study", "auditing"]
+)
 def test_rooms_before_the_networks_do_without_torch(room):
     code = f"import sys, clearmargin.{room}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -344,7 +344,7 @@ def test_patients_are_found_by_a_pattern_and_stay_whole(patients: Path, clearmar
     out = patients.parent / "who.csv"
     status, told, _ = clearmargin("split", patients, "--out", out, "--fractions", "0.5,0.25,0.25")
     assert status == 0
-    assert "image-level split: optimistic if related images, as of one patient, are in both parts" in told
+    assert "image-level split: optimistic if related images (of one patient) are in both parts" in told
     out.unlink()
     status, told, _ = clearmargin(
         "split", patients, "--out", out, "--fractions", "0.5,0.25,0.25", "--group-pattern", r"(\w\d+)_slice"

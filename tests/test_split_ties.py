@@ -249,7 +249,7 @@ def test_everybody_is_told_of_the_groups_of_the_recipe(cases, monkeypatch, way):
     assert "Too few independent groups" in said["few-groups"]["message"]
 
 
-def test_without_a_study_a_column_ties_as_well(cases, clearmargin):
+def test_without_a_study_a_column_ties_as_well(cases, clearmargin, monkeypatch):
     status, told, said = clearmargin("audit", cases / "m.csv", "--quick", "--group-by", "case", "--json")
     assert status == 0, said
     few = [finding for finding in json.loads(told)["findings"] if finding["kind"] == "few-groups"]
@@ -257,6 +257,24 @@ def test_without_a_study_a_column_ties_as_well(cases, clearmargin):
     status, told, said = clearmargin("leakage", cases / "m.csv", "--seeds", 1, "--group-by", "case", "--json")
     assert status == 0, said
     assert json.loads(told)["groups"] == 20
+    frame = pd.read_csv(cases / "m.csv")
+    frame["part"] = (["train", "validation", "test"] * 20)[: len(frame)]  # each case in all of them
+    frame.to_csv(cases / "parts.csv", index=False)
+    for by, expected in (([], set()), (["--group-by", "case"], {"groups-across-parts"})):
+        told = clearmargin("audit", cases / "parts.csv", "--quick", *by, "--json")[1]
+        leaks = [one for one in json.loads(told)["findings"] if one["kind"].endswith("-across-parts")]
+        assert {one["kind"] for one in leaks} == expected
+        assert all(one["message"].startswith("20 of 20 groups in the given") for one in leaks)
+    table = pd.DataFrame(
+        {"a": range(60), "y": [row % 7 for row in range(60)], "group": frame["case"], "part": frame["part"]}
+    )
+    table.to_csv(cases / "rows.csv", index=False)
+    for by in ([], ["--group-by", "group"]):
+        told = clearmargin("audit", cases / "rows.csv", "--target", "y", *by, "--json")[1]
+        assert "groups-across-parts" in {one["kind"] for one in json.loads(told)["findings"]}
+    said = clearmargin("audit", cases / "rows.csv", "--target", "y", "--group-by", "hospital")[2]
+    assert "no column 'hospital' (--group-by)" in said
+    monkeypatch.setattr(preparation, "open_pixels", lambda *_, **__: pytest.fail("decoded before it was refused"))
     for command in ("audit", "leakage"):
         status, told, said = clearmargin(command, cases / "m.csv", "--group-by", "hospital")
         assert (status, told) == (2, "")

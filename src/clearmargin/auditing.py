@@ -46,7 +46,7 @@ def audit_data(
     ClearmarginError
         `UsageError` when the data or ``out`` can't be used, `WorkError` when the files can't be written.
     """
-    asked = _together(group_by)
+    asked = _asked(group_by)
     if target is not None and group_pattern is not None:
         raise UsageError("A group pattern is for images, and a target makes the data a table: leave one out.")
     if out is not None:
@@ -94,10 +94,10 @@ def leakage_of_data(
     """
     from clearmargin.leakage import leakage
 
-    asked = _together(group_by)
+    asked = _asked(group_by)
     with shown_progress(progress) as shown:
         try:
-            inputs, source = read_inputs(_data(data, None, group_pattern), shown, no_larger=True)
+            inputs, source = read_inputs(_data(data, None, group_pattern), shown, own_column(asked), no_larger=True)
         except NotImagesError as error:
             raise NotImagesError(
                 f"The price of leakage is measured on images with class names, and {str(data)!r} holds none. Of a "
@@ -112,6 +112,6 @@ def _data(data: str | Path, target: str | None, group_pattern: str | None) -> Da
     return Data.model_construct(source=named(data), target=target, group_pattern=group_pattern)
 
 
-def _together(group_by: str | None) -> SplitSettings:
+def _asked(group_by: str | None) -> SplitSettings:
     """What belongs together outside a recipe."""
     return check_settings("split", {} if group_by is None else {"group_by": group_by}, "the options")

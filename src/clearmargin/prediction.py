@@ -132,7 +132,7 @@ def predict_files(
         said.append(answers)
         done += len(answers.files)
         progress("Predicting", done, counted.images, "")
-    require_all(counted.images, done)
+    require_all(counted.images, done, "Leave them alone and predict them again.")
     probabilities, distances = (
         np.concatenate([getattr(answers, key) for answers in said]) for key in ("probabilities", "distances")
     )
@@ -147,7 +147,7 @@ def predict_files(
     )
 
 
-def require_all(counted: int, there: int) -> None:
+def require_all(counted: int, there: int, remedy: str) -> None:
     """Refuse to be done with other images than were counted.
 
     Raises
@@ -157,8 +157,8 @@ def require_all(counted: int, there: int) -> None:
     """
     if there != counted:
         raise SourceError(
-            f"The data changed while they were read: {counted:,} images were counted, and {there:,} were there. Leave "
-            "them alone and predict them again, with --out under another name."
+            f"{counted:,} images were counted, and then {there:,} were there: they changed meanwhile, or could not all "
+            f"be read at the moment. {remedy}"
         )
 
 
@@ -212,7 +212,7 @@ Read = Callable[[], bytes | ImageError]
 
 
 def _read_ahead(pool: Executor, images: Iterator[Listed], most: int) -> list[tuple[str, Read]]:
-    """Names of the next images, with what gives their files: read by now, or, when too much is held, when asked."""
+    """Names of the next images, with what gives their files: read meanwhile, or where too much is held when asked."""
     taken: list[tuple[str, Read]] = []
     lock, held, enough = threading.Lock(), 0, MOST_HELD_BYTES
 
@@ -225,7 +225,10 @@ def _read_ahead(pool: Executor, images: Iterator[Listed], most: int) -> list[tup
         with lock:
             if held > enough:
                 return None
-        content = _read(image)
+        try:
+            content = _read(image)
+        except MemoryError:  # when it is asked for, others are gone
+            return None
         if not isinstance(content, ImageError):
             hold(len(content))
         return content
@@ -250,13 +253,14 @@ def _read(image: Listed) -> bytes | ImageError:
         return image.read()
     except ImageError as error:
         reason = str(error)
-    except MemoryError:
-        reason = "there was too little memory to read it"
     return ImageError(reason)  # the one that was raised holds on to frames, and they to what was read
 
 
 def _decoded(read: Read, how: Preprocessing) -> np.ndarray | ImageError:
-    content = read()
+    try:
+        content = read()
+    except MemoryError:
+        return ImageError("there was too little memory to read it")
     if isinstance(content, ImageError):
         return content
     try:

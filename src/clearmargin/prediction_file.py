@@ -156,9 +156,15 @@ class _Work:
             if not end:
                 with self._kept():
                     file.write(table_text(pd.DataFrame([], columns=headings)).encode(*_ENCODING))
+                    file.flush()
             self._go_on(file, headings)
-        require_all(self.total, self.summary.images)
-        self._tell(finished=True)
+        self._tell(finished=self.summary.images == self.total)
+        require_all(
+            self.total,
+            self.summary.images,
+            f"What is in {self.out} is kept. Leave them alone and give the same command with --resume; where that "
+            "refuses to go on, with another --out.",
+        )
         return self.summary
 
     def _headings(self) -> list[str]:
@@ -202,6 +208,7 @@ class _Work:
         with self._kept():
             os.fsync(file.fileno())
         if failed:
+            self._tell(finished=False)
             raise failed[0]
 
     def _append(self, file: BinaryIO, answers: Answers, headings: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ from clearmargin.records import Columns, Finding, Inputs, Progress, Sample, Sour
 from clearmargin.sources import Table, open_source, open_table_source
 from clearmargin.split import PartsFile, make_fold, make_split, read_parts_file
 from clearmargin.split.groups import column
-from clearmargin.split.ties import PATIENT, Tied, tie
+from clearmargin.split.ties import PATIENT, Tied, require_column, tie
 
 _SIZED = 256  # images whose size is looked at
 _SMALLEST_PX = 32
@@ -42,7 +42,7 @@ def open_data(data: Data, group_by: str | None = None) -> Source | Table:
     Parameters
     ----------
     group_by
-        Of a table: the column whose equal values stay together, when it is not called like a patient.
+        The column whose equal values stay together, when it is not called like a patient. Of a table: it is no input.
 
     Raises
     ------
@@ -67,11 +67,13 @@ def read_inputs(
     Raises
     ------
     SourceError
-        When nothing can be read.
+        When nothing can be read, or there is no such column.
     """
     source = open_data(data, group_by)
     if isinstance(source, Table):
         return table_inputs(source), source
+    if group_by is not None:
+        require_column(source.samples, group_by)  # before the images are decoded
     how = data.preprocessing
     if no_larger:
         how = replace(how, size_px=_no_larger(source, how.size_px))

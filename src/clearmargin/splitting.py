@@ -20,7 +20,7 @@ from clearmargin.records import PARTS, Inputs, Progress, Split
 from clearmargin.split import crossing_test_samples, make_folds, read_parts_files
 from clearmargin.split.groups import groups_in_two_parts
 
-IMAGE_LEVEL = "image-level split: optimistic if related images, as of one patient, are in both parts"
+IMAGE_LEVEL = "image-level split: optimistic if related images (of one patient) are in both parts"
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def test_every_figure_of_a_leaky_run_says_so(synthetic_run, noise_pictures, keep
     assert "Leaks were accepted: of 42 test images, 2 belong to a group also learned from." in text
     assert "0 tested images seen before" not in text
     assert "had seen" not in text
-    assert "Image-level split: optimistic if related images, as of one patient, are in both parts." in text
+    assert "Image-level split: optimistic if related images (of one patient) are in both parts." in text
     assert "leaky: Brain tumour: plain CNN against VGG16" in text
 
 
@@ -133,7 +133,7 @@ def test_the_first_box_says_what_the_split_knows(synthetic_run, reading):
     near = {"kind": "near-copies", "severity": "note", "message": "m", "samples": [], "evidence": evidence}
     write_report(run_folder := synthetic_run(skills={"VGG16": 2.5}, findings=[near]))
     text = reading.words(reading.read_page(run_folder))
-    assert "Image-level split: optimistic if related images, as of one patient, are in both parts." in text
+    assert "Image-level split: optimistic if related images (of one patient) are in both parts." in text
     assert "41 clusters of near-duplicates: copies were kept together in one part." in text
 
 

@@ -299,7 +299,7 @@ def test_the_same_files_give_the_same_bytes(synthetic_run, noise_pictures):
 
 @pytest.mark.parametrize(("settings", "banner"), [
     ({"simulated": True}, "Simulated images: no clinical meaning"),
-    ({"patients": False}, "Image-level split: optimistic if related images, as of one patient, are in both parts."),
+    ({"patients": False}, "Image-level split: optimistic if related images (of one patient) are in both parts."),
 ])  # fmt: skip
 def test_banners(synthetic_run, settings, banner):
     run_folder = synthetic_run(**settings, skills={"VGG16": 2.5})

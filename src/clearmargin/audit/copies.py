@@ -210,23 +210,24 @@ def copies_across_parts(evidence: Evidence) -> Iterator[Finding]:
 
 
 def patients_across_parts(evidence: Evidence) -> Iterator[Finding]:
-    """Patients (or groups of rows) with samples in more than one given part."""
-    nouns = evidence.nouns
+    """Patients (or groups of rows, or what else somebody says belongs together) in more than one given part."""
+    nouns, told = evidence.nouns, evidence.told
+    noun = "group" if evidence.is_tied else nouns.group
     known_group = np.array([group is not None for group in evidence.groups], dtype=bool)
+    known_group |= np.bincount(told)[told] > 1
     for tested, tested_name, known, known_name in _TESTED_ON:
-        groups = set(evidence.groups[known_group & (evidence.parts == known)])
         is_tested = known_group & (evidence.parts == tested)
-        rows = [int(row) for row in np.flatnonzero(is_tested) if evidence.groups[row] in groups]
-        if rows:
-            crossing = len(set(evidence.groups[rows]))
+        rows = np.flatnonzero(is_tested & np.isin(told, told[known_group & (evidence.parts == known)]))
+        if len(rows):
+            crossing = len(np.unique(told[rows]))
             yield Finding(
-                f"{nouns.group}s-across-parts",
+                f"{noun}s-across-parts",
                 "serious",
-                f"{crossing:,} of {len(set(evidence.groups[is_tested])):,} {nouns.group}s in the given {tested_name} "
+                f"{crossing:,} of {len(np.unique(told[is_tested])):,} {noun}s in the given {tested_name} "
                 f"part also {_plural(crossing, 'has', 'have')} {nouns.sample}s in the {known_name} part: "
-                f"a model can recognise the {nouns.group} instead of {nouns.effect}.",
+                f"a model can recognise the {noun} instead of {nouns.effect}.",
                 "Nothing has to be done when the data are split anew (use_given = false, the usual way); "
-                f"to keep the given parts, move every {nouns.group} to one of them.",
+                f"to keep the given parts, move every {noun} to one of them.",
                 tuple(evidence.names[rows]),
             )
 

@@ -90,13 +90,22 @@ class Evidence:
     @cached_property
     def units(self) -> np.ndarray:
         """int64 of shape (samples,): all that must stay together (copies, patients, ``tied``) shares a number."""
-        told = [] if self.tied is None else [self.tied]
-        return join_groups(self.together, number_known(self.groups.tolist()), *told)
+        return join_groups(self.together, self.told)
+
+    @cached_property
+    def told(self) -> np.ndarray:
+        """int64 of shape (samples,): what belongs together by anybody's word (patients, ``tied``) shares a number."""
+        return join_groups(number_known(self.groups.tolist()), *([] if self.tied is None else [self.tied]))
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether anything belongs together by somebody's word, beyond the patients."""
+        return self.tied is not None and len(np.unique(self.tied)) < len(self.tied)
 
     @property
     def units_called(self) -> str:
         """What a reader calls the units, in the plural."""
-        if self.tied is not None and len(np.unique(self.tied)) < len(self.tied):
+        if self.is_tied:
             return "independent groups"
         known = [group is not None for group in self.groups]
         if all(known):

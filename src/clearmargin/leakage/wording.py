@@ -57,8 +57,8 @@ def _from_copies(difference: Mapping[str, Any]) -> list[str]:
     if not difference["low"] or difference["low"] <= 0:
         return []
     if copies:
-        return ["All of it comes from copies: no other images of the same patient are known."]
-    return ["All of it comes from other images of the same patient; no image has a copy."]
+        return ["All of it comes from copies: no other images of the same patient or group are known."]
+    return ["All of it comes from other images of the same patient or group; no image has a copy."]
 
 
 def _by_copies(split: Mapping[str, Any]) -> str:

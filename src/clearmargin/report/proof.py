@@ -188,7 +188,7 @@ def standing(run: StudyFiles, checks: Iterable[Check], noun: str = "image") -> l
         told.append(Standing("leaky", tr("Leaky: the test part is not clean."), detail))
     kept = "" if failed else _kept_together(run, noun)
     if not run.split["patients"] and noun == "image":
-        title = tr("Image-level split: optimistic if related images, as of one patient, are in both parts.")
+        title = tr("Image-level split: optimistic if related images (of one patient) are in both parts.")
         detail = sentences(tr("The source does not say of every image which others it belongs with."), kept)
         told.append(Standing("careful", title, detail))
     elif run.split["patients"] and not failed:

@@ -108,7 +108,7 @@ def open_table(path: Path, target: str, features: Sequence[str] | None = None, *
 
 def _asked(target: str, features: Sequence[str] | None, group_by: str | None) -> list[tuple[str, str]]:
     """Columns that settings name, with the setting."""
-    grouping = [(group_by, "group_by")] if group_by is not None else []
+    grouping = [(group_by, "[split] group_by")] if group_by is not None else []
     return [(target, "target"), *((name, "features") for name in features or ()), *grouping]
 
 

@@ -73,9 +73,20 @@ def tie(
     return Tied(tuple(samples), numbers)
 
 
-def _values(samples: Sequence[Sample], name: str) -> list[str | None]:
+def require_column(samples: Sequence[Sample], name: str) -> None:
+    """Refuse to group by a column that no sample has.
+
+    Raises
+    ------
+    SourceError
+        It names those that there are.
+    """
     known = sorted({key for sample in samples for key in sample.attributes})
     if name not in known:
         columns = ", ".join([PATIENT, *known])
         raise SourceError(f"There is no column '{name}' to group by ([split] group_by): expected {columns}.")
+
+
+def _values(samples: Sequence[Sample], name: str) -> list[str | None]:
+    require_column(samples, name)
     return [sample.attributes.get(name) or None for sample in samples]
