@@ -15,6 +15,7 @@ from clearmargin.audit.linear_classifier import out_of_fold
 from clearmargin.errors import SourceError
 from clearmargin.evaluation.bootstrap import draw_weights
 from clearmargin.features import Features
+from clearmargin.language.stored import retold
 from clearmargin.leakage import FOLDS, SHUFFLES, control, figures, images, price_of_leakage
 from clearmargin.leakage import splits as ways
 from clearmargin.records import Inputs, Preprocessing, Sample
@@ -47,7 +48,9 @@ def price(
 ) -> Any:
     names = named(copies if groups is None else groups)
     asked: dict[str, Any] = {"seeds": (0, 1), "resamples": 300, "progress": silent, **more}
-    return price_of_leakage(samples, copies, names, features, **asked)
+    found = price_of_leakage(samples, copies, names, features, **asked)
+    assert all(retold(sentence) for sentence in found["sentences"])  # a report in Chinese says them too
+    return found
 
 
 def asked_about(samples: list[Sample], copies: np.ndarray, features: Features) -> images.Images:

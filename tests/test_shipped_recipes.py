@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import clearmargin as cm
-from clearmargin.recipe import load_recipe
+from clearmargin.recipe import load_recipe, shipped_recipes
 
 pytestmark = pytest.mark.usefixtures("blank_pdf")
 
@@ -56,7 +56,7 @@ def draw_pictures(folder: Path, train: int, test: int) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("recipe", ["mnist", "mnist-fast", "mnist-tutorial", "cifar10", "cifar10-fast", "cifar10-hour"])
+@pytest.mark.parametrize("recipe", [name for name in shipped_recipes() if name.startswith(("mnist", "cifar10"))])
 def test_published_parts_that_share_near_copies_are_not_refused(recipe: str) -> None:
     split = load_recipe(recipe).split
     assert (split.use_given, split.near_duplicates) == (True, "drop")  # else the published data end in a refusal
@@ -99,6 +99,15 @@ def test_objects_fast(pictures: Path, tmp_path: Path) -> None:
     report = run.report.read_text(encoding="utf-8")
     assert "with Muon and Nesterov momentum 0.9" in report
     assert "flips left to right in every second epoch and shifts up to 2 pixels" in report
+
+
+def test_objects_from_imagenet_weights(pictures: Path, tmp_path: Path) -> None:
+    changes = ["training.epochs=1", "split.fractions=[0.6,0.2,0.2]", "data.size_px=32"]
+    run = cm.run("cifar10-vgg16", data=pictures, out=tmp_path / "run", overrides=changes, progress=silent)
+    model = run.contenders["VGG16"].description
+    assert model["pretrained_sha256"]
+    assert model["parameters"]["trained"] == model["parameters"]["total"] > 14_700_000
+    assert "It started from weights learned on ImageNet" in (run.folder / "methods.txt").read_text(encoding="utf-8")
 
 
 def test_a_table(tmp_path: Path) -> None:

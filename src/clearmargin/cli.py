@@ -43,7 +43,7 @@ RecipeArgument = Annotated[
     typer.Argument(
         metavar="RECIPE",
         help="A TOML file, or a shipped name: tumor, mnist, mnist-fast, mnist-tutorial, cifar10, "
-        "cifar10-fast, cifar10-hour, boston, demo.",
+        "cifar10-fast, cifar10-hour, cifar10-vgg16, boston, demo.",
         show_default=False,
     ),
 ]

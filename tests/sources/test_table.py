@@ -106,7 +106,7 @@ def test_the_column_to_group_by_is_no_input_but_when_it_is_named(write):
     chosen = open_table(write(text.replace("NA", "9")), "y", ["x", "site"], group_by="site")
     assert chosen.columns == ("x", "site")
     assert chosen.samples[3].attributes == {"site": "3"}
-    with pytest.raises(SourceError, match=r"no column 'sites' \(group_by\).*Did you mean 'site'\?"):
+    with pytest.raises(SourceError, match=r"no column 'sites' \(\[split\] group_by\).*Did you mean 'site'\?"):
         open_table(write(text), "y", group_by="sites")
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clearmargin.errors import RecipeError
-from clearmargin.recipe import load_recipe
+from clearmargin.recipe import load_recipe, shipped_recipes
 from clearmargin.recipe_spaces import Choices, Range, take_spaces
 from clearmargin.tuning import make_plan
 from clearmargin.tuning.default_spaces import default_spaces
@@ -158,10 +158,7 @@ def test_which_contender_is_tuned(tmp_path):
         plan_of(tmp_path, plain, contender="c")
 
 
-SHIPPED = ["tumor", "mnist", "mnist-fast", "cifar10", "cifar10-fast", "cifar10-hour", "demo", "boston"]
-
-
-@pytest.mark.parametrize("recipe", SHIPPED)
+@pytest.mark.parametrize("recipe", shipped_recipes())
 def test_every_shipped_recipe_has_spaces_whose_values_it_may_say(recipe):
     for each in load_recipe(recipe).contender:
         plan = make_plan(recipe, contender=each.name)

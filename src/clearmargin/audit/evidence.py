@@ -100,7 +100,7 @@ class Evidence:
     @property
     def is_tied(self) -> bool:
         """Whether anything belongs together by somebody's word, beyond the patients."""
-        return self.tied is not None and len(np.unique(self.tied)) < len(self.tied)
+        return len(np.unique(self.told)) < len(np.unique(number_known(self.groups.tolist())))
 
     @property
     def units_called(self) -> str:

@@ -52,7 +52,7 @@ def _from_copies(difference: Mapping[str, Any]) -> list[str]:
         return [
             f"Of the difference, {_points(copies['value'])} points{_interval(copies)} go when only copies are kept "
             f"together, and {_points(patients['value'])} more{_interval(patients)} when other images of the same "
-            "patient are kept together as well."
+            "patient or group are kept together as well."
         ]
     if not difference["low"] or difference["low"] <= 0:
         return []
