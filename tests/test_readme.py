@@ -77,6 +77,13 @@ def test_settings_that_the_documentation_changes_exist(page: str, line: str) -> 
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
+def test_every_shipped_recipe_is_named_where_people_look(name: str) -> None:
+    help_of_run = typer.main.get_command(app).commands["run"].params[0].help  # type: ignore[attr-defined]
+    assert name in re.split(r"[,.: ]+", help_of_run)
+    assert f"`{name}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
 def test_every_shipped_recipe_can_be_described(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """On a machine without the data: the catalogue, or the table in the package, says what is needed."""
     monkeypatch.delenv("CLEARMARGIN_DATA", raising=False)

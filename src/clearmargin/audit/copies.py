@@ -214,7 +214,7 @@ def patients_across_parts(evidence: Evidence) -> Iterator[Finding]:
     nouns, told = evidence.nouns, evidence.told
     noun = "group" if evidence.is_tied else nouns.group
     known_group = np.array([group is not None for group in evidence.groups], dtype=bool)
-    known_group |= evidence.is_tied  # who says what belongs together says so of every sample
+    known_group |= evidence.is_tied  # then a sample without a group is one of its own
     for tested, tested_name, known, known_name in _TESTED_ON:
         is_tested = known_group & (evidence.parts == tested)
         rows = np.flatnonzero(is_tested & np.isin(told, told[known_group & (evidence.parts == known)]))
